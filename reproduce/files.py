@@ -1,0 +1,56 @@
+"""Files are written whole or not at all."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from reproduce.errors import ReproduceError
+
+
+def write_with(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, force it to disk, then move it into place.
+
+    Raises ReproduceError when the folder is not writable or the disk is full; `path` is then as it was.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise ReproduceError(
+            f"cannot write {path}: {error.strerror or error}. Free some space or make the folder writable; "
+            "REPRODUCE_HOME (outputs) and REPRODUCE_RECORDS (records) move where things are written."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Atomic write_text."""
+
+    def write(partial: Path) -> None:
+        partial.write_text(text, encoding="utf-8")
+
+    write_with(path, write)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Atomic JSON, strict: NaN is refused (ValueError), so that every reader can parse it."""
+    write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
