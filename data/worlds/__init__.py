@@ -1,0 +1,61 @@
+"""Worlds by name, and the fingerprint that tells whether two of them behave alike."""
+
+import hashlib
+import inspect
+
+import torch
+
+from data.worlds.bridge import Bridge
+from data.worlds.discrete import DiscreteWorld
+from data.worlds.matrix import MatrixGame
+from reproduce.errors import ReproduceError, nearest
+
+WORLDS: dict[str, type[DiscreteWorld]] = {"bridge": Bridge, "matrix": MatrixGame}
+
+
+def make_world(name: str, n_worlds: int, device="cpu", **params) -> DiscreteWorld:
+    """n_worlds worlds of one kind; `params` are the keyword arguments of its class.
+
+    Raises ReproduceError for an unknown name, and for an unknown or missing parameter.
+    """
+    if name not in WORLDS:
+        raise ReproduceError(f"unknown world {name!r}; known: {', '.join(WORLDS)}.{nearest(name, list(WORLDS))}")
+    taken = dict(inspect.signature(WORLDS[name].__init__).parameters)
+    for own in ("self", "n_worlds", "device"):
+        del taken[own]
+    for key in params:
+        if key not in taken:
+            known = f"known: {', '.join(taken)}.{nearest(key, list(taken))}"
+            raise ReproduceError(f"world {name} has no parameter {key!r}; {known}")
+    for key, parameter in taken.items():
+        if parameter.default is parameter.empty and key not in params:
+            raise ReproduceError(f"world {name} needs the parameter {key!r}.")
+    return WORLDS[name](n_worlds, device=device, **params)
+
+
+def fingerprint(world_name: str, **params) -> str:
+    """12 hex digits that change when what the world shows changes: observations, legal actions, rewards or ends.
+
+    64 worlds are stepped open-loop for min(episode_limit, 200) steps; world w takes at step t the joint action
+    w + floor(40503 t (w + 1) / 16) modulo the number of joint actions. No random numbers. Floats are hashed at 6
+    decimals, so rounding noise does not count. Behavior outside the states visited is not covered.
+    """
+    world = make_world(world_name, 64, **params)
+    w = torch.arange(64)
+    place = world.n_actions ** torch.arange(world.n_agents)  # a joint action's digits, base A
+    digest = hashlib.sha256()
+
+    def add(td) -> None:
+        for key in ("obs", "state", "legal_actions", "reward", "terminated", "truncated"):
+            if (value := td.get(key, None)) is not None:
+                rounded = torch.round(value.double(), decimals=6) + 0.0  # -0.0 + 0.0 = 0.0
+                digest.update(f"{key}{list(rounded.shape)}".encode() + rounded.numpy().astype("<f8").tobytes())
+
+    td = world.reset().exclude("reward")
+    add(td)
+    for t in range(min(world.episode_limit, 200)):
+        joint = (w + (40503 * t * (w + 1)) // 16) % world.n_actions**world.n_agents
+        td["action"] = joint.unsqueeze(-1) // place % world.n_actions
+        td = world.step(td)["next"]
+        add(td)
+    return digest.hexdigest()[:12]

@@ -1,0 +1,218 @@
+"""Datasets on disk: built here by their generators, or the authors' files; always checked, never downloaded."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from tensordict import TensorDict
+
+from data.generate import generate
+from data.registry import dataset
+from data.schema import flatten, return_statistics, unflatten, validate
+from data.sources import alberdice
+from data.worlds import fingerprint, make_world
+from reproduce.errors import ReproduceError
+from reproduce.files import sha256, write_json, write_with
+from reproduce.paths import outputs_dir
+
+Kind = Literal["regenerated", "official"]
+Progress = Callable[[int, int], None]
+TRANSITIONS, MANIFEST = "transitions.safetensors", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """transitions: the schema, [n]. manifest: what `reproduce data show` prints."""
+
+    transitions: TensorDict
+    manifest: dict[str, Any]
+
+
+def folder_of(dataset_id: str) -> Path:
+    """Where the regenerated dataset lies."""
+    return outputs_dir() / "data" / dataset_id
+
+
+def get(
+    dataset_id: str, kind: Kind = "regenerated", root: Path | str | None = None, progress: Progress | None = None
+) -> Dataset:
+    """The Dataset. `regenerated` is built when it is not there; `official` is read from below `root`.
+
+    Raises ReproduceError for unknown ids and kinds, missing or damaged files, and wrong checksums.
+    """
+    entry = dataset(dataset_id)
+    if kind == "official":
+        return _official(dataset_id, entry, root)
+    if kind != "regenerated":
+        raise ReproduceError(f"data kind {kind!r}, expected regenerated or official.")
+    if not (folder_of(dataset_id) / MANIFEST).exists():
+        build(dataset_id, progress=progress)
+    return _load(dataset_id, entry)
+
+
+def build(dataset_id: str, force: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+    """Generate the dataset and write it, data first and manifest last; returns the manifest.
+
+    What is already built and sound is left alone, unless `force`. Raises ReproduceError, with nothing replaced, when
+    the disk is too full, an acceptance interval is missed or the bits are not the registry's.
+    """
+    entry, folder = dataset(dataset_id), folder_of(dataset_id)
+    if not force and (folder / MANIFEST).exists():
+        with contextlib.suppress(ReproduceError):
+            return _load(dataset_id, entry).manifest
+    _check_space(entry, folder)
+    world, recipe = entry["world"], entry["generator"]
+    flat_world = {"name": world["name"], **world["params"]}
+    transitions, measures = generate(recipe["name"], flat_world, recipe["seed"], recipe["params"], progress)
+    _validate(transitions, world)
+    acceptance = _accept(dataset_id, entry["acceptance"], measures)
+    digest = ""
+
+    def write(partial: Path) -> None:
+        nonlocal digest
+        try:
+            save_file({key: value.contiguous() for key, value in flatten(transitions).items()}, partial)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error  # a full disk, among others: write_with says it
+        digest = sha256(partial)
+        if entry["sha256"] not in (None, digest):
+            raise ReproduceError(
+                f"{dataset_id}: this build has sha256 {digest}, data/registry.yaml says {entry['sha256']}. "
+                f"The generator, the world or torch (here {torch.__version__}) differs from what made the recorded one."
+            )
+        (folder / MANIFEST).unlink(missing_ok=True)  # until the new one is there, the folder counts as not built
+
+    write_with(folder / TRANSITIONS, write)
+    manifest = {
+        **_manifest(dataset_id, "regenerated", entry, world["params"], transitions),
+        "source_format": "safetensors, keys as in data/schema.py",
+        "sha256": digest,
+        "files": {TRANSITIONS: digest},
+        "license": entry["license"],
+        "made_by": {"generator": recipe["name"], "params": recipe["params"], "seed": recipe["seed"]},
+        "acceptance": acceptance,
+    }
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def _manifest(dataset_id: str, kind: Kind, entry: dict, params: dict, transitions: TensorDict) -> dict[str, Any]:
+    """What both kinds state."""
+    name = entry["world"]["name"]
+    return {
+        "id": dataset_id,
+        "kind": kind,
+        "description": entry["description"],
+        "world": {"name": name, "params": params},
+        "fingerprint": fingerprint(name, **params),
+        "statistics": return_statistics(transitions),
+    }
+
+
+def _accept(dataset_id: str, intervals: dict[str, list[float]], measures: dict[str, float]) -> dict[str, dict]:
+    """Each measure against its interval, ends included; ReproduceError at the first outside."""
+    checks = {}
+    for name, (low, high) in intervals.items():
+        # A joint action that never occurs has no measure.
+        value = measures.get(name, 0) if name.startswith("joint_") else measures[name]
+        checks[name] = {"value": value, "low": low, "high": high, "passed": low <= value <= high}
+        if not checks[name]["passed"]:
+            raise ReproduceError(
+                f"{dataset_id}: {name} is {value:.6g}, accepted is {low} to {high}. Nothing was written."
+            )
+    return checks
+
+
+def _validate(transitions: TensorDict, world: dict) -> None:
+    shape = make_world(world["name"], 1, **world["params"])
+    validate(transitions, shape.n_agents, shape.obs_size, shape.n_actions)
+
+
+def _check_space(entry: dict, folder: Path) -> None:
+    """Every episode at full length and in float32, plus a tenth: an upper bound of the file."""
+    world = make_world(entry["world"]["name"], 1, **entry["world"]["params"])
+    seen = world.n_agents * (4 * world.obs_size + world.n_actions) + 4 * world.state_size
+    episodes = 2 * entry["generator"]["params"]["episodes"]  # `mix` makes twice as many
+    needed = int(1.1 * episodes * world.episode_limit * (2 * seen + 8 * world.n_agents + 22))
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise ReproduceError(
+            f"building into {folder} needs up to {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free. "
+            "Free some space, or point REPRODUCE_HOME at another disk."
+        )
+
+
+def _load(dataset_id: str, entry: dict) -> Dataset:
+    """Read what `build` wrote. Raises ReproduceError unless manifest, file and registry agree."""
+    folder = folder_of(dataset_id)
+    rebuild = f"Rebuild it with `reproduce data build {dataset_id}`, or delete {folder}."
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        stated = manifest["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReproduceError(f"{folder / MANIFEST} is damaged ({error!r}). {rebuild}") from error
+    try:
+        found = sha256(folder / TRANSITIONS)
+    except OSError as error:
+        raise ReproduceError(f"{folder / TRANSITIONS} cannot be read ({error.strerror}). {rebuild}") from error
+    for source, expected in (("its manifest", stated), ("data/registry.yaml", entry["sha256"])):
+        if expected not in (None, found):
+            raise ReproduceError(f"{folder / TRANSITIONS} has sha256 {found}, {source} says {expected}. {rebuild}")
+    try:
+        transitions = unflatten(load_file(folder / TRANSITIONS))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ReproduceError(f"{folder / TRANSITIONS} is damaged ({error}). {rebuild}") from error
+    _validate(transitions, entry["world"])
+    return Dataset(transitions, manifest)
+
+
+def _official(dataset_id: str, entry: dict, root: Path | str | None) -> Dataset:
+    """Read the authors' files. Checksums are compared where the registry knows them, before anything is parsed."""
+    official = entry["official"]
+    if official is None:
+        raise ReproduceError(
+            f"{dataset_id} has no official data: {entry['official_reason']}. Use the regenerated kind."
+        )
+    world = {"name": entry["world"]["name"], "params": entry["world"]["params"] | official.get("world_params", {})}
+    layout = alberdice.layout(world["name"], official["episodes"])
+    sizes = {name: f"{alberdice.file_size(*want)} bytes" for name, want in layout.items()} | {"meta.json": "text"}
+    where = f"Published: {official['published']}. Point data.root at the folder that holds {official['path']}."
+    if root is None:
+        raise ReproduceError(f"{dataset_id}: official data needs data.root=DIR; nothing is downloaded. {where}")
+    # The folder itself, a folder of several sources, or a clone of the authors' repository.
+    inside = [Path(root) / part / official["path"] for part in (".", official["source"], "buffer", "alberdice/buffer")]
+    folder = next((path for path in inside if path.is_dir()), inside[0])
+    checksums, files = official["files"], {}
+    for name, size in sizes.items():
+        if not (folder / name).is_file():
+            known = f"sha256 {checksums[name]}" if name in checksums else "checksum unknown"
+            raise ReproduceError(f"{dataset_id}: {folder / name} is missing ({size}, {known}). {where}")
+        try:
+            files[name] = sha256(folder / name)
+        except OSError as error:
+            raise ReproduceError(f"{dataset_id}: {folder / name} cannot be read ({error.strerror}).") from error
+        if checksums.get(name, files[name]) != files[name]:
+            raise ReproduceError(
+                f"{dataset_id}: {folder / name} has sha256 {files[name]}, the file seen before has {checksums[name]}: "
+                f"it is damaged or another version. {where}"
+            )
+    transitions = alberdice.load(folder, world["name"])
+    manifest = {
+        **_manifest(dataset_id, "official", entry, world["params"], transitions),
+        "source_format": official["source"],
+        "sha256": None,
+        "files": files,
+        "checksums_known": sorted(checksums),
+        "license": official["license"],
+        "made_by": {"published": official["published"]},
+        "acceptance": {},
+    }
+    return Dataset(transitions, manifest)

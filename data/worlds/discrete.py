@@ -1,0 +1,106 @@
+"""What the table worlds share: specs, the step counter, ends, and the rule for stepping a finished world."""
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.data import Binary, Bounded, Categorical, Composite, Unbounded
+from torchrl.envs import EnvBase
+
+from reproduce.errors import ReproduceError
+
+
+def positive(name: str, value: int) -> int:
+    """`value` when it is an int >= 1; else ReproduceError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ReproduceError(f"{name} is {value!r}, expected a whole number of at least 1.")
+    return value
+
+
+class DiscreteWorld(EnvBase):
+    """n_worlds deterministic, fully observed games stepped at once; every agent sees the state.
+
+    Keys, at the root: obs [n, N, O], state [n, O], legal_actions [n, N, A] (all True), action [n, N] int64,
+    reward [n, 1], done, terminated, truncated [n, 1]. Both ends follow from the state and the step counter alone, so a
+    finished world that is stepped on keeps its state and its ends, and gives reward 0.
+
+    A subclass fills `_restart`, `_advance`, `_terminated` and `_features`.
+    """
+
+    def __init__(self, n_worlds: int, n_agents: int, n_actions: int, low: list, high: list, episode_limit: int, device):
+        super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])
+        self.n_agents, self.n_actions = n_agents, n_actions
+        self.obs_size = self.state_size = len(low)
+        self.episode_limit = positive("episode_limit", episode_limit)
+        self.register_buffer("_steps", torch.zeros(n_worlds, dtype=torch.int64, device=self.device))
+
+        def box(*shape: int) -> Bounded:
+            bounds = [torch.tensor(b, dtype=torch.float32).expand(n_worlds, *shape, -1) for b in (low, high)]
+            return Bounded(*bounds, dtype=torch.float32, device=self.device)
+
+        def flag() -> Categorical:
+            return Categorical(2, shape=(n_worlds, 1), dtype=torch.bool, device=self.device)
+
+        agents, batch = (n_worlds, n_agents), {"shape": (n_worlds,), "device": self.device}
+        self.observation_spec = Composite(
+            obs=box(n_agents),
+            state=box(),
+            legal_actions=Binary(n_actions, shape=(*agents, n_actions), dtype=torch.bool, device=self.device),
+            **batch,
+        )
+        self.action_spec = Categorical(n_actions, shape=agents, dtype=torch.int64, device=self.device)
+        self.reward_spec = Unbounded(shape=(n_worlds, 1), dtype=torch.float32, device=self.device)
+        self.full_done_spec = Composite(done=flag(), terminated=flag(), truncated=flag(), **batch)
+
+    def _restart(self, chosen: Tensor) -> None:
+        """Put the worlds in `chosen` [n] bool back to their start."""
+        raise NotImplementedError
+
+    def _advance(self, action: Tensor, live: Tensor) -> Tensor:
+        """Move the worlds in `live` [n] bool by action [n, N]; reward [n] float32, whatever it is where not live."""
+        raise NotImplementedError
+
+    def _terminated(self) -> Tensor:
+        """[n] bool, from the state and the step counter."""
+        raise NotImplementedError
+
+    def _features(self) -> Tensor:
+        """A fresh state tensor [n, O] float32."""
+        raise NotImplementedError
+
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        terminated = self._terminated()
+        return terminated, (self._steps >= self.episode_limit) & ~terminated  # [n], [n]
+
+    def _report(self, **extra: Tensor) -> TensorDict:
+        state = self._features()  # [n, O]
+        terminated, truncated = (end.unsqueeze(-1) for end in self._ends())
+        return TensorDict(
+            {
+                "obs": state.unsqueeze(1).repeat(1, self.n_agents, 1),
+                "state": state,
+                "legal_actions": state.new_ones((len(state), self.n_agents, self.n_actions), dtype=torch.bool),
+                "done": terminated | truncated,
+                "terminated": terminated,
+                "truncated": truncated,
+                **extra,
+            },
+            batch_size=self.batch_size,
+            device=self.device,
+        )
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **_) -> TensorDict:
+        chosen = None if tensordict is None else tensordict.get("_reset", None)
+        chosen = torch.ones_like(self._steps, dtype=torch.bool) if chosen is None else chosen.reshape(-1)
+        self._steps = self._steps.masked_fill(chosen, 0)
+        self._restart(chosen)
+        return self._report()
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDict:
+        terminated, truncated = self._ends()
+        live = ~(terminated | truncated)
+        reward = self._advance(tensordict["action"], live)
+        self._steps = self._steps + live
+        return self._report(reward=reward.masked_fill(~live, 0.0).unsqueeze(-1))
+
+    def _set_seed(self, seed: int | None) -> None:
+        """Nothing: starts are fixed and the dynamics are deterministic."""
