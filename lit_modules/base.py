@@ -1,0 +1,249 @@
+"""What every paper shares: stacked seeds, the update clock, named optimizers, per-seed clipping, targets, resume.
+
+All seeds of a row train in one module. Parameters carry the leading axes (S,) or (S, N), each loss returns [S] and its sum
+is differentiated, clipping and statistics are per seed, and every seed draws from its own generators: seed k of a
+batch of S computes what seed k computes alone.
+
+`n_updates` (gradient updates) is the only clock. Lightning's global_step counts optimizer steps instead, so training
+stops by the number of batches, and one batch is a chunk of K updates.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import lightning as L
+import torch
+from tensordict import TensorDict
+from torch import Tensor, nn
+
+from data.sampling import stream
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Dims:
+    """What a world tells a network: sizes, and the bounds by which observations are scaled to [-1, 1]."""
+
+    n_agents: int
+    obs_size: int
+    n_actions: int
+    obs_low: tuple[float, ...]
+    obs_high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """`n_updates` calls of the module's `update_<name>`, each on a minibatch of `batch_size` transitions per seed."""
+
+    name: str
+    n_updates: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The updates [start, start + n_updates) of the clock, all of one phase."""
+
+    phase: str
+    start: int
+    n_updates: int
+    batch_size: int
+
+
+def make_plan(phases: Iterable[Phase], chunk_size: int, eval_every: int) -> list[Chunk]:
+    """Cut the phases into chunks of at most `chunk_size` updates that end at phase ends and at evaluations.
+
+    Evaluations fall `eval_every` updates apart, counted from the start of the last phase.
+    """
+    plan, clock = [], 0
+    for phase in phases:
+        done = 0
+        while done < phase.n_updates:
+            n = min(chunk_size, phase.n_updates - done, eval_every - done % eval_every)
+            plan.append(Chunk(phase.name, clock + done, n, phase.batch_size))
+            done += n
+        clock += done
+    return plan
+
+
+class TurnAdam(torch.optim.Optimizer):
+    """Adam (Kingma & Ba 2015) on chosen rows of one stacked parameter [*lead, P].
+
+    Agents that update one after another in an order of their own per seed are rows whose turn comes one after another:
+    rows that wait keep parameters, moments and step counts. Equal to one torch.optim.Adam per row.
+    """
+
+    def __init__(self, theta: nn.Parameter, lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8):
+        super().__init__([theta], {"lr": lr, "betas": betas, "eps": eps})
+        self.state[theta] = {
+            "step": theta.new_zeros(theta.shape[:-1].numel(), 1),
+            "exp_avg": torch.zeros_like(theta).flatten(0, -2),
+            "exp_avg_sq": torch.zeros_like(theta).flatten(0, -2),
+        }
+
+    @torch.no_grad()
+    def step_rows(self, rows: Tensor, grad: Tensor) -> None:
+        """rows [R] indexes the flattened leading axes, each at most once; grad [R, P]."""
+        group = self.param_groups[0]
+        theta, (b1, b2) = group["params"][0], group["betas"]
+        state = self.state[theta]
+        step = state["step"].index_select(0, rows).add_(1)
+        m = state["exp_avg"].index_select(0, rows).lerp_(grad, 1 - b1)
+        v = state["exp_avg_sq"].index_select(0, rows).mul_(b2).addcmul_(grad, grad, value=1 - b2)
+        denominator = (v / (1 - b2**step)).sqrt_().add_(group["eps"])
+        change = (m / (1 - b1**step)).div_(denominator)
+        theta.flatten(0, -2).index_add_(0, rows, change, alpha=-group["lr"])
+        for name, value in (("step", step), ("exp_avg", m), ("exp_avg_sq", v)):
+            state[name].index_copy_(0, rows, value)
+
+
+def clip_rows(grads: Sequence[Tensor], max_norm: float) -> list[Tensor]:
+    """torch's clip_grad_norm_ per leading row: grads [*lead, P_k] of one group share one norm [*lead]."""
+    norm = torch.stack([g.square().sum(-1) for g in grads]).sum(0).sqrt()
+    scale = (max_norm / (norm + 1e-6)).clamp_(max=1.0).unsqueeze(-1)
+    return [g * scale for g in grads]
+
+
+def rows_of(net: nn.Module, rows: Tensor) -> Tensor:
+    """A differentiable copy [R, P] of the rows whose turn it is."""
+    return net.theta.detach().flatten(0, -2).index_select(0, rows).requires_grad_()  # type: ignore[union-attr,operator]
+
+
+def target_of(net: Net) -> Net:
+    """A target network: a copy that no optimizer moves."""
+    return deepcopy(net).requires_grad_(False)
+
+
+@torch.no_grad()
+def polyak(target: nn.Module, net: nn.Module, tau: float) -> None:
+    """target <- (1 - tau) target + tau net."""
+    for slow, fast in zip(target.parameters(), net.parameters(), strict=True):
+        slow.lerp_(fast, tau)
+
+
+class SeedModule(L.LightningModule):
+    """A paper's algorithm for S seeds at once.
+
+    A subclass sets its networks, `keys` (what its updates read from the buffer) and `phases()`, returns
+    its optimizers by name from `named_optimizers()`, and has one `update_<phase>(batch, noise)` per phase: batch a
+    TensorDict [S, B], noise what `draw` gave for that update; it returns a dict of [S] diagnostics.
+    """
+
+    keys: tuple[Any, ...] = ()
+
+    def __init__(self, seeds: Sequence[int], dims: Dims, chunk_size: int = 100, eval_every: int = 10**9):
+        super().__init__()
+        self.automatic_optimization = False
+        self.seeds, self.dims = list(seeds), dims
+        self.weight_streams = [stream(seed, 0) for seed in seeds]
+        self.noise_streams = [stream(seed, 2) for seed in seeds]
+        low, high = torch.tensor(dims.obs_low), torch.tensor(dims.obs_high)
+        self.register_buffer("obs_middle", (high + low) / 2)
+        self.register_buffer("obs_half_range", torch.where(high > low, (high - low) / 2, torch.ones_like(low)))
+        self.chunk_size, self.eval_every = chunk_size, eval_every
+        self.n_updates = 0
+        self.train_seconds = 0.0
+        self.crashed: dict[int, dict[str, Any]] = {}
+        self.history: list[dict[str, Any]] = []
+
+    # ---- a paper fills these in
+
+    def phases(self) -> list[Phase]:
+        raise NotImplementedError
+
+    def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        raise NotImplementedError
+
+    def draw(self, chunk: Chunk) -> dict[str, Tensor]:
+        """Noise and schedules of a chunk's updates, each [K, ...], drawn at once from `noise_streams`."""
+        return {}
+
+    def policy_log_probs(self, obs: Tensor, legal: Tensor | None) -> Tensor:
+        """obs [S, N, B, O] scaled -> [S, N, B, A]: what evaluation acts by."""
+        raise NotImplementedError
+
+    # ---- what papers use
+
+    def scaled(self, obs: Tensor) -> Tensor:
+        """[S, B, N, O] raw -> [S, N, B, O] in [-1, 1]: agents lead, as in the stacked networks."""
+        return ((obs - self.obs_middle) / self.obs_half_range).transpose(1, 2)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """[shape[0], S, *shape[1:]] in [0, 1): each seed's slice from its own stream."""
+        return torch.stack([torch.rand(*shape, generator=g) for g in self.noise_streams], dim=1).to(self.device)
+
+    def descend(self, name: str, loss: Tensor, max_norm: float) -> None:
+        """One step of a whole group: differentiate the sum over seeds, clip per leading row, step."""
+        optimizer = self.optimizer[name]
+        params = optimizer.param_groups[0]["params"]
+        grads = torch.autograd.grad(loss.sum(), params)
+        for param, grad in zip(params, clip_rows(grads, max_norm), strict=True):
+            param.grad = grad
+        optimizer.step()
+
+    # ---- plumbing
+
+    @property
+    def plan(self) -> list[Chunk]:
+        return make_plan(self.phases(), self.chunk_size, self.eval_every)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:  # type: ignore[override]
+        self.optimizer = self.named_optimizers()
+        return list(self.optimizer.values())
+
+    def training_step(self, chunk: TensorDict, batch_idx: int) -> None:
+        """K updates: chunk [K, S, B]. The diagnostics of all of them are looked at once, at the end."""
+        planned = next(c for c in self.plan if c.start == self.n_updates)
+        started = time.perf_counter()
+        update = getattr(self, f"update_{planned.phase}")
+        noise = {name: value.unbind(0) for name, value in self.draw(planned).items()}
+        rows = []
+        for k, batch in enumerate(chunk.unbind(0)):
+            diagnostics = update(batch, {name: values[k] for name, values in noise.items()})
+            rows.append(torch.stack(list(diagnostics.values())))
+            self.n_updates += 1
+        self._look_for_divergence(list(diagnostics), torch.stack(rows), planned.start)
+        self.train_seconds += time.perf_counter() - started
+        means = {name: value.mean() for name, value in zip(diagnostics, rows[-1], strict=True)}
+        self.log_dict({**means, "n_updates": float(self.n_updates), "time/train_s": self.train_seconds}, batch_size=1)
+
+    def _look_for_divergence(self, names: list[str], values: Tensor, start: int) -> None:
+        """values [K, quantities, S]: note per seed the first update and quantity that is not finite."""
+        broken = ~values.isfinite()
+        if not broken.any():
+            return
+        for s, seed in enumerate(self.seeds):
+            hits = broken[:, :, s].nonzero()
+            if len(hits) and seed not in self.crashed:
+                k, quantity = hits[0].tolist()
+                self.crashed[seed] = {"seed": seed, "n_updates": start + k + 1, "quantity": names[quantity]}
+        if len(self.crashed) == len(self.seeds):
+            self.trainer.should_stop = True
+
+    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
+        """obs [S, E, N, O] raw -> action [S, E, N]: the most likely ones, or drawn with `uniform` [S, E, N]."""
+        from lit_modules.nets import sample_categorical
+
+        legal = None if legal is None else legal.transpose(1, 2)
+        log_probs = self.policy_log_probs(self.scaled(obs), legal).transpose(1, 2)  # (S, E, N, A)
+        return log_probs.argmax(-1) if uniform is None else sample_categorical(log_probs, uniform)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["seed_module"] = {
+            "n_updates": self.n_updates,
+            "train_seconds": self.train_seconds,
+            "noise_streams": [g.get_state() for g in self.noise_streams],
+            "crashed": self.crashed,
+            "history": self.history,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint["seed_module"]
+        self.n_updates, self.train_seconds = saved["n_updates"], saved["train_seconds"]
+        self.crashed, self.history = saved["crashed"], saved["history"]
+        for generator, state in zip(self.noise_streams, saved["noise_streams"], strict=True):
+            generator.set_state(state)

@@ -1,0 +1,218 @@
+# InSPO: In-Sample Sequential Policy Optimization (AAAI 2025), https://arxiv.org/abs/2412.07639
+# The authors' repository holds no code; equations below are "this repository's derivation" from the abstract's facts.
+#
+# D1  The paper's hyperparameters and numbered equations are unknown to us: settings are ours, named so in each row.
+# D2  One update = one round: every agent takes one Q step and one policy step. The paper's inner iterations are unknown.
+# D3  Q and policy of an agent step from the same parameters (one backward), so V^i and Q^i in the policy weight are those
+#     before the Q step.
+# D4  Importance ratios and exponents are clipped (log rho to [-20, 5], exponent to [-10, 5]); whether the paper clips is unknown.
+# D5  One candidate batch per round, resampled anew for each agent in turn.
+"""In-sample sequential policy optimization for discrete actions and any number of agents."""
+
+from dataclasses import dataclass
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from data.sampling import effective_sample_size, importance_resample
+from lit_modules.base import Chunk, Dims, Phase, SeedModule, TurnAdam, clip_rows, polyak, rows_of, target_of
+from lit_modules.nets import StackedMLP, masked_log_softmax
+
+
+@dataclass
+class InSPOConfig:
+    """Objective: J(pi) = E sum_t gamma^t ( r - alpha sum_i log(pi^i/mu^i) - beta sum_i log pi^i ).
+
+    Best response of agent i to its teammates, which the policy loss projects onto the data:
+    pi^i_*(a|s) ~ mu^i(a|s)^{alpha/(alpha+beta)} exp( Q^i(s,a) / (alpha+beta) ).
+    """
+
+    name: str
+    n_behavior_updates: int  # cloning steps for mu, before the rounds
+    n_updates: int  # rounds
+    behavior_batch_size: int
+    n_candidates: int  # uniform draws per round, of which
+    batch_size: int  # so many are resampled with probability ~ rho
+    hidden: list[int]
+    lr: float  # Adam, for mu and Q
+    policy_lr: float  # Adam, for pi
+    max_grad_norm: float  # per network
+    gamma: float
+    tau: float
+    alpha: float  # weight of KL(pi || mu)
+    beta_start: float  # weight of the entropy, linear from beta_start ..
+    beta_end: float  # .. to beta_end
+    anneal_fraction: float  # .. over this part of the rounds
+    entropy: bool  # ablation: False means beta = 0 throughout
+    soft_value: bool  # V^i with the two regularization terms
+    importance: str  # resample | reweight | none
+    sequential: bool  # ablation: False lets every agent see its teammates' old policies
+
+
+class InSPO(SeedModule):
+    keys = ("obs", "legal_actions", "action", "reward", "terminated", ("next", "obs"), ("next", "legal_actions"))
+
+    def __init__(self, config: InSPOConfig, seeds: list[int], dims: Dims, **clock: int):
+        super().__init__(seeds, dims, **clock)
+        if config.importance not in ("resample", "reweight", "none"):
+            raise ValueError(f"algo.importance={config.importance!r}: choose resample, reweight or none")
+        self.config = config
+        lead = (len(seeds), dims.n_agents)
+        sizes = (dims.obs_size, *config.hidden, dims.n_actions)
+        self.behavior_policy, self.policy, self.q = (StackedMLP(sizes, lead, self.weight_streams) for _ in range(3))
+        self.q_target = target_of(self.q)
+
+    def update_behavior(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One cloning step of every mu^i. batch [S, B]."""
+        obs, legal = self.scaled(batch["obs"]), agent_major(batch["legal_actions"])  # (S, N, B, O), (S, N, B, A)
+        loss = self.behavior_loss(obs, legal, agent_major(batch["action"]))
+        self.descend("behavior", loss, self.config.max_grad_norm)
+        self.policy.theta.data.copy_(self.behavior_policy.theta)  # pi_0 = mu
+        return {"loss/behavior": loss.detach()}
+
+    def update_round(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One round: the agents update one after another in `order`, each seeing its teammates' newest policies."""
+        c, beta = self.config, noise["beta"]
+        candidates = self.unpack(batch)  # agent-major tensors (S, N, M, ..)
+        log_ratio = self.log_ratio(candidates)  # log pi^j/mu^j of the data actions, (S, N, M)
+        losses_q, losses_pi, ess = [], [], []
+        for n in range(self.dims.n_agents):
+            rows = noise["rows"][:, n]  # (S,) the agent whose turn it is, as rows of the stacks
+            log_rho = (log_ratio.sum(1) - log_ratio.flatten(0, 1)[rows]).clamp(-20.0, 5.0)  # (S, M) D4
+            d, weight = self.minibatch(candidates, rows, log_rho, noise["resample"][:, n])
+            theta_q, theta_pi = rows_of(self.q, rows), rows_of(self.policy, rows)
+            log_pi = masked_log_softmax(self.policy(d["obs"], theta_pi), d["legal"])  # (S, B, A)
+            log_mu = masked_log_softmax(self.behavior_policy(d["obs"], self.mu_rows(rows)), d["legal"])
+            q = self.q(d["obs"], theta_q)  # (S, B, A)
+            loss_q = (weight * self.td_error(q, d, rows, theta_pi.detach(), beta).square()).mean(-1)
+            loss_pi = (weight * self.policy_loss(q.detach(), log_pi, log_mu, d["action"], beta)).mean(-1)
+            grads = torch.autograd.grad((loss_q + loss_pi).sum(), (theta_q, theta_pi))  # disjoint: D3
+            for name, grad in zip(("q", "policy"), grads, strict=True):
+                self.optimizer[name].step_rows(rows, *clip_rows([grad], c.max_grad_norm))
+            if c.sequential and n + 1 < self.dims.n_agents:
+                log_ratio.flatten(0, 1)[rows] = self.log_ratio(candidates, rows)
+            losses_q.append(loss_q.detach())
+            losses_pi.append(loss_pi.detach())
+            ess.append(effective_sample_size(log_rho))
+        polyak(self.q_target, self.q, c.tau)
+        means = {"loss/q": losses_q, "loss/policy": losses_pi, "data/effective_sample_size": ess}
+        return {name: torch.stack(values).mean(0) for name, values in means.items()}
+
+    def behavior_loss(self, obs: Tensor, legal: Tensor, action: Tensor) -> Tensor:
+        """-E_D sum_i log mu^i(a^i|o^i) -> [S]. Maximum likelihood, per agent."""
+        log_mu = masked_log_softmax(self.behavior_policy(obs), legal)
+        return -taken(log_mu, action).mean(-1).sum(1)
+
+    def value(self, q: Tensor, log_pi: Tensor, log_mu: Tensor, beta: Tensor) -> Tensor:
+        """V^i(s) = sum_a pi^i(a|s) ( Q^i(s,a) - alpha log(pi^i/mu^i) - beta log pi^i ). (S, B, A) x 3 -> (S, B)."""
+        if self.config.soft_value:
+            q = q - self.config.alpha * (log_pi - log_mu) - beta * log_pi
+        return (log_pi.exp() * q).sum(-1)
+
+    @torch.no_grad()
+    def td_target(self, d: dict[str, Tensor], rows: Tensor, theta_pi: Tensor, beta: Tensor) -> Tensor:
+        """r + gamma (1 - terminated) V^i(s') with the target Q. -> (S, B)."""
+        log_pi = masked_log_softmax(self.policy(d["next_obs"], theta_pi), d["next_legal"])
+        log_mu = masked_log_softmax(self.behavior_policy(d["next_obs"], self.mu_rows(rows)), d["next_legal"])
+        q = self.q_target(d["next_obs"], self.q_target.theta.flatten(0, 1)[rows])
+        v = self.value(q, log_pi, log_mu, beta)
+        return d["reward"] + self.config.gamma * (1 - d["terminated"]) * v
+
+    def td_error(self, q: Tensor, d: dict[str, Tensor], rows: Tensor, theta_pi: Tensor, beta: Tensor) -> Tensor:
+        """Local Q: r + gamma (1-d) V^i(s') - Q^i(s, a^i), whose square is minimized on D_rho. -> (S, B)."""
+        return self.td_target(d, rows, theta_pi, beta) - taken(q, d["action"])
+
+    def policy_loss(self, q: Tensor, log_pi: Tensor, log_mu: Tensor, action: Tensor, beta: Tensor) -> Tensor:
+        """-exp( (Q^i(s,a^i) - V^i(s) - beta log mu^i(a^i|s)) / (alpha+beta) ) log pi^i(a^i|s) on D_rho. -> (S, B).
+
+        The forward-KL projection of the closed-form best response onto the data; -beta log mu lifts rare actions.
+        """
+        with torch.no_grad():
+            v = self.value(q, log_pi, log_mu, beta)
+            exponent = (taken(q, action) - v - beta * taken(log_mu, action)) / (self.config.alpha + beta)
+            weight = exponent.clamp(-10.0, 5.0).exp()  # D4
+        return -weight * taken(log_pi, action)
+
+    # ---- plumbing
+
+    def phases(self) -> list[Phase]:
+        c = self.config
+        return [
+            Phase("behavior", c.n_behavior_updates, c.behavior_batch_size),
+            Phase("round", c.n_updates, c.n_candidates),
+        ]
+
+    def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        lr = self.config.lr
+        return {
+            "behavior": torch.optim.Adam(self.behavior_policy.parameters(), lr=lr, fused=True),
+            "q": TurnAdam(self.q.theta, lr=lr),
+            "policy": TurnAdam(self.policy.theta, lr=self.config.policy_lr),
+        }
+
+    def draw(self, chunk: Chunk) -> dict[str, Tensor]:
+        """Per round: the agents' order as rows [K, S, N], uniforms for resampling [K, S, N, B], beta [K]."""
+        if chunk.phase != "round":
+            return {}
+        c, (k, n) = self.config, (chunk.n_updates, self.dims.n_agents)
+        order = self.uniform(k, n).argsort(-1)
+        rows = order + n * torch.arange(len(self.seeds), device=self.device).unsqueeze(-1)
+        elapsed = torch.arange(chunk.start - c.n_behavior_updates, chunk.start - c.n_behavior_updates + k)
+        fraction = (elapsed / max(1.0, c.anneal_fraction * c.n_updates)).clamp(max=1.0)
+        beta = (c.beta_start + (c.beta_end - c.beta_start) * fraction) * float(c.entropy)
+        resample = self.uniform(k, n, c.batch_size)
+        return {"rows": rows, "resample": resample.to(self.dtype), "beta": beta.to(self.device, self.dtype)}
+
+    def unpack(self, batch: TensorDict) -> dict[str, Tensor]:
+        return {
+            "obs": self.scaled(batch["obs"]),
+            "legal": agent_major(batch["legal_actions"]),
+            "action": agent_major(batch["action"]),
+            "next_obs": self.scaled(batch["next", "obs"]),
+            "next_legal": agent_major(batch["next", "legal_actions"]),
+            "reward": batch["reward"].squeeze(-1),
+            "terminated": batch["terminated"].squeeze(-1).to(batch["reward"].dtype),
+        }
+
+    @torch.no_grad()
+    def log_ratio(self, candidates: dict[str, Tensor], rows: Tensor | None = None) -> Tensor:
+        """log pi^j(a^j|s) - log mu^j(a^j|s) at the candidates: of all agents (S, N, M), or of `rows` (S, M)."""
+        obs, legal, action = (candidates[name] for name in ("obs", "legal", "action"))
+        theta_pi, theta_mu = self.policy.theta, self.behavior_policy.theta
+        if rows is not None:
+            obs, legal, action = (x.flatten(0, 1)[rows] for x in (obs, legal, action))
+            theta_pi, theta_mu = (theta.flatten(0, 1)[rows] for theta in (theta_pi, theta_mu))
+        log_pi = masked_log_softmax(self.policy(obs, theta_pi), legal)
+        return taken(log_pi - masked_log_softmax(self.behavior_policy(obs, theta_mu), legal), action)
+
+    def minibatch(self, candidates: dict[str, Tensor], rows: Tensor, log_rho: Tensor, uniform: Tensor):
+        """B of the M candidates for the agents in `rows` -> (dict of (S, B, ..), loss weights (S, B))."""
+        size = uniform.shape[-1]
+        if self.config.importance == "resample":
+            index = importance_resample(log_rho, uniform)
+        else:
+            index = torch.arange(size, device=rows.device).expand(len(rows), size)
+        weight = torch.ones_like(uniform)
+        if self.config.importance == "reweight":
+            weight = log_rho[:, :size].softmax(-1) * size
+        s = torch.arange(len(rows), device=rows.device).unsqueeze(-1)
+        agent = (rows % self.dims.n_agents).unsqueeze(-1)
+        team = ("reward", "terminated")
+        return {k: v[s, index] if k in team else v[s, agent, index] for k, v in candidates.items()}, weight
+
+    def mu_rows(self, rows: Tensor) -> Tensor:
+        return self.behavior_policy.theta.detach().flatten(0, 1)[rows]
+
+    def policy_log_probs(self, obs: Tensor, legal: Tensor | None) -> Tensor:
+        return masked_log_softmax(self.policy(obs), legal)
+
+
+def agent_major(x: Tensor) -> Tensor:
+    """[S, B, N, ...] -> [S, N, B, ...]."""
+    return x.transpose(1, 2)
+
+
+def taken(values: Tensor, action: Tensor) -> Tensor:
+    """values [..., A] at action [...]."""
+    return values.gather(-1, action.unsqueeze(-1)).squeeze(-1)

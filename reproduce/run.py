@@ -1,0 +1,308 @@
+"""One row: data, training of all seeds at once, evaluation, record, verdict. Killed at any moment, it resumes."""
+
+import fcntl
+import hashlib
+import json
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from data import store
+from data.module import OfflineData
+from data.worlds import fingerprint, make_world
+from lit_modules import algorithm, deviations
+from lit_modules.base import Dims, SeedModule
+from reproduce import console, paper, records
+from reproduce.config import Settings
+from reproduce.errors import ReproduceError
+from reproduce.evaluate import MODES, Evaluator
+from reproduce.files import sha256, write_with
+from reproduce.paths import ROOT, outputs_dir
+from reproduce.provenance import provenance
+from reproduce.verdict import judge
+
+for _name in ("lightning.pytorch", "lightning.fabric", "torchrl"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints are written whole or not at all, and read without unpickling code."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        write_with(Path(path), lambda partial: torch.save(checkpoint, partial))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> Any:
+        try:
+            return torch.load(path, map_location=map_location or (lambda storage, _: storage), weights_only=True)
+        except Exception as error:
+            raise ReproduceError(f"checkpoint {path} cannot be read ({error}): delete it to train anew.") from error
+
+
+class Clockwork(L.Callback):
+    """At chunk ends: evaluate where the protocol asks, save where the time has come, move the bar."""
+
+    def __init__(self, evaluator: Evaluator, checkpoint: Path, every_s: float, progress: console.Bar):
+        self.evaluator, self.checkpoint, self.every_s, self.progress = evaluator, checkpoint, every_s, progress
+        self.saved_at = time.monotonic()
+        self.evaluate_s = 0.0
+        self.final: dict[str, list[list[float]]] = {}
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        points = evaluation_points(module)
+        if module.n_updates in points and (not module.history or module.history[-1]["n_updates"] < module.n_updates):
+            started = time.perf_counter()
+            returns = self.evaluator(module)
+            means = {mode: [sum(row) / len(row) for row in returns[mode]] for mode in MODES}
+            module.history.append({"n_updates": module.n_updates, **means})
+            self.evaluate_s += time.perf_counter() - started
+        end = module.n_updates == points[-1] or trainer.should_stop
+        if end or time.monotonic() - self.saved_at >= self.every_s:
+            trainer.save_checkpoint(self.checkpoint)
+            self.saved_at = time.monotonic()
+        self.progress.update(module.n_updates)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"evaluate_s": self.evaluate_s}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.evaluate_s = state_dict["evaluate_s"]
+
+
+def evaluation_points(module: SeedModule) -> list[int]:
+    """Clock values of the learning curve: the start of the last phase, every `eval_every` in it, and its end."""
+    plan = module.plan
+    start, end = next(c.start for c in plan if c.phase == plan[-1].phase), plan[-1].start + plan[-1].n_updates
+    return sorted({*range(start, end, module.eval_every), end} - {0})
+
+
+def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
+    """Train, evaluate and judge one row; the record, written under records/ when `write`.
+
+    Raises ReproduceError for bad settings or data, and when every seed diverged (after the record was written).
+    """
+    started = time.perf_counter()
+    values, protocol = settings.values, settings.values["protocol"]
+    row = paper.row(settings.row)
+    device, threads = _device(values["run"])
+    dataset = _dataset(values["data"])
+    transitions = dataset.transitions
+    if protocol["time_limits"] == "terminal":
+        transitions["terminated"] = transitions["terminated"] | transitions["truncated"]
+    task = values["task"]
+    seeds = list(range(protocol["first_seed"], protocol["first_seed"] + protocol["n_seeds"]))
+
+    evaluator = Evaluator(
+        lambda n: make_world(task["world"], n, device, **task["params"]), seeds, protocol["eval_episodes"]
+    )
+    module = _module(settings, seeds, evaluator.world)
+    _check_sizes(transitions, module.dims, values["data"]["id"], task["world"])
+    data = OfflineData(transitions, module.keys, seeds, values["data"]["storage"])
+    folder = run_folder(settings, dataset.manifest["sha256"])
+    with _locked(folder, settings.row):
+        callback = _fit(settings, module, data, evaluator, folder, device)
+        returns = evaluator(module)
+        weights = folder / "weights.safetensors"
+        _save_weights(module, weights)
+        scores, crashed = _scores(returns[protocol["mode"]], module, row.bound.minimum_score, seeds)
+        measured = fingerprint(task["world"], **task["params"])
+        verdict = judge(
+            scores,
+            row.bound,
+            not_comparable=_why_not_comparable(settings, measured),
+            data_kind=values["data"]["kind"],
+            behavior_cloning=_cloning_scores(module, protocol["mode"]),
+        )
+        record = {
+            "kind": "row",
+            "row": settings.row,
+            "provenance": provenance(values["run"]["device"], threads),
+            "config": values,
+            "config_fingerprint": settings.fingerprint,
+            "row_fingerprint": settings.row_fingerprint,
+            "overrides": settings.overrides,
+            "differs": settings.differs,
+            "data": {
+                key: dataset.manifest.get(key)
+                for key in ("id", "kind", "sha256", "n_transitions", "n_episodes", "return")
+            },
+            "environment": {"world": task["world"], "fingerprint": measured, "expected": task["fingerprint"]},
+            "seeds": seeds,
+            "n_updates": module.n_updates,
+            "deviations": deviations(values["algo"]["name"]),
+            "weights_sha256": sha256(weights),
+            "evaluation": {"n_updates": module.n_updates, "checkpoint": protocol["checkpoint"], **returns},
+            "scores": {"metric": row.metric, "mode": protocol["mode"], "per_seed": scores},
+            "crashed": crashed,
+            "curve": {key: [point[key] for point in module.history] for key in ("n_updates", *MODES)},
+            "time": {
+                "wall_s": round(time.perf_counter() - started, 2),
+                "train_s": round(module.train_seconds, 2),
+                "evaluate_s": round(callback.evaluate_s, 2),
+                "updates_per_s": round(module.n_updates / max(module.train_seconds, 1e-9), 2),
+            },
+            "verdict": verdict.to_json(),
+        }
+        if write:
+            record["file"] = str(records.write(record))
+        (folder / "last.ckpt").unlink(missing_ok=True)  # only now is nothing lost by it
+    for crash in crashed:
+        console.note(
+            f"seed {crash['seed']} diverged: {crash['quantity']} was not finite at update {crash['n_updates']}; "
+            f"it counts as the minimum score {row.bound.minimum_score}"
+        )
+    if len(crashed) == len(seeds):
+        raise ReproduceError(
+            f"row {settings.row} diverged in every seed, first {crashed[0]['quantity']} at update "
+            f"{crashed[0]['n_updates']}; the record is {record.get('file', 'not written')}. Lower algo.lr or look at the data."
+        )
+    return record
+
+
+def run_folder(settings: Settings, data_sha256: str) -> Path:
+    """outputs/runs/<row>/<hash>: the hash covers whatever decides the bits, so only the same run resumes."""
+    source = hashlib.sha256()
+    for path in sorted([*ROOT.glob("lit_modules/*.py"), *ROOT.glob("data/**/*.py"), ROOT / "reproduce/evaluate.py"]):
+        source.update(path.read_bytes())
+    run = {key: value for key, value in settings.values["run"].items() if key in ("device", "threads", "chunk_size")}
+    identity = [settings.values["algo"], settings.values["task"], settings.values["protocol"], run, data_sha256]
+    digest = hashlib.sha256((json.dumps(identity, sort_keys=True) + source.hexdigest()).encode()).hexdigest()
+    return outputs_dir() / "runs" / settings.row / digest[:12]
+
+
+def _fit(
+    settings: Settings, module: SeedModule, data: OfflineData, evaluator: Evaluator, folder: Path, device: torch.device
+) -> Clockwork:
+    checkpoint = folder / "last.ckpt"
+    resume = torch.load(checkpoint, weights_only=True)["seed_module"]["n_updates"] if checkpoint.exists() else 0
+    total = sum(phase.n_updates for phase in module.phases())
+    if resume:
+        console.note(f"{settings.row}: resumes at update {resume} of {total}")
+    with warnings.catch_warnings(), console.bar(settings.row, total, "updates", resume) as bar:
+        warnings.simplefilter("ignore")
+        callback = Clockwork(evaluator, checkpoint, settings.values["run"]["checkpoint_every_s"], bar)
+        trainer = L.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=1,
+            max_epochs=1,
+            logger=_logger(settings, folder, resume),
+            log_every_n_steps=1,
+            callbacks=[callback],
+            plugins=[AtomicCheckpointIO()],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        if resume < total:
+            trainer.fit(module, data, ckpt_path=checkpoint if resume else None, weights_only=True)
+        else:
+            _restore(module, callback, checkpoint)
+    if module.n_updates != total and len(module.crashed) < len(module.seeds):
+        raise RuntimeError(f"{module.n_updates} updates done, {total} asked for")  # the clock's invariant
+    return callback
+
+
+def _restore(module: SeedModule, callback: Clockwork, checkpoint: Path) -> None:
+    """A run killed between its last update and its record: nothing is left to train."""
+    saved = torch.load(checkpoint, weights_only=True)
+    module.load_state_dict(saved["state_dict"])
+    module.on_load_checkpoint(saved)
+    callback.load_state_dict(next(iter(saved["callbacks"].values())))
+
+
+def _logger(settings: Settings, folder: Path, resume: int) -> Any:
+    """Lightning's CSV logger; a resumed run adds a file, since the logger clears the folder that it opens."""
+    return CSVLogger(folder, name="", version=f"metrics_from_{resume}", flush_logs_every_n_steps=50)
+
+
+def _module(settings: Settings, seeds: list[int], world: Any) -> SeedModule:
+    space = world.observation_spec["obs"].space
+    low, high = (bound.reshape(-1, world.obs_size)[0].tolist() for bound in (space.low, space.high))
+    dims = Dims(world.n_agents, world.obs_size, world.n_actions, tuple(low), tuple(high))
+    module_class = algorithm(settings.values["algo"]["name"])[0]
+    clock = {
+        "chunk_size": settings.values["run"]["chunk_size"],
+        "eval_every": settings.values["protocol"]["eval_every"],
+    }
+    try:
+        return module_class(settings.algo, seeds, dims, **clock)
+    except ValueError as error:
+        raise ReproduceError(f"row {settings.row}: {error}") from error
+
+
+def _device(run: dict[str, Any]) -> tuple[torch.device, int]:
+    if run["threads"]:
+        torch.set_num_threads(run["threads"])
+    if run["device"] == "cuda" and not torch.cuda.is_available():
+        raise ReproduceError("run.device=cuda, but torch sees no CUDA device here; use run.device=cpu.")
+    return torch.device(run["device"]), torch.get_num_threads()
+
+
+def _dataset(data: dict[str, Any]) -> store.Dataset:
+    with console.bar(f"data {data['id']}", 1, "steps") as bar:
+        return store.get(data["id"], data["kind"], data["root"], progress=bar.update)
+
+
+def _check_sizes(transitions: Any, dims: Dims, data_id: str, world: str) -> None:
+    found = (*transitions["obs"].shape[1:], transitions["legal_actions"].shape[-1])
+    expected = (dims.n_agents, dims.obs_size, dims.n_actions)
+    if found != expected:
+        raise ReproduceError(
+            f"dataset {data_id} has (agents, observation size, actions) {found}, world {world} has {expected}: "
+            "the row's data.id and task do not belong together."
+        )
+
+
+def _scores(
+    returns: list[list[float]], module: SeedModule, minimum: float | None, seeds: list[int]
+) -> tuple[list[float], list[dict[str, Any]]]:
+    """Mean episode return per seed; a seed that diverged counts as the minimum score, never dropped."""
+    crashed = [module.crashed[seed] for seed in seeds if seed in module.crashed]
+    if crashed and minimum is None:
+        raise ReproduceError(f"seed {crashed[0]['seed']} diverged and the row has no minimum_score in paper_results.")
+    means = [sum(row) / len(row) for row in returns]
+    return [minimum if s in module.crashed else x for s, x in zip(seeds, means, strict=True)], crashed  # type: ignore
+
+
+def _cloning_scores(module: SeedModule, mode: str) -> list[float] | None:
+    """The policies start the last phase as clones of the data: the curve's first point, when a phase precedes it."""
+    if len(module.phases()) > 1 and module.history:
+        return module.history[0][mode]
+    return None
+
+
+def _why_not_comparable(settings: Settings, measured: str) -> list[str]:
+    reasons = [f"{d['key']} is {d['used']}, the row says {d['row']}" for d in settings.differs]
+    expected = settings.values["task"]["fingerprint"]
+    if measured != expected:
+        reasons.append(f"the world's fingerprint is {measured}, expected {expected}")
+    if settings.values["protocol"]["n_seeds"] < settings.row_values["protocol"]["n_seeds"]:
+        reasons.append(f"fewer seeds than the row's {settings.row_values['protocol']['n_seeds']}")
+    return reasons
+
+
+def _save_weights(module: SeedModule, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    write_with(path, lambda partial: save_file({k: v.contiguous() for k, v in module.state_dict().items()}, partial))
+
+
+@contextmanager
+def _locked(folder: Path, row: str) -> Iterator[None]:
+    """One process per run folder; the lock goes with the process, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ReproduceError(f"{row} with these settings is running in another process; wait for it.") from error
+        yield
