@@ -1,7 +1,7 @@
 """What every paper shares: stacked seeds, the update clock, named optimizers, per-seed clipping, targets, resume.
 
-All seeds of a row train in one module. Parameters carry the leading axes (S,) or (S, N), each loss returns [S] and its sum
-is differentiated, clipping and statistics are per seed, and every seed draws from its own generators: seed k of a
+All seeds of a row train in one module. Parameters carry the leading axes (S,) or (S, N), each loss returns [S] and its
+sum is differentiated, clipping and statistics are per seed, and every seed draws from its own generators: seed k of a
 batch of S computes what seed k computes alone.
 
 `n_updates` (gradient updates) is the only clock. Lightning's global_step counts optimizer steps instead, so training
@@ -134,6 +134,8 @@ class SeedModule(L.LightningModule):
     """
 
     keys: tuple[Any, ...] = ()
+    obs_middle: Tensor
+    obs_half_range: Tensor
 
     def __init__(self, seeds: Sequence[int], dims: Dims, chunk_size: int = 100, eval_every: int = 10**9):
         super().__init__()

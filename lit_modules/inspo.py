@@ -2,10 +2,12 @@
 # The authors' repository holds no code; equations below are "this repository's derivation" from the abstract's facts.
 #
 # D1  The paper's hyperparameters and numbered equations are unknown to us: settings are ours, named so in each row.
-# D2  One update = one round: every agent takes one Q step and one policy step. The paper's inner iterations are unknown.
-# D3  Q and policy of an agent step from the same parameters (one backward), so V^i and Q^i in the policy weight are those
-#     before the Q step.
-# D4  Importance ratios and exponents are clipped (log rho to [-20, 5], exponent to [-10, 5]); whether the paper clips is unknown.
+# D2  One update = one round, in which every agent has one turn: `steps_per_turn` gradient steps of its Q and its policy
+#     on its resampled minibatch. The paper's inner iterations are unknown.
+# D3  Q and policy of an agent step from the same parameters (one backward), so V^i and Q^i in the policy weight are
+#     those before the Q step.
+# D4  Importance ratios and exponents are clipped (log rho to [-20, 5], exponent to [-10, 5]); whether the paper clips
+#     is unknown.
 # D5  One candidate batch per round, resampled anew for each agent in turn.
 """In-sample sequential policy optimization for discrete actions and any number of agents."""
 
@@ -34,6 +36,7 @@ class InSPOConfig:
     behavior_batch_size: int
     n_candidates: int  # uniform draws per round, of which
     batch_size: int  # so many are resampled with probability ~ rho
+    steps_per_turn: int  # gradient steps of an agent's Q and policy in its turn
     hidden: list[int]
     lr: float  # Adam, for mu and Q
     policy_lr: float  # Adam, for pi
@@ -81,15 +84,16 @@ class InSPO(SeedModule):
             rows = noise["rows"][:, n]  # (S,) the agent whose turn it is, as rows of the stacks
             log_rho = (log_ratio.sum(1) - log_ratio.flatten(0, 1)[rows]).clamp(-20.0, 5.0)  # (S, M) D4
             d, weight = self.minibatch(candidates, rows, log_rho, noise["resample"][:, n])
-            theta_q, theta_pi = rows_of(self.q, rows), rows_of(self.policy, rows)
-            log_pi = masked_log_softmax(self.policy(d["obs"], theta_pi), d["legal"])  # (S, B, A)
             log_mu = masked_log_softmax(self.behavior_policy(d["obs"], self.mu_rows(rows)), d["legal"])
-            q = self.q(d["obs"], theta_q)  # (S, B, A)
-            loss_q = (weight * self.td_error(q, d, rows, theta_pi.detach(), beta).square()).mean(-1)
-            loss_pi = (weight * self.policy_loss(q.detach(), log_pi, log_mu, d["action"], beta)).mean(-1)
-            grads = torch.autograd.grad((loss_q + loss_pi).sum(), (theta_q, theta_pi))  # disjoint: D3
-            for name, grad in zip(("q", "policy"), grads, strict=True):
-                self.optimizer[name].step_rows(rows, *clip_rows([grad], c.max_grad_norm))
+            for _ in range(c.steps_per_turn):
+                theta_q, theta_pi = rows_of(self.q, rows), rows_of(self.policy, rows)
+                log_pi = masked_log_softmax(self.policy(d["obs"], theta_pi), d["legal"])  # (S, B, A)
+                q = self.q(d["obs"], theta_q)  # (S, B, A)
+                loss_q = (weight * self.td_error(q, d, rows, theta_pi.detach(), beta).square()).mean(-1)
+                loss_pi = (weight * self.policy_loss(q.detach(), log_pi, log_mu, d["action"], beta)).mean(-1)
+                grads = torch.autograd.grad((loss_q + loss_pi).sum(), (theta_q, theta_pi))  # disjoint: D3
+                for name, grad in zip(("q", "policy"), grads, strict=True):
+                    self.optimizer[name].step_rows(rows, *clip_rows([grad], c.max_grad_norm))
             if c.sequential and n + 1 < self.dims.n_agents:
                 log_ratio.flatten(0, 1)[rows] = self.log_ratio(candidates, rows)
             losses_q.append(loss_q.detach())

@@ -6,6 +6,7 @@ evaluates them all, one row norm clips each, one `lerp` moves all targets, and a
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ class StackedMLP(nn.Module):
 
     def __init__(self, sizes: Sequence[int], lead: Sequence[int], generators: Sequence[torch.Generator]):
         super().__init__()
-        self.layers = list(zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = list(pairwise(sizes))
         self.split = [n for fan_in, out in self.layers for n in (fan_in * out, out)]
         rows = [self._initial_rows(math.prod(lead[1:]), g).view(*lead[1:], -1) for g in generators]
         self.theta = nn.Parameter(torch.stack(rows))  # (*lead, P)

@@ -106,7 +106,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
     module = _module(settings, seeds, evaluator.world)
     _check_sizes(transitions, module.dims, values["data"]["id"], task["world"])
     data = OfflineData(transitions, module.keys, seeds, values["data"]["storage"])
-    folder = run_folder(settings, dataset.manifest["sha256"])
+    folder = run_folder(settings, _data_facts(dataset.manifest)["sha256"])
     with _locked(folder, settings.row):
         callback = _fit(settings, module, data, evaluator, folder, device)
         returns = evaluator(module)
@@ -130,10 +130,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
             "row_fingerprint": settings.row_fingerprint,
             "overrides": settings.overrides,
             "differs": settings.differs,
-            "data": {
-                key: dataset.manifest.get(key)
-                for key in ("id", "kind", "sha256", "n_transitions", "n_episodes", "return")
-            },
+            "data": _data_facts(dataset.manifest),
             "environment": {"world": task["world"], "fingerprint": measured, "expected": task["fingerprint"]},
             "seeds": seeds,
             "n_updates": module.n_updates,
@@ -162,7 +159,8 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
     if len(crashed) == len(seeds):
         raise ReproduceError(
             f"row {settings.row} diverged in every seed, first {crashed[0]['quantity']} at update "
-            f"{crashed[0]['n_updates']}; the record is {record.get('file', 'not written')}. Lower algo.lr or look at the data."
+            f"{crashed[0]['n_updates']}; the record is {record.get('file', 'not written')}. "
+            "Lower algo.lr or look at the data."
         )
     return record
 
@@ -250,6 +248,20 @@ def _device(run: dict[str, Any]) -> tuple[torch.device, int]:
 def _dataset(data: dict[str, Any]) -> store.Dataset:
     with console.bar(f"data {data['id']}", 1, "steps") as bar:
         return store.get(data["id"], data["kind"], data["root"], progress=bar.update)
+
+
+def _data_facts(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a record says of its data; official data have one checksum over those of their files."""
+    files = json.dumps(manifest["files"], sort_keys=True)
+    statistics = manifest["statistics"]
+    return {
+        "id": manifest["id"],
+        "kind": manifest["kind"],
+        "sha256": manifest["sha256"] or hashlib.sha256(files.encode()).hexdigest(),
+        "n_transitions": statistics["n_transitions"],
+        "n_episodes": statistics["n_episodes"],
+        "return": statistics["return"],
+    }
 
 
 def _check_sizes(transitions: Any, dims: Dims, data_id: str, world: str) -> None:

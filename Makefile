@@ -1,0 +1,36 @@
+# Two commands: `make reproduce` sets up and runs rows, `make test` sets up and tests. Everything else is for developers.
+ROW ?= inspo/*
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: reproduce test lint gate bench clean
+
+# Runs the row or glob, then writes the report whatever the verdict; exits with the verdict's code.
+reproduce: $(READY)
+	@status=0; $(BIN)/reproduce '$(ROW)' || status=$$?; $(BIN)/reproduce report; exit $$status
+
+test: $(READY) lint
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+gate: $(READY)
+	$(BIN)/reproduce gate
+
+bench: $(READY)
+	for file in benchmarks/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$file || exit 1; done
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps -e .
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) outputs build *.egg-info

@@ -1,0 +1,353 @@
+"""The command. Imports stay inside the subcommands: `list` and `--help` answer without torch."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from reproduce import console
+from reproduce.errors import ReproduceError
+
+HELP = """\
+reproduce ROW [KEY=VALUE ...]   train, evaluate and judge a row, e.g. `reproduce inspo/bridge/mix`
+reproduce CLAIM                 run a claim, e.g. `reproduce claims/inspo/entropy_escapes`
+reproduce list [PATTERN]        rows with the paper's value and the last recorded verdict
+reproduce check ROW             the verdict from the recorded raw scores, no training
+reproduce diff ROW [KEY=VALUE]  effective settings against the paper's, with each value's source
+reproduce data list|show|build  datasets: what there is, a manifest, build one
+reproduce report                one HTML page and a markdown table of everything recorded
+reproduce record PATTERN        move the reference of the regression gate (32 seeds; `losses`: the loss fingerprints)
+reproduce gate [PATTERN]        has this commit hurt? 16 new seeds against the reference
+
+A glob such as 'inspo/*' works wherever a row does. --json prints one JSON document on stdout and nothing else.
+Exit codes: 0 REPRODUCED, 1 BELOW or ABOVE, 2 INCONCLUSIVE, 3 NOT COMPARABLE, 4 error.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse exits with 2 on bad usage; here 2 means INCONCLUSIVE."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ReproduceError(f"{message}. `reproduce --help` shows the usage.")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return 0
+    console.set_quiet("--json" in argv)
+    command, rest = (COMMANDS[argv[0]], argv[1:]) if argv[0] in COMMANDS else (run, argv)
+    try:
+        return command(rest)
+    except ReproduceError as error:
+        print(f"reproduce: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("reproduce: stopped; the same command continues from the last checkpoint", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def parser(name: str, *positionals: tuple[str, str], json_too: bool = True) -> Parser:
+    made = Parser(prog=f"reproduce {name}".strip(), description=HELP, formatter_class=argparse.RawTextHelpFormatter)
+    for positional, count in positionals:
+        made.add_argument(positional, nargs=count or None)
+    if json_too:
+        made.add_argument("--json", action="store_true", help="one JSON document on stdout and nothing else")
+    return made
+
+
+def run(argv: list[str]) -> int:
+    """Rows and claims."""
+    args = parser("", ("target", ""), ("overrides", "*")).parse_intermixed_args(argv)
+    from reproduce.config import claim_ids, expand, row_ids
+
+    runnable = row_ids()
+    names = _targets(args.target, runnable, claim_ids(), expand)
+    if len(names) == 1:
+        documents = [_run_one(names[0], args.overrides)]
+    else:
+        documents = []
+        for name in names:
+            try:
+                documents.append(_run_one(name, args.overrides))
+            except ReproduceError as error:  # the other rows still run
+                print(f"reproduce: {name}: {error}", file=sys.stderr)
+                documents.append({"row": name, "error": str(error), "exit_code": error.exit_code})
+            if not args.json:
+                print(_line(documents[-1]), flush=True)
+    if args.json:
+        print(json.dumps(documents[0] if len(names) == 1 else {"rows": documents}, indent=1))
+    elif len(names) == 1:
+        print(_line(documents[0]))
+    else:
+        _print_table(documents)
+    return max(document["exit_code"] for document in documents)
+
+
+def _targets(target: str, rows: list[str], claims: list[str], expand: Callable) -> list[str]:
+    try:
+        return expand(target, rows + claims)
+    except ReproduceError as error:
+        from reproduce import paper
+
+        try:
+            planned = paper.match(target)
+        except ReproduceError:
+            raise error from None
+        raise ReproduceError(
+            f"{planned[0]} is a published number that has no config yet (`reproduce list` marks such rows); "
+            "adding configs/rows/<row>.yaml makes it run."
+        ) from None
+
+
+def _run_one(name: str, overrides: list[str]) -> dict[str, Any]:
+    if name.startswith("claims/"):
+        if overrides:
+            raise ReproduceError(f"{name} takes no overrides: its settings are the claim.")
+        from reproduce.claims import run_claim
+
+        record = run_claim(name)
+        keys = ("row", "checks", "passed", "time", "file")
+        return {key: record.get(key) for key in keys} | {"exit_code": 0 if record["passed"] else 1}
+    from reproduce.config import compose
+
+    settings = compose(name, overrides)
+    from reproduce.run import run_row
+
+    record = run_row(settings)
+    return _document(record)
+
+
+def _document(record: dict[str, Any]) -> dict[str, Any]:
+    """The verdict of a row as --json prints it."""
+    keys = ("row", "verdict", "scores", "seeds", "overrides", "time", "weights_sha256", "file")
+    return {key: record.get(key) for key in keys} | {"exit_code": record["verdict"]["exit_code"]}
+
+
+def _line(document: dict[str, Any]) -> str:
+    """One console line for a row or claim."""
+    if "error" in document:
+        return f"{document['row']}  ERROR"
+    took = f"{document['time']['wall_s']:.0f} s"
+    if "verdict" not in document:
+        checks = "; ".join(f"{'holds' if c['passed'] else 'FAILS'}: {c['text']}" for c in document["checks"])
+        return f"{document['row']}  {'HOLDS' if document['passed'] else 'FAILS'}  {checks}  {took}"
+    v = document["verdict"]
+    parts = [document["row"], v["headline"]]
+    if v["mean"] is not None:
+        parts.append(f"ours {v['mean']:.5g} +- {v['std'] or 0:.2g} (n={v['n']})")
+    if v["low"] is not None:
+        parts.append(
+            f"theirs {v['theirs']:.6g}, difference in [{v['low']:.4g}, {v['high']:.4g}], margin {v['delta']:g}"
+        )
+    if v["seeds_needed"]:
+        parts.append(f"seeds needed: {v['seeds_needed']}")
+    if v["vacuous"]:
+        parts.append("vacuous: behavior cloning passes too")
+    parts.append(took)
+    return "  ".join(parts) + "".join(f"\n    {reason}" for reason in v["reasons"])
+
+
+def _print_table(documents: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("row", "verdict", "ours", "theirs", "difference in", "margin", "seconds", title="reproduce")
+    for d in documents:
+        if "error" in d:
+            table.add_row(d["row"], "ERROR")
+        elif "verdict" not in d:
+            table.add_row(d["row"], "HOLDS" if d["passed"] else "FAILS", "", "", "", "", f"{d['time']['wall_s']:.0f}")
+        else:
+            v = d["verdict"]
+            ours = "" if v["mean"] is None else f"{v['mean']:.5g} ± {v['std'] or 0:.2g} (n={v['n']})"
+            between = "" if v["low"] is None else f"[{v['low']:.4g}, {v['high']:.4g}]"
+            theirs = "unknown" if v["theirs"] is None else f"{v['theirs']:.6g}"
+            margin = "" if v["delta"] is None else f"{v['delta']:g}"
+            table.add_row(d["row"], v["headline"], ours, theirs, between, margin, f"{d['time']['wall_s']:.0f}")
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def list_rows(argv: list[str]) -> int:
+    """The whole mission: published rows, whether they can run, and what was last recorded."""
+    args = parser("list", ("pattern", "?")).parse_args(argv)
+    from reproduce import paper, records
+    from reproduce.config import claim_ids, row_ids
+
+    runnable, pattern = set(row_ids()), args.pattern or "*"
+    from fnmatch import fnmatchcase
+
+    claims = [name for name in claim_ids() if fnmatchcase(name, pattern)]
+    names = [] if claims and pattern.startswith("claims") else paper.match(pattern)
+    last: dict[str, dict[str, Any]] = {}
+    for record in records.read():
+        if record["kind"] != "reference":
+            last[record["row"]] = record
+    entries = []
+    for name in names:
+        row = paper.row(name)
+        recorded = last[name]["verdict"]["headline"] if name in last else None
+        entries.append(
+            {"row": name, "metric": row.metric, "paper": row.printed, "can_run": name in runnable, "verdict": recorded}
+        )
+    for name in claims:
+        recorded = ("HOLDS" if last[name]["passed"] else "FAILS") if name in last else None
+        entries.append({"row": name, "metric": "claim", "paper": "", "can_run": True, "verdict": recorded})
+    if args.json:
+        print(json.dumps(entries, indent=1))
+        return 0
+    width = max(len(entry["row"]) for entry in entries)
+    print(f"{'row':{width}}  {'paper':>18}  last verdict")
+    for entry in entries:
+        state = entry["verdict"] or ("not run" if entry["can_run"] else "cannot run yet: no config")
+        print(f"{entry['row']:{width}}  {entry['paper']:>18}  {state}")
+    return 0
+
+
+def check(argv: list[str]) -> int:
+    """Judge again what is recorded, with the bounds of today."""
+    args = parser("check", ("pattern", "")).parse_args(argv)
+    from reproduce import paper, records
+    from reproduce.verdict import judge
+
+    documents = []
+    names = paper.match(args.pattern)
+    for name in names:
+        record = records.latest(name, comparable_only=True) or records.latest(name)
+        if record is None:
+            if len(names) == 1:
+                raise ReproduceError(f"nothing is recorded for {name}; `reproduce {name}` runs it.")
+            continue
+        old = record["verdict"]
+        reasons = old["reasons"] if old["state"] == "NOT COMPARABLE" else []
+        clones = record["curve"].get(record["scores"]["mode"]) or []
+        verdict = judge(
+            record["scores"]["per_seed"],
+            paper.row(name).bound,
+            not_comparable=reasons,
+            data_kind=record["data"]["kind"],
+            behavior_cloning=clones[0] if record["config"]["algo"]["name"] != "bc" and clones else None,
+        )
+        documents.append(_document({**record, "verdict": verdict.to_json()}))
+    if not documents:
+        raise ReproduceError(f"nothing is recorded for {args.pattern}; `reproduce list` shows what can run.")
+    if args.json:
+        print(json.dumps(documents[0] if len(documents) == 1 else {"rows": documents}, indent=1))
+    for document in [] if args.json else documents:
+        print(_line(document))
+    return max(document["exit_code"] for document in documents)
+
+
+def diff(argv: list[str]) -> int:
+    """Every setting: the paper's value, the row's, the one used, and where the row's comes from."""
+    args = parser("diff", ("pattern", ""), ("overrides", "*")).parse_intermixed_args(argv)
+    from reproduce import paper
+    from reproduce.config import FREE, compose, expand, flat, row_ids, sources
+
+    tables = {}
+    for name in expand(args.pattern, row_ids()):
+        settings, origin, published = compose(name, args.overrides), sources(name), paper.row(name).settings
+        used, rows = flat(settings.values), flat(settings.row_values)
+        tables[name] = [
+            {
+                "key": key,
+                "paper": published.get(key, "unknown"),
+                "row": rows.get(key),
+                "used": used.get(key),
+                "source": origin.get(key, "not stated"),
+            }
+            for key in rows | used
+            if key != "row" and not key.startswith(FREE)
+        ]
+    if args.json:
+        print(json.dumps(tables, indent=1))
+        return 0
+    for name, entries in tables.items():
+        print(f"{name}\n  {'setting':32} {'paper':>9} {'row':>18} {'used':>18}  source")
+        for e in entries:
+            mark = "*" if e["used"] != e["row"] else " "
+            print(f"{mark} {e['key']:32} {e['paper']!s:>9} {e['row']!s:>18} {e['used']!s:>18}  {e['source']}")
+    return 0
+
+
+def data(argv: list[str]) -> int:
+    """Datasets."""
+    args = parser("data", ("action", ""), ("pattern", "?"), json_too=True)
+    args.add_argument("--force", action="store_true", help="build again although it is there")
+    options = args.parse_args(argv)
+    from fnmatch import fnmatchcase
+
+    from data import registry
+
+    known = registry.datasets()
+    if options.action == "list":
+        entries = {name: entry["description"] for name, entry in known.items()}
+        print(json.dumps(entries, indent=1) if options.json else "\n".join(f"{k:24} {v}" for k, v in entries.items()))
+        return 0
+    if options.action not in ("show", "build"):
+        raise ReproduceError(f"data {options.action}: choose list, show or build.")
+    if options.pattern is None:
+        raise ReproduceError(f"data {options.action} needs a dataset or glob, e.g. bridge/mix.")
+    from data import store
+
+    manifests = {}
+    names = [n for n in known if fnmatchcase(n, options.pattern)] or [options.pattern]  # an unknown one fails below
+    for name in names:
+        with console.bar(f"data {name}", 1, "steps") as bar:
+            if options.action == "build":
+                store.build(name, force=options.force, progress=bar.update)
+            manifests[name] = store.get(name, progress=bar.update).manifest
+    if options.action == "show" or options.json:
+        print(json.dumps(manifests if len(manifests) > 1 else next(iter(manifests.values())), indent=1))
+    else:
+        for name, manifest in manifests.items():
+            print(f"{name}  {manifest['statistics']['n_transitions']} transitions  sha256 {manifest['sha256'][:12]}")
+    return 0
+
+
+def report(argv: list[str]) -> int:
+    """The page."""
+    args = parser("report", ("pattern", "?"), json_too=False)
+    args.add_argument("--out", help="folder (default: outputs/report)")
+    options = args.parse_args(argv)
+    from pathlib import Path
+
+    from reproduce.paths import outputs_dir
+    from reproduce.report import write_report
+
+    for path in write_report(Path(options.out or outputs_dir() / "report"), options.pattern or "*"):
+        print(path)
+    return 0
+
+
+def record(argv: list[str]) -> int:
+    """Move the reference."""
+    args = parser("record", ("pattern", ""), json_too=False).parse_args(argv)
+    from reproduce.gate import record_references
+
+    return record_references(args.pattern)
+
+
+def gate(argv: list[str]) -> int:
+    """Compare with the reference."""
+    args = parser("gate", ("pattern", "?")).parse_args(argv)
+    from reproduce.gate import run_gate
+
+    return run_gate(args.pattern or "*", args.json)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "list": list_rows,
+    "check": check,
+    "diff": diff,
+    "data": data,
+    "report": report,
+    "record": record,
+    "gate": gate,
+}

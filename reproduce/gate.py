@@ -1,0 +1,79 @@
+"""Has this commit hurt? New seeds of the built-in rows against recorded ones (verdict.md's regression question).
+
+The reference is 32 recorded seeds. 16 new seeds are compared by a one-sided pooled t test at 0.5 %, and only a second batch
+of fresh seeds that fails too makes the gate fail: 0.05 % false alarms, 97 % detection of a loss of 1.5 sigma (simulated).
+"""
+
+import json
+from typing import Any
+
+from reproduce import console, paper, records, verdict
+from reproduce.config import Settings, compose, expand, row_ids
+from reproduce.errors import ReproduceError
+from reproduce.evaluate import MODES
+from reproduce.run import run_row
+
+REFERENCE_SEEDS = 32
+BATCHES = ((10_000, 16), (20_000, 16))  # (first seed, seeds): the second only when the first fails
+
+
+def _run(row: str, first_seed: int, n_seeds: int) -> tuple[dict[str, Any], Settings]:
+    settings = compose(row, [f"protocol.first_seed={first_seed}", f"protocol.n_seeds={n_seeds}"])
+    return run_row(settings, write=False), settings
+
+
+def mode_scores(record: dict[str, Any]) -> dict[str, list[float]]:
+    """Mean episode return per seed in each mode; crashed seeds keep their minimum score in the judged mode."""
+    scores = {mode: [sum(row) / len(row) for row in record["evaluation"][mode]] for mode in MODES}
+    return scores | {record["scores"]["mode"]: record["scores"]["per_seed"]}
+
+
+def record_references(pattern: str) -> int:
+    """Run 32 seeds of each row of `pattern` and file them as the new reference."""
+    if pattern == "losses":
+        from reproduce.losses import write_fingerprints
+
+        console.note(f"wrote {write_fingerprints()}")
+        return 0
+    for row in expand(pattern, row_ids()):
+        record, _ = _run(row, 0, REFERENCE_SEEDS)
+        for key in ("verdict", "file"):
+            record.pop(key, None)
+        path = records.write({**record, "kind": "reference"})
+        means = {mode: sum(s) / len(s) for mode, s in mode_scores(record).items()}
+        print(f"{row}  {REFERENCE_SEEDS} seeds  " + "  ".join(f"{m} {x:.6g}" for m, x in means.items()) + f"  {path}")
+    return 0
+
+
+def run_gate(pattern: str, as_json: bool) -> int:
+    """0 when no row got worse, 1 otherwise; rows without a reference are an error."""
+    outcomes = []
+    for row in expand(pattern, row_ids()):
+        reference = records.latest(row, kind="reference")
+        if reference is None:
+            raise ReproduceError(f"row {row} has no reference; `reproduce record {row}` makes one.")
+        outcomes.append(_judge(row, reference))
+        if not as_json:
+            o = outcomes[-1]
+            print(f"{row}  {'fine' if o['passed'] else 'WORSE'}  " + "; ".join(o["batches"]), flush=True)
+    if as_json:
+        print(json.dumps({"rows": outcomes}, indent=1))
+    return 0 if all(o["passed"] for o in outcomes) else 1
+
+
+def _judge(row: str, reference: dict[str, Any]) -> dict[str, Any]:
+    old, seen = mode_scores(reference), []
+    tolerance = (paper.row(row).bound.delta or 1e-6) / 10  # matters only where no seed varies
+    for first_seed, n in BATCHES:
+        record, settings = _run(row, first_seed, n)
+        if settings.row_fingerprint != reference["row_fingerprint"]:
+            raise ReproduceError(
+                f"row {row} has other settings than its reference of {reference['created']}: "
+                f"`reproduce record {row}` in a commit that says why moves it."
+            )
+        new = mode_scores(record)
+        results = {mode: verdict.gate(old[mode], new[mode], tolerance) for mode in MODES}
+        seen.append(", ".join(f"{m} {sum(new[m]) / n:.5g} (reference {sum(old[m]) / len(old[m]):.5g})" for m in MODES))
+        if all(passed for passed, _ in results.values()):
+            return {"row": row, "passed": True, "batches": seen}
+    return {"row": row, "passed": False, "batches": seen}

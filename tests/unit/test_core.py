@@ -1,0 +1,174 @@
+"""Stacked networks, the turn-taking optimizer, clipping, the plan, sampling: against plain PyTorch, in float64."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from data.module import OfflineData
+from data.sampling import SeedSampler, effective_sample_size, importance_resample, stream
+from lit_modules.base import Chunk, Phase, TurnAdam, clip_rows, make_plan, polyak, target_of
+from lit_modules.nets import StackedMLP, masked_log_softmax, sample_categorical
+from reproduce.losses import DIMS, modules, train, transitions
+
+
+def plain_copy(net: StackedMLP, row: int) -> nn.Sequential:
+    """The torch.nn network that one row of a stack stands for."""
+    parts = net.theta.detach().flatten(0, -2)[row].split(net.split)
+    layers: list[nn.Module] = []
+    for k, (fan_in, out) in enumerate(net.layers):
+        linear = nn.Linear(fan_in, out, dtype=net.theta.dtype)
+        linear.weight.data = parts[2 * k].view(fan_in, out).T.clone()
+        linear.bias.data = parts[2 * k + 1].clone()
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+@pytest.mark.parametrize("sizes", [(4, 3), (4, 32, 2), (3, 8, 24, 20)])
+def test_a_row_of_a_stack_is_a_plain_mlp(sizes):
+    net = StackedMLP(sizes, (2, 3), [stream(0, 0), stream(1, 0)]).double()
+    x = torch.randn(2, 3, 7, sizes[0], dtype=torch.float64)
+    for row, (s, i) in enumerate(itertools.product(range(2), range(3))):
+        torch.testing.assert_close(net(x)[s, i], plain_copy(net, row)(x[s, i]), rtol=0, atol=1e-12)
+
+
+def test_initialization_is_linear_default_and_owned_by_the_seed():
+    both = StackedMLP((50, 60, 4), (2, 2), [stream(0, 0), stream(1, 0)])
+    alone = StackedMLP((50, 60, 4), (1, 2), [stream(1, 0)])
+    assert torch.equal(both.theta[1], alone.theta[0])
+    weight = both.theta.detach().flatten(0, 1)[:, : 50 * 60]
+    assert weight.abs().max() <= 50**-0.5
+    assert weight.std().item() == pytest.approx(50**-0.5 / 3**0.5, rel=0.02)
+
+
+def test_turn_adam_equals_one_torch_adam_per_row():
+    torch.manual_seed(0)
+    theta = nn.Parameter(torch.randn(2, 3, 5, dtype=torch.float64))
+    rows = [nn.Parameter(row.clone()) for row in theta.detach().flatten(0, 1)]
+    ours, plain = TurnAdam(theta, lr=0.1), [torch.optim.Adam([row], lr=0.1) for row in rows]
+    for _ in range(20):
+        turn = torch.randperm(6)[:2]  # rows take unequal numbers of turns
+        grad = torch.randn(2, 5, dtype=torch.float64)
+        ours.step_rows(turn, grad)
+        for r, g in zip(turn.tolist(), grad, strict=True):
+            rows[r].grad = g.clone()
+            plain[r].step()
+    torch.testing.assert_close(theta.detach().flatten(0, 1), torch.stack([r.detach() for r in rows]), rtol=0, atol=1e-12)
+
+
+def test_clip_rows_equals_torch_clip_per_row():
+    torch.manual_seed(0)
+    grads = [torch.randn(4, 6, dtype=torch.float64) * 3, torch.randn(4, 2, dtype=torch.float64) * 0.1]
+    clipped = clip_rows(grads, 5.0)
+    for row in range(4):
+        params = [nn.Parameter(torch.zeros_like(g[row])) for g in grads]
+        for p, g in zip(params, grads, strict=True):
+            p.grad = g[row].clone()
+        nn.utils.clip_grad_norm_(params, 5.0)
+        for p, c in zip(params, clipped, strict=True):
+            torch.testing.assert_close(c[row], p.grad, rtol=0, atol=1e-12)
+
+
+def test_polyak_and_target():
+    net = StackedMLP((2, 2), (1,), [stream(0, 0)])
+    target = target_of(net)
+    before = target.theta.clone()
+    net.theta.data += 1.0
+    polyak(target, net, 0.25)
+    torch.testing.assert_close(target.theta, before + 0.25)
+    assert not target.theta.requires_grad
+
+
+def test_the_plan_stops_at_phases_and_evaluations():
+    plan = make_plan([Phase("a", 25, 4), Phase("b", 30, 8)], chunk_size=10, eval_every=12)
+    assert [(c.phase, c.start, c.n_updates) for c in plan] == [
+        *[("a", 0, 10), ("a", 10, 2), ("a", 12, 10), ("a", 22, 2), ("a", 24, 1)],
+        *[("b", 25, 10), ("b", 35, 2), ("b", 37, 10), ("b", 47, 2), ("b", 49, 6)],
+    ]
+    assert plan[0] == Chunk("a", 0, 10, 4)
+
+
+def test_masked_log_softmax_is_finite_and_zero_where_illegal():
+    logits = torch.randn(3, 4, dtype=torch.float64)
+    legal = torch.tensor([True, False, True, True]).expand(3, 4)
+    log_p = masked_log_softmax(logits, legal)
+    assert torch.isfinite(log_p).all()
+    assert (log_p.exp()[:, 1] == 0).all()
+    torch.testing.assert_close(log_p[:, [0, 2, 3]], logits[:, [0, 2, 3]].log_softmax(-1))
+
+
+def test_sample_categorical_inverts_the_cdf():
+    log_p = torch.tensor([0.2, 0.0, 0.5, 0.3]).log().expand(6, 4)
+    drawn = sample_categorical(log_p, torch.tensor([0.0, 0.1999, 0.2001, 0.69, 0.71, 0.999999]))
+    assert drawn.tolist() == [0, 0, 2, 2, 3, 3]
+
+
+def test_importance_resampling_follows_rho():
+    log_rho = torch.tensor([[0.1, 0.2, 0.7], [1.0, 0.0, 0.0]]).log() + 3.0
+    index = importance_resample(log_rho, torch.rand(2, 40_000, generator=torch.Generator().manual_seed(0)))
+    share = torch.stack([(index == k).double().mean(1) for k in range(3)], dim=1)
+    torch.testing.assert_close(share, log_rho.softmax(-1).double(), rtol=0, atol=0.01)
+
+
+def test_effective_sample_size():
+    log_rho = torch.tensor([[0.0] * 8, [0.0] + [-1e9] * 7])
+    assert effective_sample_size(log_rho).tolist() == [8.0, 1.0]
+
+
+def test_each_seed_samples_its_own_indices():
+    both, alone = SeedSampler([3, 4]), SeedSampler([4])
+    both.n_updates = alone.n_updates = 5
+    pair, _ = both.sample(range(100), 5 * 2 * 7)
+    one, _ = alone.sample(range(100), 5 * 1 * 7)
+    assert torch.equal(pair.view(5, 2, 7)[:, 1], one.view(5, 1, 7)[:, 0])
+    assert not torch.equal(pair.view(5, 2, 7)[:, 0], pair.view(5, 2, 7)[:, 1])
+
+
+@pytest.mark.parametrize("storage", ["tensor", "memmap"])
+def test_the_buffer_hands_out_chunks_of_the_dataset(storage):
+    data = transitions(50)
+    made = OfflineData(data, ("obs", "action", ("next", "obs")), [0, 1], storage)
+    made.sampler.n_updates = 3
+    chunk = made.buffer.sample(3 * 2 * 4).reshape(3, 2, 4)
+    assert chunk["obs"].shape == (3, 2, 4, DIMS.n_agents, DIMS.obs_size)
+    rows = {tuple(row.flatten().tolist()): k for k, row in enumerate(data["obs"])}
+    for obs, following in zip(chunk["obs"].flatten(0, 2), chunk["next", "obs"].flatten(0, 2), strict=True):
+        assert torch.equal(data["next", "obs"][rows[tuple(obs.flatten().tolist())]], following)
+
+
+@pytest.mark.parametrize("name", list(modules([0])))
+def test_updates_asked_for_are_updates_done(name):
+    module = modules([0], chunk_size=7)[name]
+    train(module, transitions())
+    assert module.n_updates == sum(phase.n_updates for phase in module.phases()) == 50
+
+
+@pytest.mark.parametrize("name", list(modules([0])))
+def test_seed_k_of_a_stack_equals_seed_k_alone(name):
+    data = transitions()
+    stacked, alone = modules([0, 1, 2], chunk_size=10)[name], modules([1], chunk_size=10)[name]
+    train(stacked, data)
+    train(alone, data)
+    for key, value in alone.state_dict().items():
+        other = stacked.state_dict()[key]
+        other = other[1] if other.shape != value.shape else other[None][0:1].squeeze(0)
+        torch.testing.assert_close(other.reshape(value.shape), value, rtol=0, atol=1e-9, msg=lambda m, k=key: f"{k}: {m}")
+
+
+@pytest.mark.parametrize("name", list(modules([0])))
+def test_two_runs_are_equal_bit_for_bit(name):
+    states = []
+    for _ in range(2):
+        module = modules([0, 1], chunk_size=10)[name].float()
+        train(module, transitions(dtype=torch.float32))
+        states.append(module.state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@pytest.mark.parametrize("name", list(modules([0])))
+def test_parameter_groups_are_disjoint_and_cover_what_trains(name):
+    module = modules([0])[name]
+    groups = [p for o in module.named_optimizers().values() for group in o.param_groups for p in group["params"]]
+    assert len({id(p) for p in groups}) == len(groups)
+    assert {id(p) for p in groups} == {id(p) for p in module.parameters() if p.requires_grad}
