@@ -98,7 +98,9 @@ def random_game(
     joint = (n_states, *[n_actions] * n_agents)
     reward = torch.randn(joint, generator=generator, dtype=torch.float64)
     transition = torch.rand(*joint, n_states, generator=generator, dtype=torch.float64)
-    mu = [torch.randn(n_states, n_actions, generator=generator, dtype=torch.float64).softmax(-1) for _ in range(n_agents)]
+    mu = [
+        torch.randn(n_states, n_actions, generator=generator, dtype=torch.float64).softmax(-1) for _ in range(n_agents)
+    ]
     return Game(reward, transition / transition.sum(-1, keepdim=True), mu, gamma, alpha, beta)
 
 

@@ -125,17 +125,21 @@ def compose(row: str, overrides: list[str] | tuple[str, ...] = ()) -> Settings:
     Raises ReproduceError for an unknown row, a misspelt or missing key, a value of the wrong type or choice.
     """
     expand(row, row_ids())
-    from lit_modules import algorithm
+    from lit_modules import ALGORITHMS, algorithm
 
     row_values, algo_class = _validated(row, _hydra(row, []))
+    known = list(flat(row_values))
+    swapped = next((o.removeprefix("algo=") for o in overrides if o.startswith("algo=")), None)
+    if swapped in ALGORITHMS:
+        known += [f"algo.{f.name}" for f in fields(algorithm(swapped)[1])]
     for override in overrides:
-        _check_key(override, row_values)
+        _check_key(override, known)
     values = row_values
     if overrides:
         values = _hydra(row, list(overrides))
-        if any(o.startswith("algo=") for o in overrides):  # the row's own algo keys were written for another algorithm
-            known = {f.name for f in fields(algorithm(values["algo"]["name"])[1])}
-            values["algo"] = {k: v for k, v in values["algo"].items() if k in known}
+        if swapped in ALGORITHMS:  # the row's own algo keys were written for another algorithm
+            own = {f.name for f in fields(algorithm(swapped)[1])}
+            values["algo"] = {k: v for k, v in values["algo"].items() if k in own}
         values, algo_class = _validated(row, values)
     return Settings(row, values, row_values, list(overrides), algo_class(**values["algo"]))
 
@@ -176,13 +180,13 @@ def _hydra(row: str, overrides: list[str]) -> dict[str, Any]:
         raise ReproduceError(f"row {row} with {overrides or 'no overrides'}: {message}") from error
 
 
-def _check_key(override: str, row_values: dict[str, Any]) -> None:
+def _check_key(override: str, settings: list[str]) -> None:
     """Refuse an override whose key the row does not have, naming the nearest key that it has."""
     key, sep, _ = override.partition("=")
     if not sep or not key:
         raise ReproduceError(f"{override!r} is not an override; write KEY=VALUE, e.g. algo.lr=0.001.")
     groups = [p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in ("rows", "claims")]
-    known = list(flat(row_values)) + groups + ["task.params"]
+    known = [*settings, *groups]
     if key not in known and not key.startswith("task.params."):
         if any(o.startswith(f"{key}.") for o in known):
             raise ReproduceError(f"{key} in {override!r} is a group of settings; set one of its keys.")

@@ -54,7 +54,9 @@ def test_turn_adam_equals_one_torch_adam_per_row():
         for r, g in zip(turn.tolist(), grad, strict=True):
             rows[r].grad = g.clone()
             plain[r].step()
-    torch.testing.assert_close(theta.detach().flatten(0, 1), torch.stack([r.detach() for r in rows]), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        theta.detach().flatten(0, 1), torch.stack([r.detach() for r in rows]), rtol=0, atol=1e-12
+    )
 
 
 def test_clip_rows_equals_torch_clip_per_row():
@@ -153,7 +155,9 @@ def test_seed_k_of_a_stack_equals_seed_k_alone(name):
     for key, value in alone.state_dict().items():
         other = stacked.state_dict()[key]
         other = other[1] if other.shape != value.shape else other[None][0:1].squeeze(0)
-        torch.testing.assert_close(other.reshape(value.shape), value, rtol=0, atol=1e-9, msg=lambda m, k=key: f"{k}: {m}")
+        torch.testing.assert_close(
+            other.reshape(value.shape), value, rtol=0, atol=1e-9, msg=lambda m, k=key: f"{k}: {m}"
+        )
 
 
 @pytest.mark.parametrize("name", list(modules([0])))

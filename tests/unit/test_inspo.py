@@ -61,7 +61,9 @@ def test_td_target_stops_at_terminals_and_uses_the_target_network():
     theta_pi = m.policy.theta.flatten(0, 1)[rows]
     pi = m.policy(d["next_obs"], theta_pi).softmax(-1)
     before = m.td_target(d, rows, theta_pi, beta)
-    expected = d["reward"] + 0.9 * (1 - d["terminated"]) * (pi * m.q_target(d["next_obs"], m.q_target.theta.flatten(0, 1)[rows])).sum(-1)
+    expected = d["reward"] + 0.9 * (1 - d["terminated"]) * (
+        pi * m.q_target(d["next_obs"], m.q_target.theta.flatten(0, 1)[rows])
+    ).sum(-1)
     torch.testing.assert_close(before, expected, rtol=0, atol=1e-12)
     m.q.theta.data += 1.0
     torch.testing.assert_close(m.td_target(d, rows, theta_pi, beta), before, rtol=0, atol=0)
@@ -137,7 +139,9 @@ def test_reweighting_weights_the_losses_and_none_does_not():
     assert d["action"].tolist() == [[0, 1, 2]] * 2
     torch.testing.assert_close(weight[0] / weight[0, 0], log_rho[0, :3].exp(), rtol=0, atol=1e-12)
     torch.testing.assert_close(weight.mean(-1), torch.ones(2, dtype=torch.float64))
-    assert (module(importance="none").minibatch(candidates, torch.tensor([0, 3]), log_rho, torch.zeros(2, 3))[1] == 1).all()
+    assert (
+        module(importance="none").minibatch(candidates, torch.tensor([0, 3]), log_rho, torch.zeros(2, 3))[1] == 1
+    ).all()
 
 
 def test_unknown_importance_is_refused():

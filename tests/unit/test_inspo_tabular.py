@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from lit_modules.inspo_tabular import best_response, equilibrium_gap, objective, random_game, sequential_round
 
 games = st.builds(
-    lambda seed, n, s, a, gamma, alpha, beta: random_game(torch.Generator().manual_seed(seed), n, s, a, gamma, alpha, beta),
+    lambda seed, n, s, a, gamma, alpha, beta: random_game(
+        torch.Generator().manual_seed(seed), n, s, a, gamma, alpha, beta
+    ),
     seed=st.integers(0, 2**31),
     n=st.integers(2, 3),
     s=st.integers(1, 3),

@@ -1,0 +1,21 @@
+"""The first line of defense against regressions: losses of 50 float64 updates per algorithm."""
+
+import json
+
+import pytest
+
+from reproduce.losses import FILE, fingerprints
+
+
+@pytest.mark.parametrize("name", list(json.loads(FILE.read_text())))
+def test_losses_are_those_recorded(name):
+    recorded, measured = json.loads(FILE.read_text())[name], fingerprints()[name]
+    assert len(recorded) == len(measured)
+    for old, new in zip(recorded, measured, strict=True):
+        assert old == pytest.approx(new, rel=1e-9, abs=1e-12), "`reproduce record losses` moves this, with a reason"
+
+
+def test_every_algorithm_has_a_fingerprint():
+    from lit_modules import ALGORITHMS
+
+    assert {name.split("_")[0] for name in json.loads(FILE.read_text())} == set(ALGORITHMS)
