@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ def best_response(game: Game, policies: Sequence[Tensor], i: int) -> Tensor:
 
 
 def sequential_round(game: Game, policies: list[Tensor], order: Sequence[int]) -> list[float]:
-    """Agents in `order` move to their best responses, each seeing its teammates' newest policies; J after every turn."""
+    """Agents in `order` best-respond, each seeing its teammates' newest policies; J after every turn."""
     values = []
     for i in order:
         policies[i] = best_response(game, policies, i)
@@ -56,7 +57,7 @@ def sequential_round(game: Game, policies: list[Tensor], order: Sequence[int]) -
 
 
 def objective(game: Game, policies: Sequence[Tensor]) -> float:
-    """J(pi) = E[ sum_t gamma^t ( r - alpha sum_i log(pi^i/mu^i) - beta sum_i log pi^i ) ], uniform first state; exact."""
+    """J(pi) = E[ sum_t gamma^t ( r - alpha sum_i log(pi^i/mu^i) - beta sum_i log pi^i ) ] from a uniform state."""
     reward = expected(game.reward, policies) - teammates_cost(game, policies, None)
     transition = expected(game.transition, policies)
     identity = torch.eye(len(reward), dtype=reward.dtype)
@@ -119,7 +120,7 @@ def monotonic_and_qre(n_games: int, n_rounds: int, seed: int) -> dict[str, float
         for _ in range(n_rounds):
             order = torch.randperm(game.n_agents, generator=generator).tolist()
             values = [last, *sequential_round(game, policies, order)]
-            decrease = max(decrease, *(before - after for before, after in zip(values, values[1:], strict=False)))
+            decrease = max(decrease, *(before - after for before, after in pairwise(values)))
             last = values[-1]
             if (gap := equilibrium_gap(game, policies)) < 1e-9:
                 break

@@ -19,7 +19,7 @@ from reproduce.provenance import provenance
 
 
 def run_claim(name: str, write: bool = True) -> dict[str, Any]:
-    """Run a claim's arms, decide its checks, record it. Raises ReproduceError for an unknown claim or a broken config."""
+    """Run a claim's arms, decide its checks, record it. Raises ReproduceError for an unknown claim."""
     expand(name, claim_ids())
     claim = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
     started = time.perf_counter()

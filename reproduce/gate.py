@@ -1,7 +1,8 @@
 """Has this commit hurt? New seeds of the built-in rows against recorded ones (verdict.md's regression question).
 
-The reference is 32 recorded seeds. 16 new seeds are compared by a one-sided pooled t test at 0.5 %, and only a second batch
-of fresh seeds that fails too makes the gate fail: 0.05 % false alarms, 97 % detection of a loss of 1.5 sigma (simulated).
+The reference is 32 recorded seeds. 16 new seeds are compared by a one-sided pooled t test at 0.5 %, and only a second
+batch of fresh seeds that fails too makes the gate fail: 0.05 % false alarms, 97 % detection of a loss of 1.5 sigma
+(simulated).
 """
 
 import json

@@ -4,7 +4,6 @@ They change when an update rule, a sampler, an initialization or an order of dra
 moves them, in a commit that says why.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 

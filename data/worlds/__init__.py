@@ -13,7 +13,7 @@ from reproduce.errors import ReproduceError, nearest
 WORLDS: dict[str, type[DiscreteWorld]] = {"bridge": Bridge, "matrix": MatrixGame}
 
 
-def make_world(name: str, n_worlds: int, device="cpu", **params) -> DiscreteWorld:
+def make_world(name: str, n_worlds: int, device: str | torch.device = "cpu", **params) -> DiscreteWorld:
     """n_worlds worlds of one kind; `params` are the keyword arguments of its class.
 
     Raises ReproduceError for an unknown name, and for an unknown or missing parameter.

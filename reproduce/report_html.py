@@ -1,0 +1,146 @@
+"""The report as one self-contained HTML page: no script, no external resource, light and dark, fit for a phone."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from reproduce import paper
+from reproduce.figures import curve, interval
+from reproduce.report import HEADER, MARKS, Run, caption, count_runs, duration, short, status, tables_of, theirs
+from reproduce.verdict import EXIT_CODES
+
+CSS = Path(__file__).with_name("report.css")
+LOOKS = {"REPRODUCED": "good", "BELOW": "bad", "ABOVE": "bad", "INCONCLUSIVE": "open", "NOT COMPARABLE": "none"}
+
+
+def _badge(look: str, words: str) -> str:
+    return f'<span class="badge {look}">{escape(words)}</span>'
+
+
+def page(known: dict, runs: list[Run], claims: list[dict]) -> str:
+    states = Counter(run.verdict.state for run in runs)
+    counts = "".join(f"<li>{_badge(LOOKS[s], f'{MARKS[s]} {states[s]} {s}')}</li>" for s in EXIT_CODES if states[s])
+    held = sum(bool(claim["passed"]) for claim in claims)
+    if claims:
+        counts += f"<li>{_badge('good' if held == len(claims) else 'bad', f'{held} of {len(claims)} claims hold')}</li>"
+    open_rows = len(set(known) - {run.row.id for run in runs})
+    body = [
+        "<h1>Reproduction report</h1>",
+        f'<p class="soft">Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. {len(known)} published numbers, '
+        f"{open_rows} of them without a run.</p>",
+        f'<ul class="counts">{counts}</ul>' if counts else "",
+    ]
+    if claims:
+        body.append("<h2>Claims</h2>" + "".join(map(_claim, claims)))
+    before = ""
+    for table, mine, rows in tables_of(known, runs):
+        name = table.title.split(",")[0]
+        if name != before:
+            body.append(f"<h2>{escape(name)}</h2>")
+            before = name
+        body.append(_table(table, mine, rows))
+    style = CSS.read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Reproduction report</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>\n{style}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
+    )
+
+
+def _claim(claim: dict[str, Any]) -> str:
+    word = "HOLDS" if claim["passed"] else "DOES NOT HOLD"
+    checks = "".join(
+        f"<li>{'✓ passed' if check['passed'] else '✗ failed'}: {escape(str(check['text']))}</li>"
+        for check in claim["checks"]
+    )
+    arms = []
+    for name, arm in claim["arms"].items():
+        scores = arm.get("scores", {}).get("per_seed", []) if isinstance(arm, dict) else []
+        if scores:
+            spread = f" ± {stdev(scores):.3g}" if len(scores) > 1 else ""
+            arms.append(f"{escape(name)} {fmean(scores):.4g}{spread} (n = {len(scores)})")
+    commit = escape(str(claim["provenance"].get("commit", "unknown"))[:10])
+    return (
+        f'<div class="claim"><code>{escape(claim["row"])}</code> {_badge("good" if claim["passed"] else "bad", word)}'
+        f'<ul>{checks}</ul><p class="soft">{"; ".join(arms)}</p><p class="soft">commit <code>{commit}</code>, '
+        f"{duration(claim['time'].get('wall_s'))}</p></div>"
+    )
+
+
+def _table(table: paper.PaperTable, runs: list[Run], rows: dict[str, paper.PaperRow]) -> str:
+    out = [f"<h3>{escape(table.title)} <code>{escape(table.id)}</code></h3>"]
+    if runs:
+        head = "".join(f'<th scope="col">{name}</th>' for name in HEADER[:5])
+        out.append(f'<table class="results"><caption>{escape(caption(table))}</caption><thead><tr>{head}</tr></thead>')
+        out.append("<tbody>" + "".join(map(_lines, runs)) + "</tbody></table>")
+    figures = [_figure(run) for run in runs]
+    if any(figures):
+        out.append(f'<div class="curves">{"".join(figures)}</div>')
+    done = {run.row.id for run in runs}
+    names = list(dict.fromkeys(row.algorithm for row in rows.values()))
+    cells: dict[str, dict[str, str]] = {}
+    for row_id, row in rows.items():
+        mark = {"run": " ●", "not run": " ○"}.get(status(row_id, done), "")
+        text = escape(theirs(row).replace(" (n unknown)", "")) + mark
+        cells.setdefault(short(row).split("/")[0], {})[row.algorithm] = text
+    lines = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>' + "".join(f"<td>{line.get(a, '')}</td>" for a in names) + "</tr>"
+        for name, line in cells.items()
+    )
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in ("Row", *names))
+    out.append(
+        f"<details><summary>All published numbers: {count_runs(rows, done)}</summary>"
+        f'<div class="scroll"><table class="all"><caption>As printed; n unknown unless said. ● run, ○ not run, unmarked: no config yet.</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div></details>"
+    )
+    return "".join(out)
+
+
+def _lines(run: Run) -> str:
+    """Two table lines: the comparison, and below it everything one needs to doubt it."""
+    name, ref, ours, gap, state, data, needed, within, vacuous, _, commit, wall = run.cells()
+    v = run.verdict
+    picture = interval(v, one_sided=run.row.bound.mean is None)
+    values = (("Theirs", escape(ref)), ("Ours", ours), ("Ours - theirs", gap + picture))
+    main = "".join(f'<td class="number" data-label="{label}">{value}</td>' for label, value in values)
+    facts = [f"data {escape(data)}", f"seeds needed: {needed}", f"within reported std: {within}", f"vacuous: {vacuous}"]
+    facts += [f"commit <code>{escape(commit)}</code>", f"{wall} on {escape(str(_machine(run.record)))}"]
+    crashed = [str(crash.get("seed")) for crash in run.record["crashed"]]
+    facts += [f"crashed seeds: {escape(', '.join(crashed))}"] if crashed else []
+    notes = [*v.reasons, *run.record["deviations"]]
+    notes += [f"differs: {d.get('key')} = {d.get('used')} (row: {d.get('row')})" for d in run.record["differs"]]
+    items = "".join(f"<li>{escape(str(note))}</li>" for note in notes)
+    count = f"{len(v.reasons)} remarks, {len(run.record['deviations'])} deviations"
+    details = f"<details><summary>{count}</summary><ul>{items}</ul></details>" if notes else "no remarks, no deviations"
+    return (
+        f'<tr class="main"><th scope="row">{escape(name)}</th>{main}<td>{_badge(LOOKS[v.state], state)}</td></tr>'
+        f'<tr class="more"><td colspan="5">{" · ".join(facts)} {details}</td></tr>'
+    )
+
+
+def _machine(record: dict[str, Any]) -> str:
+    machine = record["provenance"].get("machine", {})
+    device = machine.get("device", "unknown")
+    return f"{machine.get('cpu', 'unknown')}, {machine.get('threads', '?')} threads" if device == "cpu" else device
+
+
+def _figure(run: Run) -> str:
+    """Small plot of one run; nothing where the record holds no curve."""
+    shape, bound, name = run.record["curve"], run.row.bound, short(run.row)
+    reference, word = (bound.optimum, "optimum") if bound.mean is None else (bound.mean, "paper")
+    ends = [run.row.references.get(f"normalization_{end}") for end in ("random", "expert")]
+    if reference is not None and run.row.metric == "normalized_score":  # curves are raw returns
+        low, high = ends
+        reference = None if low is None or high is None else low + reference / 100 * (high - low)
+    greedy, sampled = shape.get("greedy", []), shape.get("sampled", [])
+    drawing = curve(shape.get("n_updates", []), greedy, sampled, reference, f"learning curves of {name}")
+    if not drawing:
+        return ""
+    legend = [f"<strong>{escape(name)}</strong> ({escape(run.record['data'].get('kind', ''))} data), one line per seed"]
+    legend += ["greedy: solid"] if greedy else []
+    legend += ["sampled: dotted"] if sampled else []
+    legend += [f"{word} {reference:.5g}: dashed"] if reference is not None else []
+    return f"<figure>{drawing}<figcaption>{'; '.join(legend)}</figcaption></figure>"
