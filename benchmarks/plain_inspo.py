@@ -3,6 +3,8 @@
 The same update as lit_modules/inspo.py (a test holds the two together in float64); here as the yardstick of speed.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ from lit_modules.inspo import InSPOConfig
 
 def mlp(sizes: list[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for fan_in, out in zip(sizes, sizes[1:], strict=False):
+    for fan_in, out in pairwise(sizes):
         layers += [nn.Linear(fan_in, out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

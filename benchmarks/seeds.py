@@ -34,9 +34,14 @@ def plain(config, dims: Dims):
     model = PlainInSPO(config, dims.n_agents, dims.obs_size, dims.n_actions)
     d = transitions(config.n_candidates, dims, torch.float32)
     candidates = {
-        "obs": d["obs"], "legal": d["legal_actions"], "action": d["action"], "reward": d["reward"][:, 0],
-        "terminated": d["terminated"][:, 0].float(), "next_obs": d["next", "obs"], "next_legal": d["next", "legal_actions"],
-    }  # fmt: skip
+        "obs": d["obs"],
+        "next_obs": d["next", "obs"],
+        "legal": d["legal_actions"],
+        "next_legal": d["next", "legal_actions"],
+        "action": d["action"],
+        "reward": d["reward"][:, 0],
+        "terminated": d["terminated"][:, 0].float(),
+    }
     uniform = torch.rand(dims.n_agents, config.batch_size)
 
     def run() -> None:
@@ -58,7 +63,9 @@ if __name__ == "__main__":
     for row, (n, o, a) in ROWS.items():
         config = replace(compose(row).algo, n_updates=ROUNDS, n_behavior_updates=0)
         dims = Dims(n, o, a, (0.0,) * o, (1.0,) * o)
-        runs = {"plain, 1 seed": plain(config, dims)} | {f"stacked, S={s}": stacked(config, dims, s) for s in (1, 5, 10)}
+        runs = {"plain, 1 seed": plain(config, dims)} | {
+            f"stacked, S={s}": stacked(config, dims, s) for s in (1, 5, 10)
+        }
         for run in runs.values():
             run()
         times = {name: [] for name in runs}

@@ -20,6 +20,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from data.sampling import stream
+from lit_modules.nets import sample_categorical
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -228,8 +229,6 @@ class SeedModule(L.LightningModule):
 
     def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
         """obs [S, E, N, O] raw -> action [S, E, N]: the most likely ones, or drawn with `uniform` [S, E, N]."""
-        from lit_modules.nets import sample_categorical
-
         legal = None if legal is None else legal.transpose(1, 2)
         log_probs = self.policy_log_probs(self.scaled(obs), legal).transpose(1, 2)  # (S, E, N, A)
         return log_probs.argmax(-1) if uniform is None else sample_categorical(log_probs, uniform)
