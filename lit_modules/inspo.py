@@ -84,13 +84,13 @@ class InSPO(SeedModule):
             rows = noise["rows"][:, n]  # (S,) the agent whose turn it is, as rows of the stacks
             log_rho = (log_ratio.sum(1) - log_ratio.flatten(0, 1)[rows]).clamp(-20.0, 5.0)  # (S, M) D4
             d, weight = self.minibatch(candidates, rows, log_rho, noise["resample"][:, n])
-            log_mu = masked_log_softmax(self.behavior_policy(d["obs"], self.mu_rows(rows)), d["legal"])
+            self.add_next(d, rows)
             for _ in range(c.steps_per_turn):
                 theta_q, theta_pi = rows_of(self.q, rows), rows_of(self.policy, rows)
                 log_pi = masked_log_softmax(self.policy(d["obs"], theta_pi), d["legal"])  # (S, B, A)
                 q = self.q(d["obs"], theta_q)  # (S, B, A)
-                loss_q = (weight * self.td_error(q, d, rows, theta_pi.detach(), beta).square()).mean(-1)
-                loss_pi = (weight * self.policy_loss(q.detach(), log_pi, log_mu, d["action"], beta)).mean(-1)
+                loss_q = (weight * self.td_error(q, d, theta_pi.detach(), beta).square()).mean(-1)
+                loss_pi = (weight * self.policy_loss(q.detach(), log_pi, d["log_mu"], d["action"], beta)).mean(-1)
                 grads = torch.autograd.grad((loss_q + loss_pi).sum(), (theta_q, theta_pi))  # disjoint: D3
                 for name, grad in zip(("q", "policy"), grads, strict=True):
                     self.optimizer[name].step_rows(rows, *clip_rows([grad], c.max_grad_norm))
@@ -115,17 +115,15 @@ class InSPO(SeedModule):
         return (log_pi.exp() * q).sum(-1)
 
     @torch.no_grad()
-    def td_target(self, d: dict[str, Tensor], rows: Tensor, theta_pi: Tensor, beta: Tensor) -> Tensor:
+    def td_target(self, d: dict[str, Tensor], theta_pi: Tensor, beta: Tensor) -> Tensor:
         """r + gamma (1 - terminated) V^i(s') with the target Q. -> (S, B)."""
         log_pi = masked_log_softmax(self.policy(d["next_obs"], theta_pi), d["next_legal"])
-        log_mu = masked_log_softmax(self.behavior_policy(d["next_obs"], self.mu_rows(rows)), d["next_legal"])
-        q = self.q_target(d["next_obs"], self.q_target.theta.flatten(0, 1)[rows])
-        v = self.value(q, log_pi, log_mu, beta)
+        v = self.value(d["next_q_target"], log_pi, d["next_log_mu"], beta)
         return d["reward"] + self.config.gamma * (1 - d["terminated"]) * v
 
-    def td_error(self, q: Tensor, d: dict[str, Tensor], rows: Tensor, theta_pi: Tensor, beta: Tensor) -> Tensor:
+    def td_error(self, q: Tensor, d: dict[str, Tensor], theta_pi: Tensor, beta: Tensor) -> Tensor:
         """Local Q: r + gamma (1-d) V^i(s') - Q^i(s, a^i), whose square is minimized on D_rho. -> (S, B)."""
-        return self.td_target(d, rows, theta_pi, beta) - taken(q, d["action"])
+        return self.td_target(d, theta_pi, beta) - taken(q, d["action"])
 
     def policy_loss(self, q: Tensor, log_pi: Tensor, log_mu: Tensor, action: Tensor, beta: Tensor) -> Tensor:
         """-exp( (Q^i(s,a^i) - V^i(s) - beta log mu^i(a^i|s)) / (alpha+beta) ) log pi^i(a^i|s) on D_rho. -> (S, B).
@@ -168,10 +166,13 @@ class InSPO(SeedModule):
         resample = self.uniform(k, n, c.batch_size)
         return {"rows": rows, "resample": resample.to(self.dtype), "beta": beta.to(self.device, self.dtype)}
 
+    @torch.no_grad()
     def unpack(self, batch: TensorDict) -> dict[str, Tensor]:
+        obs, legal = self.scaled(batch["obs"]), agent_major(batch["legal_actions"])
         return {
-            "obs": self.scaled(batch["obs"]),
-            "legal": agent_major(batch["legal_actions"]),
+            "obs": obs,
+            "legal": legal,
+            "log_mu": masked_log_softmax(self.behavior_policy(obs), legal),  # (S, N, M, A)
             "action": agent_major(batch["action"]),
             "next_obs": self.scaled(batch["next", "obs"]),
             "next_legal": agent_major(batch["next", "legal_actions"]),
@@ -182,13 +183,18 @@ class InSPO(SeedModule):
     @torch.no_grad()
     def log_ratio(self, candidates: dict[str, Tensor], rows: Tensor | None = None) -> Tensor:
         """log pi^j(a^j|s) - log mu^j(a^j|s) at the candidates: of all agents (S, N, M), or of `rows` (S, M)."""
-        obs, legal, action = (candidates[name] for name in ("obs", "legal", "action"))
-        theta_pi, theta_mu = self.policy.theta, self.behavior_policy.theta
+        obs, legal, action, log_mu = (candidates[name] for name in ("obs", "legal", "action", "log_mu"))
+        theta = self.policy.theta
         if rows is not None:
-            obs, legal, action = (x.flatten(0, 1)[rows] for x in (obs, legal, action))
-            theta_pi, theta_mu = (theta.flatten(0, 1)[rows] for theta in (theta_pi, theta_mu))
-        log_pi = masked_log_softmax(self.policy(obs, theta_pi), legal)
-        return taken(log_pi - masked_log_softmax(self.behavior_policy(obs, theta_mu), legal), action)
+            obs, legal, action, log_mu, theta = (x.flatten(0, 1)[rows] for x in (obs, legal, action, log_mu, theta))
+        return taken(masked_log_softmax(self.policy(obs, theta), legal) - log_mu, action)
+
+    @torch.no_grad()
+    def add_next(self, d: dict[str, Tensor], rows: Tensor) -> None:
+        """What stays as it is during a turn at the next states: the clone's log-probabilities and the target Q."""
+        theta_mu, theta_q = (net.theta.flatten(0, 1)[rows] for net in (self.behavior_policy, self.q_target))
+        d["next_log_mu"] = masked_log_softmax(self.behavior_policy(d["next_obs"], theta_mu), d["next_legal"])
+        d["next_q_target"] = self.q_target(d["next_obs"], theta_q)
 
     def minibatch(self, candidates: dict[str, Tensor], rows: Tensor, log_rho: Tensor, uniform: Tensor):
         """B of the M candidates for the agents in `rows` -> (dict of (S, B, ..), loss weights (S, B))."""
@@ -204,9 +210,6 @@ class InSPO(SeedModule):
         agent = (rows % self.dims.n_agents).unsqueeze(-1)
         team = ("reward", "terminated")
         return {k: v[s, index] if k in team else v[s, agent, index] for k, v in candidates.items()}, weight
-
-    def mu_rows(self, rows: Tensor) -> Tensor:
-        return self.behavior_policy.theta.detach().flatten(0, 1)[rows]
 
     def policy_log_probs(self, obs: Tensor, legal: Tensor | None) -> Tensor:
         return masked_log_softmax(self.policy(obs), legal)

@@ -9,7 +9,7 @@ import torch
 from lit_modules.base import Dims
 from lit_modules.bc import BC
 from lit_modules.inspo import InSPO, taken
-from reproduce.losses import BC_CONFIG, DIMS, INSPO_CONFIG, modules, train, transitions
+from reproduce.losses import BC_CONFIG, DIMS, INSPO_CONFIG, train, transitions
 
 
 def module(**changes) -> InSPO:
@@ -60,13 +60,14 @@ def test_td_target_stops_at_terminals_and_uses_the_target_network():
     rows, beta = torch.tensor([0, 4]), torch.tensor(0.0, dtype=torch.float64)
     theta_pi = m.policy.theta.flatten(0, 1)[rows]
     pi = m.policy(d["next_obs"], theta_pi).softmax(-1)
-    before = m.td_target(d, rows, theta_pi, beta)
+    m.add_next(d, rows)
+    before = m.td_target(d, theta_pi, beta)
     expected = d["reward"] + 0.9 * (1 - d["terminated"]) * (
         pi * m.q_target(d["next_obs"], m.q_target.theta.flatten(0, 1)[rows])
     ).sum(-1)
     torch.testing.assert_close(before, expected, rtol=0, atol=1e-12)
     m.q.theta.data += 1.0
-    torch.testing.assert_close(m.td_target(d, rows, theta_pi, beta), before, rtol=0, atol=0)
+    torch.testing.assert_close(m.td_target(d, theta_pi, beta), before, rtol=0, atol=0)
 
 
 def one_round(m: InSPO, **noise) -> dict[str, torch.Tensor]:
@@ -183,8 +184,7 @@ def test_cloning_learns_the_marginals():
     data = transitions(300)
     data["legal_actions"][:] = True
     data["obs"][:] = 0.5
-    m = modules([0])["bc"]
-    m.config.n_updates = 600
+    m = BC(replace(BC_CONFIG, n_updates=600), [0], DIMS).double()
     train(m, data)
     p = m.policy_log_probs(m.scaled(data["obs"][:1].unsqueeze(0)), None).exp()[0, :, 0]
     share = torch.nn.functional.one_hot(data["action"], 3).double().mean(0)
