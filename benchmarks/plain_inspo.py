@@ -31,8 +31,12 @@ class PlainInSPO:
     def log_probs(self, net: nn.Module, obs: Tensor, legal: Tensor) -> Tensor:
         return net(obs).masked_fill(~legal, -1e8).log_softmax(-1)
 
-    def round(self, candidates: dict[str, Tensor], order: list[int], uniform: Tensor, beta: float) -> None:
+    def round(
+        self, candidates: dict[str, Tensor], order: list[int], uniform: Tensor, beta: float, lr_scale: float = 1.0
+    ) -> None:
         c = self.config
+        for adam, lr in [(a, c.lr) for a in self.q_adam] + [(a, c.policy_lr) for a in self.pi_adam]:
+            adam.param_groups[0]["lr"] = lr * lr_scale
         for turn, i in enumerate(order):
             with torch.no_grad():
                 log_rho = 0.0

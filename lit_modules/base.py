@@ -87,8 +87,8 @@ class TurnAdam(torch.optim.Optimizer):
         }
 
     @torch.no_grad()
-    def step_rows(self, rows: Tensor, grad: Tensor) -> None:
-        """rows [R] indexes the flattened leading axes, each at most once; grad [R, P]."""
+    def step_rows(self, rows: Tensor, grad: Tensor, lr_scale: Tensor | float = 1.0) -> None:
+        """rows [R] indexes the flattened leading axes, each at most once; grad [R, P]; lr_scale multiplies lr."""
         group = self.param_groups[0]
         theta, (b1, b2) = group["params"][0], group["betas"]
         state = self.state[theta]
@@ -97,7 +97,7 @@ class TurnAdam(torch.optim.Optimizer):
         v = state["exp_avg_sq"].index_select(0, rows).mul_(b2).addcmul_(grad, grad, value=1 - b2)
         denominator = (v / (1 - b2**step)).sqrt_().add_(group["eps"])
         change = (m / (1 - b1**step)).div_(denominator)
-        theta.flatten(0, -2).index_add_(0, rows, change, alpha=-group["lr"])
+        theta.flatten(0, -2).index_add_(0, rows, change.mul_(lr_scale), alpha=-group["lr"])
         for name, value in (("step", step), ("exp_avg", m), ("exp_avg_sq", v)):
             state[name].index_copy_(0, rows, value)
 

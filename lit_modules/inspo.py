@@ -40,6 +40,7 @@ class InSPOConfig:
     hidden: list[int]
     lr: float  # Adam, for mu and Q
     policy_lr: float  # Adam, for pi
+    lr_end: float  # the rates of Q and pi fall linearly over the rounds to this fraction
     max_grad_norm: float  # per network
     gamma: float
     tau: float
@@ -93,7 +94,7 @@ class InSPO(SeedModule):
                 loss_pi = (weight * self.policy_loss(q.detach(), log_pi, d["log_mu"], d["action"], beta)).mean(-1)
                 grads = torch.autograd.grad((loss_q + loss_pi).sum(), (theta_q, theta_pi))  # disjoint: D3
                 for name, grad in zip(("q", "policy"), grads, strict=True):
-                    self.optimizer[name].step_rows(rows, *clip_rows([grad], c.max_grad_norm))
+                    self.optimizer[name].step_rows(rows, *clip_rows([grad], c.max_grad_norm), noise["lr_scale"])
             if c.sequential and n + 1 < self.dims.n_agents:
                 log_ratio.flatten(0, 1)[rows] = self.log_ratio(candidates, rows)
             losses_q.append(loss_q.detach())
@@ -154,7 +155,7 @@ class InSPO(SeedModule):
         }
 
     def draw(self, chunk: Chunk) -> dict[str, Tensor]:
-        """Per round: the agents' order as rows [K, S, N], uniforms for resampling [K, S, N, B], beta [K]."""
+        """Per round: the agents' order as rows [K, S, N], uniforms for resampling [K, S, N, B], beta and lr scale [K]."""
         if chunk.phase != "round":
             return {}
         c, (k, n) = self.config, (chunk.n_updates, self.dims.n_agents)
@@ -163,8 +164,9 @@ class InSPO(SeedModule):
         elapsed = torch.arange(chunk.start - c.n_behavior_updates, chunk.start - c.n_behavior_updates + k)
         fraction = (elapsed / max(1.0, c.anneal_fraction * c.n_updates)).clamp(max=1.0)
         beta = (c.beta_start + (c.beta_end - c.beta_start) * fraction) * float(c.entropy)
-        resample = self.uniform(k, n, c.batch_size)
-        return {"rows": rows, "resample": resample.to(self.dtype), "beta": beta.to(self.device, self.dtype)}
+        lr_scale = 1 - (1 - c.lr_end) * elapsed / c.n_updates
+        floats = {"resample": self.uniform(k, n, c.batch_size), "beta": beta, "lr_scale": lr_scale}
+        return {"rows": rows} | {name: x.to(self.device, self.dtype) for name, x in floats.items()}
 
     @torch.no_grad()
     def unpack(self, batch: TensorDict) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ CHOICES = {
     "data.kind": ("regenerated", "official"),
     "data.storage": ("tensor", "memmap"),
     "run.device": ("cpu", "cuda"),
+    "run.logger": ("csv", "wandb"),
     "protocol.mode": ("greedy", "sampled"),
     "protocol.checkpoint": ("last",),
     "protocol.time_limits": ("bootstrap", "terminal"),
@@ -56,6 +57,7 @@ class RunConfig:
     device: str
     threads: int
     chunk_size: int
+    logger: str
     checkpoint_every_s: float
 
 

@@ -31,6 +31,7 @@ INSPO_CONFIG = InSPOConfig(
     hidden=[8],
     lr=1e-2,
     policy_lr=1e-2,
+    lr_end=0.5,
     max_grad_norm=1.0,
     gamma=0.9,
     tau=0.05,

@@ -219,6 +219,13 @@ def _restore(module: SeedModule, callback: Clockwork, checkpoint: Path) -> None:
 
 def _logger(settings: Settings, folder: Path, resume: int) -> Any:
     """Lightning's CSV logger; a resumed run adds a file, since the logger clears the folder that it opens."""
+    if settings.values["run"]["logger"] == "wandb":
+        from lightning.pytorch.loggers import WandbLogger
+
+        try:
+            return WandbLogger(project="reproduce", name=settings.row, save_dir=folder)
+        except ImportError as error:
+            raise ReproduceError("run.logger=wandb needs the extra: pip install -e '.[wandb]'.") from error
     return CSVLogger(folder, name="", version=f"metrics_from_{resume}", flush_logs_every_n_steps=50)
 
 

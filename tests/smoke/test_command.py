@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 from reproduce import records
 from reproduce.cli import main
@@ -50,15 +52,15 @@ def test_planned_row_says_that_it_has_no_config(capsys):
         ("data.id=bridge/mix", "do not belong together"),
         ("task.params.episode_limits=3", "episode_limit"),
         ("run.device=cuda", "cuda"),
+        ("run.logger=wandb", "extra"),
         ("=3", "KEY=VALUE"),
     ],
 )
 def test_bad_overrides(override, words, capsys):
-    if override == "run.device=cuda":
-        import torch
-
-        if torch.cuda.is_available():
-            pytest.skip("a CUDA device is present")
+    if override == "run.device=cuda" and torch.cuda.is_available():
+        pytest.skip("a CUDA device is present")
+    if override == "run.logger=wandb" and find_spec("wandb"):
+        pytest.skip("wandb is installed")
     assert words in error_of(capsys, ROW, *QUICK, override)
     assert records.read() == []
 
