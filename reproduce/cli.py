@@ -51,6 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        print(f"reproduce: {error}. Mend it and repeat the command: nothing half-written is read.", file=sys.stderr)
+        return ReproduceError.exit_code
 
 
 def parser(name: str, *positionals: tuple[str, str], json_too: bool = True) -> Parser:

@@ -1,0 +1,115 @@
+"""Evaluation, claims' arithmetic and the gate's two batches."""
+
+import pytest
+import torch
+
+from data.worlds import make_world
+from reproduce import claims, gate, records
+from reproduce.claims import decide, welch_bounds
+from reproduce.cli import main
+from reproduce.evaluate import Evaluator
+
+XOR = {"payoff": [[0.0, 1.0], [1.0, -2.0]], "episode_limit": 1}
+
+
+class Fixed:
+    """A stand-in module: agent 0 plays A; agent 1 plays B with probability `p` where actions are drawn."""
+
+    n_updates, dtype = 0, torch.float32
+
+    def __init__(self, p: float):
+        self.p = p
+
+    def act(self, obs, legal, uniform):
+        action = torch.zeros(obs.shape[:3], dtype=torch.int64)
+        action[..., 1] = 1 if uniform is None else (uniform[..., 1] < self.p).long()
+        return action
+
+
+def evaluator(seeds: list[int], n: int = 400) -> Evaluator:
+    return Evaluator(lambda worlds: make_world("matrix", worlds, **XOR), seeds, n)
+
+
+def test_every_episode_of_every_seed_and_mode_is_kept():
+    returns = evaluator([0, 1])(Fixed(0.25))
+    assert [len(row) for rows in returns.values() for row in rows] == [400] * 4
+    assert set(returns["greedy"][0]) == {1.0}
+    assert set(returns["sampled"][0]) == {0.0, 1.0}
+    assert sum(returns["sampled"][1]) / 400 == pytest.approx(0.25, abs=0.08)
+
+
+def test_draws_belong_to_the_seed_and_the_clock():
+    both, alone = evaluator([3, 4])(Fixed(0.5)), evaluator([4])(Fixed(0.5))
+    assert both["sampled"][1] == alone["sampled"][0]
+    assert both["sampled"][0] != both["sampled"][1]
+    later = Fixed(0.5)
+    later.n_updates = 100
+    assert evaluator([4])(later)["sampled"] != alone["sampled"]
+    again = evaluator([4])
+    assert again(Fixed(0.5)) == again(Fixed(0.5)) == alone
+
+
+def test_rewards_after_an_end_do_not_count():
+    class Walk:
+        n_updates, dtype = 0, torch.float32
+
+        def act(self, obs, legal, uniform):
+            return torch.zeros(obs.shape[:3], dtype=torch.int64)
+
+    made = Evaluator(lambda n: make_world("bridge", n, episode_limit=3, zero_last_reward=False), [0], 1)
+    assert made(Walk())["greedy"][0][0] == pytest.approx(-3 * 0.1 * 10**0.5, abs=1e-6)  # both stand still
+
+
+def test_welch_bounds_by_hand():
+    low, high = welch_bounds([1.0, 2.0, 3.0], [0.0, 1.0, 2.0])
+    h = 2.131846786 * (1 / 3 + 1 / 3) ** 0.5  # t_{0.95, 4}
+    assert (low, high) == pytest.approx((1 - h, 1 + h), abs=1e-6)
+    assert welch_bounds([5.0, 5.0], [5.0]) == (0.0, 0.0)
+
+
+def test_checks_of_a_claim():
+    arms = {"a": {"scores": {"greedy": [1.0, 1.1, 0.9]}}, "b": {"scores": {"greedy": [0.0, 0.1, -0.1]}}}
+    check = {"text": "", "mode": "greedy", "left": "a", "right": "b"}
+    assert decide({**check, "at_least": 0.5}, arms)["passed"] is True
+    assert decide({**check, "at_least": 0.95}, arms)["passed"] is False
+    assert decide({**check, "right": 1.0, "within": 0.5}, arms)["passed"] is True
+    assert decide({**check, "right": 1.0, "within": 0.05}, arms)["passed"] is False
+
+
+def test_a_claim_is_recorded(monkeypatch):
+    monkeypatch.setattr(claims, "_exact", lambda spec: ({}, [{"text": "t", "passed": False}]))
+    assert main(["claims/inspo/monotonic_qre"]) == 1
+    assert records.latest("claims/inspo/monotonic_qre", kind="claim")["passed"] is False
+
+
+def batches(monkeypatch, *scores):
+    """The gate on made-up runs: the reference, then one batch after another."""
+    queue = list(scores)
+
+    def run(row, first_seed, n_seeds):
+        values = queue.pop(0)
+        record = {"evaluation": {m: [[v] for v in values] for m in ("greedy", "sampled")}, "seeds": []}
+        record["scores"] = {"mode": "greedy", "per_seed": values}
+        return record, type("S", (), {"row_fingerprint": "same"})()
+
+    monkeypatch.setattr(gate, "_run", run)
+    reference, _ = run("", 0, 32)
+    return gate._judge("inspo/xor/ab", {**reference, "row_fingerprint": "same", "created": ""}), queue
+
+
+def test_the_gate_needs_two_failing_batches(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(n, mean):
+        return (mean + torch.randn(n, generator=generator)).tolist()
+
+    good, left = batches(monkeypatch, draw(32, 0.0), draw(16, 0.0), draw(16, 0.0))
+    assert good["passed"]
+    assert len(left) == 1  # a first batch that is fine ends it
+    assert batches(monkeypatch, draw(32, 0.0), draw(16, -3.0), draw(16, 0.0))[0]["passed"]
+    assert not batches(monkeypatch, draw(32, 0.0), draw(16, -3.0), draw(16, -3.0))[0]["passed"]
+
+
+def test_the_gate_without_a_reference_says_what_to_do(capsys):
+    assert main(["gate", "inspo/xor/ab"]) == 4
+    assert "reproduce record inspo/xor/ab" in capsys.readouterr().err

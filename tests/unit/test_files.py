@@ -1,0 +1,41 @@
+"""Files are written whole or not at all, also when the disk is full."""
+
+import errno
+import os
+
+import pytest
+
+from reproduce import files
+from reproduce.cli import main
+from reproduce.errors import ReproduceError
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"old": 1})
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(ReproduceError, match="No space left"):
+        files.write_json(path, {"new": 2})
+    assert path.read_text() == '{\n "old": 1\n}\n'
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_failing_writer_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_disk_errors_end_with_a_message(monkeypatch, capsys):
+    import reproduce.config
+
+    def full():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "metrics.csv")
+
+    monkeypatch.setattr(reproduce.config, "row_ids", full)
+    assert main(["inspo/xor/ab"]) == 4
+    assert "No space left" in capsys.readouterr().err
