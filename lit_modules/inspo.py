@@ -40,7 +40,7 @@ class InSPOConfig:
     hidden: list[int]
     lr: float  # Adam, for mu and Q
     policy_lr: float  # Adam, for pi
-    lr_end: float  # the rates of Q and pi fall linearly over the rounds to this fraction
+    lr_end: float  # once the entropy is annealed, the rates of Q and pi fall linearly to this fraction
     max_grad_norm: float  # per network
     gamma: float
     tau: float
@@ -155,16 +155,17 @@ class InSPO(SeedModule):
         }
 
     def draw(self, chunk: Chunk) -> dict[str, Tensor]:
-        """Per round: the agents' order as rows [K, S, N], uniforms for resampling [K, S, N, B], beta and lr scale [K]."""
+        """Per round: the order as rows [K, S, N], uniforms for resampling [K, S, N, B], beta and lr scale [K]."""
         if chunk.phase != "round":
             return {}
         c, (k, n) = self.config, (chunk.n_updates, self.dims.n_agents)
         order = self.uniform(k, n).argsort(-1)
         rows = order + n * torch.arange(len(self.seeds), device=self.device).unsqueeze(-1)
         elapsed = torch.arange(chunk.start - c.n_behavior_updates, chunk.start - c.n_behavior_updates + k)
-        fraction = (elapsed / max(1.0, c.anneal_fraction * c.n_updates)).clamp(max=1.0)
+        annealed = c.anneal_fraction * c.n_updates
+        fraction = (elapsed / max(1.0, annealed)).clamp(max=1.0)
         beta = (c.beta_start + (c.beta_end - c.beta_start) * fraction) * float(c.entropy)
-        lr_scale = 1 - (1 - c.lr_end) * elapsed / c.n_updates
+        lr_scale = 1 - (1 - c.lr_end) * ((elapsed - annealed) / max(1.0, c.n_updates - annealed)).clamp(min=0.0)
         floats = {"resample": self.uniform(k, n, c.batch_size), "beta": beta, "lr_scale": lr_scale}
         return {"rows": rows} | {name: x.to(self.device, self.dtype) for name, x in floats.items()}
 

@@ -149,10 +149,6 @@ def _line(document: dict[str, Any]) -> str:
         parts.append(
             f"theirs {v['theirs']:.6g}, difference in [{v['low']:.4g}, {v['high']:.4g}], margin {v['delta']:g}"
         )
-    if v["seeds_needed"]:
-        parts.append(f"seeds needed: {v['seeds_needed']}")
-    if v["vacuous"]:
-        parts.append("vacuous: behavior cloning passes too")
     parts.append(took)
     return "  ".join(parts) + "".join(f"\n    {reason}" for reason in v["reasons"])
 
@@ -283,6 +279,7 @@ def data(argv: list[str]) -> int:
     """Datasets."""
     args = parser("data", ("action", ""), ("pattern", "?"), json_too=True)
     args.add_argument("--force", action="store_true", help="build again although it is there")
+    args.add_argument("--root", help="show the authors' files under this folder instead of the regenerated data")
     options = args.parse_args(argv)
     from fnmatch import fnmatchcase
 
@@ -305,7 +302,8 @@ def data(argv: list[str]) -> int:
         with console.bar(f"data {name}", 1, "steps") as bar:
             if options.action == "build":
                 store.build(name, force=options.force, progress=bar.update)
-            manifests[name] = store.get(name, progress=bar.update).manifest
+            kind = "official" if options.root else "regenerated"
+            manifests[name] = store.get(name, kind, options.root, progress=bar.update).manifest
     if options.action == "show" or options.json:
         print(json.dumps(manifests if len(manifests) > 1 else next(iter(manifests.values())), indent=1))
     else:
