@@ -3,10 +3,6 @@
 import pytest
 import torch
 
-from reproduce.paths import ROOT
-
-SHARED = ROOT.parent / "shared"
-
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path_factory, monkeypatch):

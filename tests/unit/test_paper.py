@@ -1,0 +1,107 @@
+"""THEIR numbers: complete, with provenance, and a reader that names what is wrong."""
+
+import csv
+import math
+import re
+
+import pytest
+import yaml
+
+from reproduce import paper
+from reproduce.errors import ReproduceError
+from reproduce.paths import PAPER_RESULTS, ROOT
+
+TABLES = ROOT.parent / "shared" / "tables"
+needs_tables = pytest.mark.skipif(not TABLES.is_dir(), reason="the published tables (../shared/tables) are not here")
+
+
+def numbers() -> set[tuple[str, float, float | None]]:
+    """(algorithm, mean, std) of every number entered, judged or not."""
+    found = {(r.algorithm, r.bound.mean, r.bound.std) for r in paper.rows().values() if r.bound.mean is not None}
+    for table in paper.tables().values():
+        for other in table.other:
+            found.add((other.algorithm, other.mean, other.std))
+    return found
+
+
+@needs_tables
+@pytest.mark.parametrize("name", ["omiga_mujoco", "omiga_smac", "omsd"])
+def test_every_published_line_is_entered(name):
+    entered = numbers()
+    with open(TABLES / f"{name}.csv", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) >= 60
+    missing = [
+        line
+        for line in lines
+        if (line["algorithm"], float(line["mean"]), float(line["std"]) if line["std"] else None) not in entered
+    ]
+    assert missing == []
+
+
+@needs_tables
+def test_omiga_cells_lie_at_their_row():
+    with open(TABLES / "omiga_mujoco.csv", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            base = f"omiga/mujoco/{line['task'].lower()}_{line['dataset'].replace('-', '_')}"
+            row = paper.row(base if line["algorithm"] == "OMIGA" else f"{base}/{paper.slug(line['algorithm'])}")
+            assert (row.bound.mean, row.bound.std) == (float(line["mean"]), float(line["std"]))
+            assert row.bound.decimals == 2
+
+
+def test_ids_are_well_formed_and_numbers_have_sources():
+    rows = paper.rows()
+    assert len(rows) == len(set(rows))
+    for row_id, row in rows.items():
+        assert re.fullmatch(r"[a-z0-9_]+(/[a-z0-9_]+){2,3}", row_id)
+        assert row.source or row.bound.mean is None
+        assert all(math.isfinite(x) for x in (row.bound.mean, row.bound.std, row.bound.optimum) if x is not None)
+        assert row.bound.delta is not None or row.missing  # an unknown margin says what it waits for
+
+
+def test_inspo_rows_are_bounded_by_the_known_optimum():
+    for row_id, optimum in [("inspo/xor/ab_ba", 1.0), ("inspo/m_ne/imbalanced", 20.0), ("inspo/bridge/mix", -1.2354526)]:
+        bound = paper.row(row_id).bound
+        assert (bound.mean, bound.optimum, bound.delta) == (None, optimum, 0.005)
+        assert bound.minimum_score < optimum
+
+
+def test_omsd_margins_are_five_points():
+    row = paper.row("omsd/mpe/cn_expert")
+    assert (row.bound.mean, row.bound.delta, row.metric) == (102.3, 5.0, "normalized_score")
+
+
+def test_globs_and_nearest_names():
+    assert len(paper.match("inspo/*")) == 8
+    assert paper.match("inspo/bridge/mix") == ["inspo/bridge/mix"]
+    with pytest.raises(ReproduceError, match="inspo/bridge/mix"):
+        paper.row("inspo/bridge/mixx")
+    with pytest.raises(ReproduceError, match="reproduce list"):
+        paper.match("nothing/*")
+
+
+def damaged(tmp_path, change) -> str:
+    document = yaml.safe_load((PAPER_RESULTS / "inspo" / "bridge.yaml").read_text())
+    change(document)
+    file = tmp_path / "inspo" / "bridge.yaml"
+    file.parent.mkdir()
+    file.write_text(yaml.safe_dump(document))
+    with pytest.raises(ReproduceError) as caught:
+        paper.load_table(file)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.update(schema=2), ["schema"]),
+        (lambda d: d.pop("metric"), ["metric"]),
+        (lambda d: d.update(metrics="x"), ["metrics"]),
+        (lambda d: d.update(mode="best"), ["mode"]),
+        (lambda d: d["rows"]["mix"]["cells"].update(InSPO="about 3"), ["mix", "about 3"]),
+        (lambda d: d["rows"]["mix"]["references"]["data_mean"].update(source="rumor"), ["mix", "rumor"]),
+    ],
+)
+def test_schema_errors_name_file_and_key(tmp_path, change, words):
+    message = damaged(tmp_path, change)
+    assert all(word in message for word in ["bridge.yaml", *words])

@@ -1,0 +1,141 @@
+"""OUR numbers: whole, append-only, and refused when damaged."""
+
+import copy
+import json
+import math
+import threading
+
+import pytest
+
+from reproduce import records
+from reproduce.errors import ReproduceError
+from reproduce.paths import ROOT, records_dir
+from reproduce.provenance import provenance
+from reproduce.verdict import Bound, judge
+
+ROW = "inspo/xor/ab"
+
+
+def record(created: str = "2026-01-02T03:04:05+00:00", row: str = ROW, score: float = 1.0) -> dict:
+    verdict = judge([score] * 5, Bound(optimum=1.0, delta=0.005)).to_json()
+    returns = {"greedy": [[score]] * 5, "sampled": [[score]] * 5}
+    return {
+        "kind": "row",
+        "row": row,
+        "created": created,
+        "provenance": {"commit": "abc", "dirty": False, "lock_sha256": "0", "packages": {}, "machine": {}},
+        "config": {"algo": {"name": "inspo"}},
+        "config_fingerprint": "0",
+        "row_fingerprint": "0",
+        "overrides": [],
+        "differs": [],
+        "data": {"id": "xor/ab", "kind": "regenerated", "sha256": "0"},
+        "environment": {"world": "matrix", "fingerprint": "0", "expected": "0"},
+        "seeds": [0, 1, 2, 3, 4],
+        "n_updates": 5,
+        "deviations": ["D1 <b>bold</b> choice"],
+        "evaluation": {"n_updates": 5, "checkpoint": "last", **returns},
+        "scores": {"metric": "episode_return", "mode": "greedy", "per_seed": [score] * 5},
+        "crashed": [],
+        "curve": {"n_updates": [1, 5], "greedy": [[0.0] * 5, [score] * 5], "sampled": [[0.0] * 5, [score] * 5]},
+        "time": {"wall_s": 1.0, "train_s": 1.0, "evaluate_s": 0.0, "updates_per_s": 5.0},
+        "verdict": verdict,
+    }
+
+
+def test_round_trip():
+    path = records.write(record())
+    assert path.parent == records_dir() / ROW
+    assert path.name.startswith("20260102T030405Z-")
+    (read,) = records.read(ROW)
+    assert {k: v for k, v in read.items() if k != "schema"} == record()
+    assert read["schema"] == records.RECORD_SCHEMA
+
+
+def test_the_same_record_twice_is_two_files():
+    assert records.write(record()) != records.write(record())
+    assert len(records.read()) == 2
+
+
+def test_concurrent_writers_lose_nothing():
+    threads = [threading.Thread(target=records.write, args=(record(),)) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(records.read(ROW)) == 16
+    assert not [p for p in records_dir().rglob("*") if p.name.startswith(".")]
+
+
+def test_latest_is_by_time_and_can_skip_what_is_not_comparable():
+    records.write(record("2026-03-01T00:00:00+00:00"))
+    odd = record("2026-04-01T00:00:00+00:00")
+    odd["verdict"] = judge([1.0] * 5, Bound(optimum=1.0, delta=0.005), ["algo.lr is 1"]).to_json()
+    records.write(odd)
+    records.write(record("2026-02-01T00:00:00+00:00"))
+    assert records.latest(ROW)["created"].startswith("2026-04")
+    assert records.latest(ROW, comparable_only=True)["created"].startswith("2026-03")
+    assert records.latest("inspo/xor/all") is None
+
+
+def test_references_and_claims_have_places_of_their_own():
+    reference = record()
+    del reference["verdict"]
+    assert records.write({**reference, "kind": "reference"}).parent == records_dir() / "reference" / ROW
+    assert records.latest(ROW) is None
+    assert records.latest(ROW, kind="reference") is not None
+    with pytest.raises(ReproduceError, match="cannot be filed"):
+        records.write(record(row="claims/inspo/x"))
+
+
+def rewritten(change) -> str:
+    path = records.write(record())
+    document = json.loads(path.read_text())
+    path.write_text(change(document))
+    with pytest.raises(ReproduceError) as caught:
+        records.read()
+    assert path.name in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: json.dumps(d | {"schema": 2}), "update the project"),
+        (lambda d: json.dumps(d | {"schema": 0}), "re-run"),
+        (lambda d: json.dumps(d)[:-40], "truncated"),
+        (lambda d: json.dumps({k: v for k, v in d.items() if k != "scores"}), "missing scores"),
+        (lambda d: json.dumps(d | {"row": "inspo/xor/all"}), "moved"),
+        (lambda d: json.dumps(d | {"seeds": [0]}), "per_seed"),
+        (lambda d: json.dumps(d | {"verdict": {"state": "FINE"}}), "verdict"),
+    ],
+)
+def test_damaged_records_are_named(change, words):
+    assert words in rewritten(change)
+
+
+def test_nan_is_refused_before_anything_is_written():
+    bad = copy.deepcopy(record())
+    bad["evaluation"]["greedy"][0][0] = math.nan
+    with pytest.raises(ReproduceError, match=r"evaluation\.greedy\.0\.0"):
+        records.write(bad)
+    assert records.read() == []
+
+
+def test_an_unwritable_folder(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("REPRODUCE_RECORDS", str(tmp_path / "file"))
+    with pytest.raises(ReproduceError, match="cannot write"):
+        records.write(record())
+
+
+def test_provenance_in_a_checkout_and_outside_one(tmp_path):
+    inside = provenance("cpu", 1)
+    assert inside["machine"]["threads"] == 1
+    assert inside["packages"]["torch"].startswith("2.13")
+    assert len(inside["lock_sha256"]) == 64
+    outside = provenance("cpu", 1, root=tmp_path)
+    assert outside["commit"] == outside["lock_sha256"] == "unknown"
+    if (ROOT / ".git").exists():
+        assert len(inside["commit"]) == 40
+        assert inside["dirty"] in (True, False)

@@ -1,0 +1,79 @@
+"""The report: self-contained, complete, escaped, with curves where there are records."""
+
+import re
+
+import pytest
+from test_records import record
+
+from reproduce import paper, records
+from reproduce.report import write_report
+
+
+@pytest.fixture
+def written(tmp_path):
+    records.write(record())
+    records.write(record(row="inspo/xor/all", score=0.0))
+    html, markdown = write_report(tmp_path / "report")
+    return html.read_text(), markdown.read_text()
+
+
+def test_the_page_needs_nothing_from_elsewhere(written):
+    page = written[0]
+    assert "<script" not in page
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:|//|[^#"' >]+\.(css|js|png))""", page)
+    assert "@import" not in page
+    assert "url(" not in page
+
+
+def test_every_published_number_appears(written):
+    page, text = written
+    for row in paper.rows().values():
+        assert row.id.split("/")[2] in page
+        if row.bound.mean is not None:
+            assert row.printed in page
+    assert "inspo" in text
+
+
+def test_runs_show_verdict_interval_and_curves(written):
+    page, text = written
+    assert page.count("<svg") >= 2
+    for shown in (page, text):
+        assert "REPRODUCED" in shown
+        assert "BELOW" in shown
+        assert "regenerated" in shown
+    assert "gradient updates" in page
+    assert "episode return" in page
+    assert "not run" in page or "no config" in page
+
+
+def test_text_is_escaped(written):
+    assert "<b>bold</b>" not in written[0]
+    assert "&lt;b&gt;bold&lt;/b&gt;" in written[0]
+
+
+def test_markdown_tables_are_rectangular(written):
+    rows = [line for line in written[1].splitlines() if line.startswith("|")]
+    assert rows
+    width = 0
+    for line in rows:
+        cells = len(re.findall(r"(?<!\\)\|", line))
+        width = cells if not width or set(line) <= set("|-: ") else width
+    blocks = re.split(r"\n\s*\n", written[1])
+    for block in blocks:
+        table = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) <= 1
+
+
+def test_claims_show_each_check(tmp_path):
+    claim = {k: v for k, v in record().items() if k in ("created", "provenance", "time")}
+    checks = [{"text": "holds & fine", "passed": True}, {"text": "does not", "passed": False}]
+    records.write({**claim, "kind": "claim", "row": "claims/inspo/x", "checks": checks, "arms": {}, "passed": False})
+    page = write_report(tmp_path)[0].read_text()
+    assert "holds &amp; fine" in page
+    assert "does not" in page
+
+
+def test_an_empty_project_still_has_a_report(tmp_path):
+    html, markdown = write_report(tmp_path)
+    assert "OMIGA" in html.read_text()
+    assert "OMIGA" in markdown.read_text()

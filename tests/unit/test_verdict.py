@@ -1,0 +1,202 @@
+"""The statistics of a verdict against hand numbers, simulated error rates, and the gate."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import t as student
+
+from reproduce.aggregate import bootstrap_interval, interquartile_mean, performance_profile
+from reproduce.errors import ReproduceError
+from reproduce.verdict import Bound, Verdict, gate, judge
+
+OURS = [98.0, 101.0, 99.0, 102.0, 100.0]  # mean 100, sample std sqrt(2.5)
+PAPER = Bound(mean=100.0, std=2.0, n=5, std_kind="sample", decimals=0, delta=10.0)
+OPTIMUM = Bound(optimum=1.0, delta=0.005, minimum_score=-2.0)
+
+
+def with_(bound: Bound, **changes) -> Bound:
+    return Bound(**{**bound.__dict__, **changes})
+
+
+def test_interval_by_hand():
+    v = judge(OURS, PAPER)
+    se = math.sqrt((4 * 2.5 + 4 * 4.0) / 8 * (1 / 5 + 1 / 5) + 0.5**2 / 3)
+    h = 1.859548038 * se  # t_{0.95, 8}
+    assert (v.difference, v.low, v.high) == pytest.approx((0.0, -h, h), abs=1e-8)
+    assert v.state == "REPRODUCED"
+    assert (v.n, v.theirs, v.delta, v.mean) == (5, 100.0, 10.0, 100.0)
+    assert v.std == pytest.approx(math.sqrt(2.5))
+
+
+def half_width(bound: Bound) -> float:
+    v = judge(OURS, bound)
+    return v.high - v.difference
+
+
+def test_population_std_is_converted_and_unknown_is_read_as_the_wider_one():
+    converted = with_(PAPER, std=2.0 * math.sqrt(5 / 4))
+    assert half_width(with_(PAPER, std_kind="population")) == pytest.approx(half_width(converted), abs=1e-12)
+    unknown = judge(OURS, with_(PAPER, std_kind="unknown"))
+    assert unknown.high == pytest.approx(half_width(converted), abs=1e-12)
+    assert any("population" in reason for reason in unknown.reasons)
+
+
+def test_unknown_number_of_seeds_is_three_and_flagged():
+    v = judge(OURS, with_(PAPER, n=None))
+    assert v.n_p_assumed
+    assert v.high == pytest.approx(half_width(with_(PAPER, n=3)), abs=1e-12)
+    assert not judge(OURS, PAPER).n_p_assumed
+
+
+def test_a_paper_mean_without_spread_uses_ours_only():
+    h = 2.131846786 * math.sqrt(2.5 / 5)  # t_{0.95, 4}
+    assert half_width(with_(PAPER, std=None)) == pytest.approx(h, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("shift", "state", "code"),
+    [(0.0, "REPRODUCED", 0), (-20.0, "BELOW", 1), (20.0, "ABOVE", 1), (-10.0, "INCONCLUSIVE", 2), (9.5, "INCONCLUSIVE", 2)],
+)
+def test_states_and_exit_codes(shift, state, code):
+    v = judge([x + shift for x in OURS], PAPER)
+    assert (v.state, v.exit_code) == (state, code)
+
+
+def test_not_comparable_comes_first_and_does_no_statistics():
+    v = judge(OURS, PAPER, not_comparable=["algo.lr is 1"])
+    assert (v.state, v.exit_code, v.low) == ("NOT COMPARABLE", 3, None)
+    few = judge(OURS[:4], PAPER)
+    assert few.state == "NOT COMPARABLE"
+    assert "a verdict needs 5 seeds, got 4" in few.reasons
+
+
+def test_known_optimum():
+    assert judge([1.0] * 5, OPTIMUM).state == "REPRODUCED"
+    assert judge([0.996] * 5, OPTIMUM).state == "REPRODUCED"
+    assert judge([0.99] * 5, OPTIMUM).state == "BELOW"
+    assert judge([1.0, 1.0, 1.0, 1.0, 0.0], OPTIMUM).state == "INCONCLUSIVE"
+    above = judge([1.0, 1.0, 1.0, 1.0, 1.001], OPTIMUM)
+    assert above.state == "ABOVE"
+    assert "leak" in above.reasons[0]
+
+
+def test_unknown_numbers_never_decide():
+    assert judge(OURS, Bound()).state == "INCONCLUSIVE"
+    assert judge(OURS, with_(PAPER, delta=None)).state == "INCONCLUSIVE"
+
+
+def test_seeds_needed_is_the_smallest_number_that_decides():
+    bound = with_(PAPER, delta=2.0)
+    needed = judge(OURS, bound).seeds_needed
+    assert isinstance(needed, int)
+
+    def half(n: int) -> float:
+        pooled = ((n - 1) * 2.5 + 4 * 4.0) / (n + 3)
+        return student.ppf(0.95, n + 3) * math.sqrt(pooled * (1 / n + 1 / 5) + 0.5**2 / 3)
+
+    assert half(needed) <= 2.0 < half(needed - 1)
+    assert judge(OURS, with_(PAPER, delta=0.1)).seeds_needed == "impossible"
+
+
+def test_within_reported_std_is_printed_and_never_gates():
+    outside = judge([x + 3.0 for x in OURS], PAPER)
+    assert (outside.within_reported_std, outside.state) == (False, "REPRODUCED")
+    assert judge(OURS, PAPER).within_reported_std is True
+
+
+def test_vacuous_rows_are_flagged():
+    assert judge([1.0] * 5, OPTIMUM, behavior_cloning=[1.0] * 5).vacuous is True
+    assert judge([1.0] * 5, OPTIMUM, behavior_cloning=[0.0] * 5).vacuous is False
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_crashed_score_must_be_replaced_first(bad):
+    with pytest.raises(ReproduceError, match="minimum_score"):
+        judge([*OURS[:4], bad], PAPER)
+
+
+def test_headline_names_regenerated_data():
+    assert judge(OURS, PAPER).headline == "REPRODUCED (regenerated data)"
+    assert judge(OURS, PAPER, data_kind="official").headline == "REPRODUCED"
+    with pytest.raises(ReproduceError):
+        judge(OURS, PAPER, data_kind="mine")
+
+
+def test_json_round_trip_and_damage():
+    v = judge(OURS, PAPER)
+    assert Verdict.from_json(v.to_json()) == v
+    with pytest.raises(ReproduceError, match="without state"):
+        Verdict.from_json({k: x for k, x in v.to_json().items() if k != "state"})
+
+
+def simulate(difference: float, delta: float, n: int = 5, trials: int = 1500) -> dict[str, float]:
+    """Shares of verdicts on normal scores of spread 1 against a paper of 5 seeds; `difference` is the true one."""
+    rng = np.random.default_rng(0)
+    states: dict[str, float] = {}
+    for _ in range(trials):
+        paper, ours = rng.normal(0, 1, 5), rng.normal(difference, 1, n)
+        bound = Bound(float(paper.mean()), float(paper.std(ddof=1)), 5, "sample", 6, None, delta)
+        state = judge(ours.tolist(), bound).state
+        states[state] = states.get(state, 0) + 1 / trials
+    return states
+
+
+def test_false_alarms_are_rare_when_equal_and_bounded_at_the_margin():
+    equal = simulate(0.0, delta=2.0)
+    assert equal.get("BELOW", 0) + equal.get("ABOVE", 0) <= 0.003
+    assert simulate(-2.0, delta=2.0).get("BELOW", 0) == pytest.approx(0.05, abs=0.02)
+    assert simulate(-2.0, delta=2.0).get("REPRODUCED", 0) <= 0.06
+    assert simulate(-6.0, delta=2.0)["BELOW"] > 0.95
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    scores=st.lists(st.floats(-100, 100), min_size=5, max_size=12),
+    shift=st.floats(-1000, 1000),
+    scale=st.floats(0.1, 50),
+)
+def test_verdicts_do_not_depend_on_units(scores, shift, scale):
+    bound = Bound(10.0, 5.0, 5, "sample", None, None, 8.0)
+    moved = Bound(10.0 * scale + shift, 5.0 * scale, 5, "sample", None, None, 8.0 * scale)
+    a, b = judge(scores, bound), judge([x * scale + shift for x in scores], moved)
+    assert b.low == pytest.approx(a.low * scale, rel=1e-6, abs=1e-6)
+    edges = [abs(abs(x) - 8.0) for x in (a.low, a.high)]
+    if min(edges) > 1e-6:
+        assert a.state == b.state
+
+
+def test_gate_passes_equal_and_catches_losses():
+    rng = np.random.default_rng(1)
+    alarms = detected = 0
+    for _ in range(400):
+        reference = rng.normal(0, 1, 32)
+        alarms += not gate(reference.tolist(), rng.normal(0, 1, 16).tolist())[0]
+        detected += not gate(reference.tolist(), rng.normal(-1.5, 1, 16).tolist())[0]
+    assert alarms / 400 <= 0.02
+    assert detected / 400 >= 0.93
+
+
+def test_gate_without_spread_and_with_one_failing_seed():
+    assert gate([1.0] * 32, [1.0] * 16) == (True, 1.0)
+    assert gate([1.0] * 32, [0.9] * 16)[0] is False
+    assert gate([1.0] * 32, [1.0 - 1e-7] * 16)[0] is True
+    assert gate([1.0] * 32, [1.0] * 15 + [0.0])[0] is True
+    assert gate([1.0] * 32, [1.0] * 8 + [0.0] * 8)[0] is False
+    with pytest.raises(ReproduceError):
+        gate([1.0], [1.0] * 16)
+
+
+def test_aggregates_by_hand():
+    scores = {"a": [0.0, 1.0, 2.0, 3.0], "b": [4.0, 5.0, 6.0, 100.0]}
+    assert interquartile_mean(scores) == pytest.approx((2 + 3 + 4 + 5) / 4)
+    assert performance_profile(scores, [1.5, 5.5]) == [0.75, 0.25]
+    low, high = bootstrap_interval(scores, n_resamples=500)
+    assert low < interquartile_mean(scores) < high
+    assert (low, high) == bootstrap_interval(scores, n_resamples=500)
+    with pytest.raises(ReproduceError, match="2 tasks"):
+        bootstrap_interval({"a": [1.0, 2.0]})
+    with pytest.raises(ReproduceError, match="NaN"):
+        interquartile_mean({"a": [math.nan]})
