@@ -38,7 +38,7 @@ class Run:
         return max(self.row.bound.decimals or 0, min(fine, 6))
 
     def number(self, value: float | None) -> str:
-        return "unknown" if value is None else f"{value:.{self.decimals}f}"
+        return "unknown" if value is None else f"{round(value, self.decimals) + 0.0:.{self.decimals}f}"  # no -0.0000
 
     def cells(self) -> list[str]:
         """What both reports say about the run, in HEADER's order, as plain text."""

@@ -58,10 +58,10 @@ def _claim(claim: dict[str, Any]) -> str:
     )
     arms = []
     for name, arm in claim["arms"].items():
-        scores = arm.get("scores", {}).get("per_seed", []) if isinstance(arm, dict) else []
-        if scores:
-            spread = f" ± {stdev(scores):.3g}" if len(scores) > 1 else ""
-            arms.append(f"{escape(name)} {fmean(scores):.4g}{spread} (n = {len(scores)})")
+        modes = {mode: s for mode, s in arm["scores"].items() if isinstance(s, list)}
+        words = [f"{mode} {fmean(s):.4g} ± {stdev(s) if len(s) > 1 else 0:.2g}" for mode, s in modes.items()]
+        if words:
+            arms.append(f"{escape(name)} {', '.join(words)} (n = {len(next(iter(modes.values())))})")
     commit = escape(str(claim["provenance"].get("commit", "unknown"))[:10])
     return (
         f'<div class="claim"><code>{escape(claim["row"])}</code> {_badge("good" if claim["passed"] else "bad", word)}'
@@ -93,7 +93,8 @@ def _table(table: paper.PaperTable, runs: list[Run], rows: dict[str, paper.Paper
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in ("Row", *names))
     out.append(
         f"<details><summary>All published numbers: {count_runs(rows, done)}</summary>"
-        f'<div class="scroll"><table class="all"><caption>As printed; n unknown unless said. ● run, ○ not run, unmarked: no config yet.</caption>'
+        '<div class="scroll"><table class="all">'
+        "<caption>As printed; n unknown unless said. ● run, ○ not run, unmarked: no config yet.</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div></details>"
     )
     return "".join(out)

@@ -57,9 +57,7 @@ def test_stacked_and_plain_agree(steps_per_turn):
             drawn = {name: values[k] for name, values in noise.items()}
             fresh.update_round(torch.stack([data, data]), drawn)
             order = (drawn["rows"][seed] % DIMS.n_agents).tolist()
-            plain.round(
-                candidates, order, drawn["resample"][seed], drawn["beta"].item(), drawn["lr_scale"].item()
-            )
+            plain.round(candidates, order, drawn["resample"][seed], drawn["beta"].item(), drawn["lr_scale"].item())
         for net, nets in [(fresh.policy, plain.pi), (fresh.q, plain.q), (fresh.q_target, plain.target)]:
             for agent, other in enumerate(nets):
                 torch.testing.assert_close(net.theta.detach()[seed, agent], flat(other), rtol=0, atol=1e-9)

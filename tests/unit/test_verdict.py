@@ -58,7 +58,13 @@ def test_a_paper_mean_without_spread_uses_ours_only():
 
 @pytest.mark.parametrize(
     ("shift", "state", "code"),
-    [(0.0, "REPRODUCED", 0), (-20.0, "BELOW", 1), (20.0, "ABOVE", 1), (-10.0, "INCONCLUSIVE", 2), (9.5, "INCONCLUSIVE", 2)],
+    [
+        (0.0, "REPRODUCED", 0),
+        (-20.0, "BELOW", 1),
+        (20.0, "ABOVE", 1),
+        (-10.0, "INCONCLUSIVE", 2),
+        (9.5, "INCONCLUSIVE", 2),
+    ],
 )
 def test_states_and_exit_codes(shift, state, code):
     v = judge([x + shift for x in OURS], PAPER)
