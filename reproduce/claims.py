@@ -22,19 +22,19 @@ def run_claim(name: str, write: bool = True) -> dict[str, Any]:
     """Run a claim's arms, decide its checks, record it. Raises ReproduceError for an unknown claim."""
     expand(name, claim_ids())
     claim = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
-    started = time.perf_counter()
+    import torch
+
+    started, origin = time.perf_counter(), provenance("cpu", torch.get_num_threads())
     if "exact" in claim:
         arms, checks = _exact(claim["exact"])
     else:
         arms = {arm: _run_arm(spec) for arm, spec in claim["arms"].items()}
         checks = [decide(check, arms) for check in claim["checks"]]
-    import torch
-
     record = {
         "kind": "claim",
         "row": name,
         "claim": claim,
-        "provenance": provenance("cpu", torch.get_num_threads()),
+        "provenance": origin,
         "arms": arms,
         "checks": checks,
         "passed": all(check["passed"] for check in checks),

@@ -93,6 +93,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
     values, protocol = settings.values, settings.values["protocol"]
     row = paper.row(settings.row)
     device, threads = _device(values["run"])
+    origin = provenance(values["run"]["device"], threads)  # now: the commit may move while training
     dataset = _dataset(values["data"])
     transitions = dataset.transitions
     if protocol["time_limits"] == "terminal":
@@ -124,7 +125,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
         record = {
             "kind": "row",
             "row": settings.row,
-            "provenance": provenance(values["run"]["device"], threads),
+            "provenance": origin,
             "config": values,
             "config_fingerprint": settings.fingerprint,
             "row_fingerprint": settings.row_fingerprint,
