@@ -11,8 +11,8 @@ READY := $(VENV)/.ready
 reproduce: $(READY)
 	@status=0; $(BIN)/reproduce '$(ROW)' || status=$$?; $(BIN)/reproduce report; exit $$status
 
-test: $(READY) lint
-	$(BIN)/pytest
+test: $(READY)
+	$(BIN)/pytest -n auto
 
 lint: $(READY)
 	$(BIN)/ruff check .
