@@ -1,5 +1,6 @@
 # Two commands: `make reproduce` sets up and runs rows, `make test` sets up and tests. Everything else is for developers.
 ROW ?= inspo/*
+GATE ?= inspo/*
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +21,7 @@ lint: $(READY)
 	$(BIN)/pyright
 
 gate: $(READY)
-	$(BIN)/reproduce gate
+	$(BIN)/reproduce gate '$(GATE)'
 
 bench: $(READY)
 	for file in benchmarks/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$file || exit 1; done
