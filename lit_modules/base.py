@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import lightning as L
@@ -190,9 +191,13 @@ class SeedModule(L.LightningModule):
 
     # ---- plumbing
 
-    @property
+    @cached_property
     def plan(self) -> list[Chunk]:
         return make_plan(self.phases(), self.chunk_size, self.eval_every)
+
+    @cached_property
+    def chunk_at(self) -> dict[int, Chunk]:
+        return {chunk.start: chunk for chunk in self.plan}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:  # type: ignore[override]
         self.optimizer = self.named_optimizers()
@@ -200,18 +205,19 @@ class SeedModule(L.LightningModule):
 
     def training_step(self, chunk: TensorDict, batch_idx: int) -> None:
         """K updates: chunk [K, S, B]. The diagnostics of all of them are looked at once, at the end."""
-        planned = next(c for c in self.plan if c.start == self.n_updates)
+        planned = self.chunk_at[self.n_updates]
         started = time.perf_counter()
         update = getattr(self, f"update_{planned.phase}")
         noise = {name: value.unbind(0) for name, value in self.draw(planned).items()}
         rows = []
         for k, batch in enumerate(chunk.unbind(0)):
             diagnostics = update(batch, {name: values[k] for name, values in noise.items()})
-            rows.append(torch.stack(list(diagnostics.values())))
+            rows.append(torch.stack(list(diagnostics.values())))  # (quantities, S)
             self.n_updates += 1
-        self._look_for_divergence(list(diagnostics), torch.stack(rows), planned.start)
+        values = torch.stack(rows)  # (K, quantities, S)
+        self._look_for_divergence(list(diagnostics), values, planned.start)
         self.train_seconds += time.perf_counter() - started
-        means = {name: value.mean() for name, value in zip(diagnostics, rows[-1], strict=True)}
+        means = dict(zip(diagnostics, values.mean((0, 2)), strict=True))
         self.log_dict({**means, "n_updates": float(self.n_updates), "time/train_s": self.train_seconds}, batch_size=1)
 
     def _look_for_divergence(self, names: list[str], values: Tensor, start: int) -> None:

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,9 @@ def _version(name: str) -> str | None:
         return None
 
 
+@cache
 def _git(root: Path) -> dict[str, Any]:
-    """Commit, and whether files other than records and outputs differ from it."""
+    """Commit, and whether files other than records and outputs differ from it; asked once, as a process starts."""
 
     def git(*arguments: str) -> str | None:
         try:

@@ -53,18 +53,20 @@ class Clockwork(L.Callback):
     def __init__(self, evaluator: Evaluator, checkpoint: Path, every_s: float, progress: console.Bar):
         self.evaluator, self.checkpoint, self.every_s, self.progress = evaluator, checkpoint, every_s, progress
         self.saved_at = time.monotonic()
+        self.points: list[int] = []
         self.evaluate_s = 0.0
-        self.final: dict[str, list[list[float]]] = {}
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        self.points = evaluation_points(module)
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        points = evaluation_points(module)
-        if module.n_updates in points and (not module.history or module.history[-1]["n_updates"] < module.n_updates):
+        if module.n_updates in self.points:
             started = time.perf_counter()
             returns = self.evaluator(module)
             means = {mode: [sum(row) / len(row) for row in returns[mode]] for mode in MODES}
             module.history.append({"n_updates": module.n_updates, **means})
             self.evaluate_s += time.perf_counter() - started
-        end = module.n_updates == points[-1] or trainer.should_stop
+        end = module.n_updates == self.points[-1] or trainer.should_stop
         if end or time.monotonic() - self.saved_at >= self.every_s:
             trainer.save_checkpoint(self.checkpoint)
             self.saved_at = time.monotonic()

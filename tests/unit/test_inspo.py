@@ -88,6 +88,18 @@ def test_a_round_moves_q_and_policy_of_every_agent_and_never_the_clone():
     assert (moved["behavior_policy.theta"] == 0).all()
 
 
+def test_a_diverged_seed_leaves_the_others_alone():
+    states = []
+    for poisoned in (False, True):
+        m = module()
+        if poisoned:
+            m.q.theta.data[0] = math.nan
+        one_round(m)
+        states.append({k: v[1].clone() for k, v in m.state_dict().items() if "theta" in k})
+        assert m.q.theta[0].isnan().all() == poisoned
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+
+
 def test_each_loss_moves_only_its_own_group():
     m = module()
     obs = torch.rand(2, 8, DIMS.obs_size, dtype=torch.float64)
