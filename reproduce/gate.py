@@ -6,6 +6,7 @@ batch of fresh seeds that fails too makes the gate fail: 0.05 % false alarms, 97
 """
 
 import json
+from statistics import fmean
 from typing import Any
 
 from reproduce import console, paper, records, verdict
@@ -25,7 +26,7 @@ def _run(row: str, first_seed: int, n_seeds: int) -> tuple[dict[str, Any], Setti
 
 def mode_scores(record: dict[str, Any]) -> dict[str, list[float]]:
     """Mean episode return per seed in each mode; crashed seeds keep their minimum score in the judged mode."""
-    scores = {mode: [sum(row) / len(row) for row in record["evaluation"][mode]] for mode in MODES}
+    scores = {mode: [fmean(row) for row in record["evaluation"][mode]] for mode in MODES}
     return scores | {record["scores"]["mode"]: record["scores"]["per_seed"]}
 
 
@@ -41,7 +42,7 @@ def record_references(pattern: str) -> int:
         for key in ("verdict", "file"):
             record.pop(key, None)
         path = records.write({**record, "kind": "reference"})
-        means = {mode: sum(s) / len(s) for mode, s in mode_scores(record).items()}
+        means = {mode: fmean(s) for mode, s in mode_scores(record).items()}
         print(f"{row}  {REFERENCE_SEEDS} seeds  " + "  ".join(f"{m} {x:.6g}" for m, x in means.items()) + f"  {path}")
     return 0
 
@@ -74,7 +75,7 @@ def _judge(row: str, reference: dict[str, Any]) -> dict[str, Any]:
             )
         new = mode_scores(record)
         results = {mode: verdict.gate(old[mode], new[mode], tolerance) for mode in MODES}
-        seen.append(", ".join(f"{m} {sum(new[m]) / n:.5g} (reference {sum(old[m]) / len(old[m]):.5g})" for m in MODES))
+        seen.append(", ".join(f"{m} {fmean(new[m]):.5g} (reference {fmean(old[m]):.5g})" for m in MODES))
         if all(passed for passed, _ in results.values()):
             return {"row": row, "passed": True, "batches": seen}
     return {"row": row, "passed": False, "batches": seen}

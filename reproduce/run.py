@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import lightning as L
@@ -50,8 +51,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class Clockwork(L.Callback):
     """At chunk ends: evaluate where the protocol asks, save where the time has come, move the bar."""
 
-    def __init__(self, evaluator: Evaluator, checkpoint: Path, every_s: float, progress: console.Bar):
-        self.evaluator, self.checkpoint, self.every_s, self.progress = evaluator, checkpoint, every_s, progress
+    def __init__(self, row: str, evaluator: Evaluator, checkpoint: Path, every_s: float, progress: console.Bar):
+        self.row, self.evaluator, self.progress = row, evaluator, progress
+        self.checkpoint, self.every_s = checkpoint, every_s
         self.saved_at = time.monotonic()
         self.points: list[int] = []
         self.evaluate_s = 0.0
@@ -62,15 +64,16 @@ class Clockwork(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if module.n_updates in self.points:
             started = time.perf_counter()
+            self.progress.update(module.n_updates, text=f"{self.row} (evaluating)")
             returns = self.evaluator(module)
-            means = {mode: [sum(row) / len(row) for row in returns[mode]] for mode in MODES}
+            means = {mode: [fmean(row) for row in returns[mode]] for mode in MODES}
             module.history.append({"n_updates": module.n_updates, **means})
             self.evaluate_s += time.perf_counter() - started
         end = module.n_updates == self.points[-1] or trainer.should_stop
         if end or time.monotonic() - self.saved_at >= self.every_s:
             trainer.save_checkpoint(self.checkpoint)
             self.saved_at = time.monotonic()
-        self.progress.update(module.n_updates)
+        self.progress.update(module.n_updates, text=self.row)
 
     def state_dict(self) -> dict[str, Any]:
         return {"evaluate_s": self.evaluate_s}
@@ -189,7 +192,7 @@ def _fit(
         console.note(f"{settings.row}: resumes at update {resume} of {total}")
     with warnings.catch_warnings(), console.bar(settings.row, total, "updates", resume) as bar:
         warnings.simplefilter("ignore")
-        callback = Clockwork(evaluator, checkpoint, settings.values["run"]["checkpoint_every_s"], bar)
+        callback = Clockwork(settings.row, evaluator, checkpoint, settings.values["run"]["checkpoint_every_s"], bar)
         trainer = L.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,
@@ -291,7 +294,7 @@ def _scores(
     crashed = [module.crashed[seed] for seed in seeds if seed in module.crashed]
     if crashed and minimum is None:
         raise ReproduceError(f"seed {crashed[0]['seed']} diverged and the row has no minimum_score in paper_results.")
-    means = [sum(row) / len(row) for row in returns]
+    means = [fmean(row) for row in returns]
     return [minimum if s in module.crashed else x for s, x in zip(seeds, means, strict=True)], crashed  # type: ignore
 
 
