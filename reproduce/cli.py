@@ -146,11 +146,15 @@ def _line(document: dict[str, Any]) -> str:
     if v["mean"] is not None:
         parts.append(f"ours {v['mean']:.5g} +- {v['std'] or 0:.2g} (n={v['n']})")
     if v["low"] is not None:
-        parts.append(
-            f"theirs {v['theirs']:.6g}, difference in [{v['low']:.4g}, {v['high']:.4g}], margin {v['delta']:g}"
-        )
+        margin = "unknown" if v["delta"] is None else f"{v['delta']:g}"
+        parts.append(f"theirs {v['theirs']:.6g}, difference in {_interval(v)}, margin {margin}")
     parts.append(took)
     return "  ".join(parts) + "".join(f"\n    {reason}" for reason in v["reasons"])
+
+
+def _interval(verdict: dict[str, Any]) -> str:
+    low, high = (round(verdict[end], 9) + 0.0 for end in ("low", "high"))  # rounding noise is not a difference
+    return f"[{low:.4g}, {high:.4g}]"
 
 
 def _print_table(documents: list[dict[str, Any]]) -> None:
@@ -166,7 +170,7 @@ def _print_table(documents: list[dict[str, Any]]) -> None:
         else:
             v = d["verdict"]
             ours = "" if v["mean"] is None else f"{v['mean']:.5g} ± {v['std'] or 0:.2g} (n={v['n']})"
-            between = "" if v["low"] is None else f"[{v['low']:.4g}, {v['high']:.4g}]"
+            between = "" if v["low"] is None else _interval(v)
             theirs = "unknown" if v["theirs"] is None else f"{v['theirs']:.6g}"
             margin = "" if v["delta"] is None else f"{v['delta']:g}"
             table.add_row(d["row"], v["headline"], ours, theirs, between, margin, f"{d['time']['wall_s']:.0f}")
