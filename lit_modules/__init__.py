@@ -1,7 +1,7 @@
 """One paper, one file. The names that `algo.name` knows, and where they live."""
 
-from dataclasses import fields
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 ALGORITHMS = {"bc": ("lit_modules.bc", "BC"), "inspo": ("lit_modules.inspo", "InSPO")}
@@ -16,8 +16,6 @@ def algorithm(name: str) -> tuple[Any, Any]:
 
 def deviations(name: str) -> list[str]:
     """The numbered deviations D1, D2, .. from the head of the algorithm's file."""
-    from pathlib import Path
-
     path = Path(__file__).with_name(ALGORITHMS[name][0].split(".")[1] + ".py")
     found: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -29,7 +27,3 @@ def deviations(name: str) -> list[str]:
         elif found and line.startswith("#     "):
             found[-1] += " " + text
     return found
-
-
-def field_names(config_class: Any) -> list[str]:
-    return [f.name for f in fields(config_class)]
