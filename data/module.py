@@ -4,13 +4,17 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
+import torch
 from tensordict import TensorDict
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, ReplayBuffer
 
-from data.sampling import SeedSampler
+from data.observe import agent_views
+from data.sampling import RowSampler, SeedSampler
 
 if TYPE_CHECKING:
     from lit_modules.base import SeedModule
+
+STORAGES = {"tensor": LazyTensorStorage, "memmap": LazyMemmapStorage}
 
 
 class ChunkLoader:
@@ -20,39 +24,77 @@ class ChunkLoader:
     never draws ahead, and the generators' state in a checkpoint is that of the last update done.
     """
 
-    def __init__(self, buffer: ReplayBuffer, sampler: SeedSampler, module: "SeedModule"):
-        self.buffer, self.sampler, self.module = buffer, sampler, module
+    def __init__(self, data: "OfflineData", module: "SeedModule"):
+        self.data, self.module = data, module
 
     def __len__(self) -> int:
         return len(self.module.plan)
 
     def __iter__(self) -> Iterator[TensorDict]:
-        n_seeds = len(self.sampler.generators)
         for chunk in self.module.plan:
             if chunk.start >= self.module.n_updates:
-                self.sampler.n_updates = chunk.n_updates
-                sample = self.buffer.sample(chunk.n_updates * n_seeds * chunk.batch_size)
-                yield sample.reshape(chunk.n_updates, n_seeds, chunk.batch_size)
+                yield self.data.sample(chunk.n_updates, chunk.batch_size)
 
     def state_dict(self) -> dict[str, Any]:
-        return self.sampler.state_dict()
+        return self.data.sampler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.sampler.load_state_dict(state)
+        self.data.sampler.load_state_dict(state)
 
 
 class OfflineData(L.LightningDataModule):
     """The dataset of a row in a TorchRL replay buffer (`storage`: "tensor" in memory, "memmap" streamed from disk).
 
-    Only `keys` are stored: what the module's updates read.
+    Only `keys` are stored: what the module's updates read. Of a dataset kept as rows (data.schema) the rows are stored,
+    and the agents' views are derived from a chunk when it has arrived on the device.
     """
 
-    def __init__(self, transitions: TensorDict, keys: Sequence[Any], seeds: Sequence[int], storage: str = "tensor"):
+    def __init__(
+        self,
+        transitions: TensorDict,
+        keys: Sequence[Any],
+        seeds: Sequence[int],
+        storage: str = "tensor",
+        n_zeros: int = 0,
+    ):
         super().__init__()
-        kind = {"tensor": LazyTensorStorage, "memmap": LazyMemmapStorage}[storage]
-        self.sampler = SeedSampler(seeds)
-        self.buffer = ReplayBuffer(storage=kind(len(transitions)), sampler=self.sampler, batch_size=None)
-        self.buffer.extend(transitions.select(*keys))
+        self.keys, self.seeds, self.n_zeros = list(keys), list(seeds), n_zeros
+        self.as_rows = "features" in transitions.keys()
+        if self.as_rows:
+            self.sampler: SeedSampler = RowSampler(seeds, transitions["final"].squeeze(-1))
+            transitions = transitions.select("features", "action", "reward", "terminated")
+        else:
+            self.sampler = SeedSampler(seeds)
+            transitions = transitions.select(*keys)
+        self.buffer = ReplayBuffer(storage=STORAGES[storage](len(transitions)), sampler=self.sampler, batch_size=None)
+        self.buffer.extend(transitions)
+
+    def sample(self, n_updates: int, batch_size: int) -> TensorDict:
+        """A chunk [K, S, B], not yet on the device."""
+        shape = (n_updates, len(self.seeds), batch_size)
+        self.sampler.n_updates = n_updates
+        drawn = self.buffer.sample(n_updates * len(self.seeds) * batch_size)
+        if not self.as_rows:
+            return drawn.reshape(*shape)
+        now, after = drawn.split(len(drawn) // 2)
+        chunk = now.clone(recurse=False)
+        chunk["next_features"] = after["features"]
+        return chunk.reshape(*shape)
+
+    def expand(self, chunk: TensorDict) -> TensorDict:
+        """The chunk as the schema has it: of rows, the views now and next are derived (obs and state share memory)."""
+        if not self.as_rows:
+            return chunk
+        n_agents = chunk["action"].shape[-2]
+        with torch.no_grad():
+            obs = agent_views(chunk["features"], n_agents, self.n_zeros)
+            later = agent_views(chunk["next_features"], n_agents, self.n_zeros)
+        views = {"obs": obs, "state": obs, "next": {"obs": later, "state": later}}
+        whole = chunk.exclude("features", "next_features").update(views)
+        return whole.select(*self.keys)
 
     def train_dataloader(self) -> ChunkLoader:
-        return ChunkLoader(self.buffer, self.sampler, self.trainer.lightning_module)  # type: ignore[arg-type]
+        return ChunkLoader(self, self.trainer.lightning_module)  # type: ignore[arg-type]
+
+    def on_after_batch_transfer(self, batch: TensorDict, dataloader_idx: int) -> TensorDict:
+        return self.expand(batch)

@@ -51,6 +51,22 @@ class SeedSampler(Sampler):
         self.load_state_dict(torch.load(path, weights_only=True))
 
 
+class RowSampler(SeedSampler):
+    """SeedSampler over the rows in which a transition starts. A request for n answers with n rows, then the rows after.
+
+    final: [R] bool, the rows in which none starts.
+    """
+
+    def __init__(self, seeds: Sequence[int], final: Tensor):
+        super().__init__(seeds)
+        self.starts = (~final).nonzero().squeeze(-1)
+
+    def sample(self, storage: Any, batch_size: int) -> tuple[Tensor, dict]:
+        drawn, info = super().sample(self.starts, batch_size)
+        rows = self.starts[drawn]
+        return torch.cat([rows, rows + 1]), info
+
+
 def importance_resample(log_rho: Tensor, uniform: Tensor) -> Tensor:
     """Draw B of M candidates with probability proportional to rho (Schlegel et al. 2019, importance resampling).
 

@@ -9,6 +9,15 @@ A flat batch of n transitions, batch_size [n]; N agents, O observation size, St 
     episode         [n]        int64       step        [n]     int64, 0 at the start of an episode
 
 `terminated` and `truncated` are never merged: whether a time limit bootstraps is for a row's protocol to say.
+
+Where every agent's observation follows from one vector of features (multi-agent MuJoCo: data.observe), the features are
+stored once, as rows: an episode of T transitions is T + 1 rows, the last being the state it ended in.
+
+    features    [R, F]     float32     terminated, truncated  [R, 1]  bool, of the transition that starts here
+    action      [R, N, A]  float32     final                  [R, 1]  bool, no transition starts here
+    reward      [R, 1]     float32     action, reward and both ends are 0 in final rows
+
+A transition's `next` is the row after it; `obs`, `state` and `next` are derived from a sampled chunk.
 """
 
 import torch
@@ -18,6 +27,7 @@ from torch import Tensor
 from reproduce.errors import ReproduceError
 
 QUANTILES = (5, 25, 50, 75, 95)
+ACTION_LIMIT = 10.0  # Gaussian behavior policies leave [-1, 1] by a few deviations
 
 
 def layout(n_agents: int, obs_size: int, state_size: int, n_actions: int) -> dict[str, tuple[torch.dtype, tuple]]:
@@ -94,6 +104,63 @@ def validate(transitions: TensorDict, n_agents: int, obs_size: int, n_actions: i
             f"transitions: action is illegal first in row {row}: {action[row].tolist()}, "
             f"expected an index in 0..{n_actions - 1} allowed by legal_actions."
         )
+
+
+def rows_layout(n_features: int, n_agents: int, action_size: int) -> dict[str, tuple[torch.dtype, tuple]]:
+    """Key of rows -> (dtype, shape without the leading R)."""
+    flags = dict.fromkeys(("terminated", "truncated", "final"), (torch.bool, (1,)))
+    return {
+        "features": (torch.float32, (n_features,)),
+        "action": (torch.float32, (n_agents, action_size)),
+        "reward": (torch.float32, (1,)),
+        **flags,
+    }
+
+
+def rows_from(tensors: dict[str, Tensor]) -> TensorDict:
+    """Rows of loaded tensors. Raises ReproduceError when `features` is missing."""
+    if "features" not in tensors:
+        raise ReproduceError(f"rows without the key features; found {sorted(tensors)}.")
+    return TensorDict(tensors, batch_size=[len(tensors["features"])])
+
+
+def validate_rows(rows: TensorDict, n_features: int, n_agents: int, action_size: int) -> None:
+    """Raise ReproduceError at the first key whose presence, dtype, shape or values are not the layout of rows.
+
+    Values: no NaN or infinity, actions within +-ACTION_LIMIT, the last row final, an end only where a final row follows.
+    """
+    n = len(rows)
+    if n < 2:
+        raise ReproduceError(f"rows: {n} of them, a transition needs two.")
+    for key, (dtype, shape) in rows_layout(n_features, n_agents, action_size).items():
+        value = rows.get(key, None)
+        if value is None:
+            raise ReproduceError(f"rows: key {key} is missing; {sorted(rows.keys())} found.")
+        if value.dtype != dtype or tuple(value.shape) != (n, *shape):
+            found = f"{value.dtype} {list(value.shape)}"
+            raise ReproduceError(f"rows: {key} is {found}, expected {dtype} {[n, *shape]}.")
+        if dtype == torch.float32 and not value.sum().isfinite() and not value.isfinite().all():
+            raise ReproduceError(f"rows: {key} is NaN or infinite first in row {_first(~value.isfinite())}.")
+    if rows["action"].abs().max() > ACTION_LIMIT:
+        row = _first(rows["action"].abs() > ACTION_LIMIT)
+        raise ReproduceError(
+            f"rows: the action in row {row} is {rows['action'][row].flatten().tolist()}; actions are meant for [-1, 1], "
+            f"and beyond +-{ACTION_LIMIT:g} they are taken for another unit."
+        )
+    final, ends = rows["final"].squeeze(-1), (rows["terminated"] | rows["truncated"]).squeeze(-1)
+    broken = ends & ~torch.cat([final[1:], final[-1:]])
+    if not final[-1] or (ends & final).any() or broken.any():
+        raise ReproduceError("rows: an episode's end must be followed by its final row, and the last row be final.")
+
+
+def row_statistics(rows: TensorDict) -> dict:
+    """`return_statistics` of rows: final rows count neither as transitions nor as reward."""
+    final = rows["final"].squeeze(-1)
+    episode = final.long().cumsum(0) - final.long()  # final rows belong to the episode that they end
+    keep = ~final
+    light = TensorDict({"episode": episode[keep], **{k: rows[k][keep] for k in ("reward", "terminated", "truncated")}})
+    light.batch_size = [int(keep.sum())]
+    return return_statistics(light) | {"n_rows": len(rows)}
 
 
 def _spread(values: Tensor) -> dict[str, float]:

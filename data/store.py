@@ -15,8 +15,8 @@ from tensordict import TensorDict
 
 from data.generate import generate
 from data.registry import dataset
-from data.schema import flatten, return_statistics, unflatten, validate
-from data.sources import alberdice
+from data.schema import flatten, return_statistics, row_statistics, rows_from, unflatten, validate, validate_rows
+from data.sources import SOURCES
 from data.worlds import fingerprint, make_world
 from reproduce.errors import ReproduceError
 from reproduce.files import sha256, write_json, write_with
@@ -67,12 +67,17 @@ def build(dataset_id: str, force: bool = False, progress: Progress | None = None
     if not force and (folder / MANIFEST).exists():
         with contextlib.suppress(ReproduceError):
             return _load(dataset_id, entry).manifest
-    _check_space(entry, folder)
+    _check_space(dataset_id, folder)
     world, recipe = entry["world"], entry["generator"]
     flat_world = {"name": world["name"], **world["params"]}
-    transitions, measures = generate(recipe["name"], flat_world, recipe["seed"], recipe["params"], progress)
+    if recipe["name"] == "concatenation":
+        parts = [get(part, progress=progress).transitions for part in recipe["params"]["parts"]]
+        transitions, measures = torch.cat(parts), {}
+    else:
+        transitions, measures = generate(recipe["name"], flat_world, recipe["seed"], recipe["params"], progress)
     _validate(transitions, world)
-    acceptance = _accept(dataset_id, entry["acceptance"], measures)
+    statistics = _statistics(transitions)
+    acceptance = _accept(dataset_id, entry["acceptance"], _flat_statistics(statistics) | measures)
     digest = ""
 
     def write(partial: Path) -> None:
@@ -91,7 +96,7 @@ def build(dataset_id: str, force: bool = False, progress: Progress | None = None
 
     write_with(folder / TRANSITIONS, write)
     manifest = {
-        **_manifest(dataset_id, "regenerated", entry, world["params"], transitions),
+        **_manifest(dataset_id, "regenerated", entry, world["params"], statistics),
         "source_format": "safetensors, keys as in data/schema.py",
         "sha256": digest,
         "files": {TRANSITIONS: digest},
@@ -103,17 +108,31 @@ def build(dataset_id: str, force: bool = False, progress: Progress | None = None
     return manifest
 
 
-def _manifest(dataset_id: str, kind: Kind, entry: dict, params: dict, transitions: TensorDict) -> dict[str, Any]:
-    """What both kinds state."""
+def _manifest(dataset_id: str, kind: Kind, entry: dict, params: dict, statistics: dict) -> dict[str, Any]:
+    """What both kinds state. `published`: the official data's statistics, where somebody has published them."""
     name = entry["world"]["name"]
+    published = {"published": entry["published"]} if "published" in entry else {}
     return {
         "id": dataset_id,
         "kind": kind,
         "description": entry["description"],
         "world": {"name": name, "params": params},
         "fingerprint": fingerprint(name, **params),
-        "statistics": return_statistics(transitions),
+        "statistics": statistics,
+        **published,
     }
+
+
+def _statistics(transitions: TensorDict) -> dict[str, Any]:
+    return row_statistics(transitions) if "features" in transitions.keys() else return_statistics(transitions)
+
+
+def _flat_statistics(statistics: dict[str, Any]) -> dict[str, float]:
+    """{"return_mean": .., "length_max": .., "n_episodes": ..}: what any dataset's acceptance may be about."""
+    flat: dict[str, float] = {}
+    for key, value in statistics.items():
+        flat |= {f"{key}_{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    return flat
 
 
 def _accept(dataset_id: str, intervals: dict[str, list[float]], measures: dict[str, float]) -> dict[str, dict]:
@@ -132,15 +151,31 @@ def _accept(dataset_id: str, intervals: dict[str, list[float]], measures: dict[s
 
 def _validate(transitions: TensorDict, world: dict) -> None:
     shape = make_world(world["name"], 1, **world["params"])
-    validate(transitions, shape.n_agents, shape.obs_size, shape.n_actions)
+    if shape.discrete:
+        validate(transitions, shape.n_agents, shape.obs_size, shape.n_actions)
+    else:
+        validate_rows(transitions, shape.n_features, shape.n_agents, shape.action_size)
 
 
-def _check_space(entry: dict, folder: Path) -> None:
-    """Every episode at full length and in float32, plus a tenth: an upper bound of the file."""
-    world = make_world(entry["world"]["name"], 1, **entry["world"]["params"])
+def _size(dataset_id: str) -> int:
+    """Bytes of the file when every episode has full length."""
+    entry = dataset(dataset_id)
+    recipe, world = entry["generator"], make_world(entry["world"]["name"], 1, **entry["world"]["params"])
+    if recipe["name"] == "concatenation":
+        return sum(_size(part) for part in recipe["params"]["parts"])
+    if not world.discrete:
+        return recipe["params"]["rows"] * (4 * (world.n_features + world.n_agents * world.action_size + 1) + 3)
     seen = world.n_agents * (4 * world.obs_size + world.n_actions) + 4 * world.state_size
-    episodes = 2 * entry["generator"]["params"]["episodes"]  # `mix` makes twice as many
-    needed = int(1.1 * episodes * world.episode_limit * (2 * seen + 8 * world.n_agents + 22))
+    episodes = 2 * recipe["params"]["episodes"]  # `mix` makes twice as many
+    return episodes * world.episode_limit * (2 * seen + 8 * world.n_agents + 22)
+
+
+def _check_space(dataset_id: str, folder: Path) -> None:
+    """Room for the file, a tenth more, and for the parts that it still has to build."""
+    recipe = dataset(dataset_id)["generator"]
+    parts = recipe["params"]["parts"] if recipe["name"] == "concatenation" else []
+    unbuilt = [part for part in parts if not (folder_of(part) / MANIFEST).exists()]
+    needed = int(1.1 * sum(_size(one) for one in [dataset_id, *unbuilt]))
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(there).free
     if free < needed:
@@ -167,7 +202,8 @@ def _load(dataset_id: str, entry: dict) -> Dataset:
         if expected not in (None, found):
             raise ReproduceError(f"{folder / TRANSITIONS} has sha256 {found}, {source} says {expected}. {rebuild}")
     try:
-        transitions = unflatten(load_file(folder / TRANSITIONS))
+        tensors = load_file(folder / TRANSITIONS)
+        transitions = rows_from(tensors) if "features" in tensors else unflatten(tensors)
     except (OSError, safetensors.SafetensorError) as error:
         raise ReproduceError(f"{folder / TRANSITIONS} is damaged ({error}). {rebuild}") from error
     _validate(transitions, entry["world"])
@@ -181,32 +217,39 @@ def _official(dataset_id: str, entry: dict, root: Path | str | None) -> Dataset:
         raise ReproduceError(
             f"{dataset_id} has no official data: {entry['official_reason']}. Use the regenerated kind."
         )
-    world = {"name": entry["world"]["name"], "params": entry["world"]["params"] | official.get("world_params", {})}
-    layout = alberdice.layout(world["name"], official["episodes"])
-    sizes = {name: f"{alberdice.file_size(*want)} bytes" for name, want in layout.items()} | {"meta.json": "text"}
-    where = f"Published: {official['published']}. Point data.root at the folder that holds {official['path']}."
+    choices = [official, *official.get("also", [])]
+    where = "Published: {published}. Point data.root at the folder that holds {path}."
     if root is None:
-        raise ReproduceError(f"{dataset_id}: official data needs data.root=DIR; nothing is downloaded. {where}")
+        advice = " Or: ".join(where.format(**choice) for choice in choices)
+        raise ReproduceError(f"{dataset_id}: official data needs data.root=DIR; nothing is downloaded. {advice}")
     # The folder itself, a folder of several sources, or a clone of the authors' repository.
-    inside = [Path(root) / part / official["path"] for part in (".", official["source"], "buffer", "alberdice/buffer")]
-    folder = next((path for path in inside if path.is_dir()), inside[0])
-    checksums, files = official["files"], {}
-    for name, size in sizes.items():
-        if not (folder / name).is_file():
+    parts = (".", official["source"], "buffer", "alberdice/buffer")
+    inside = [(Path(root) / part / choice["path"], choice) for choice in choices for part in parts]
+    place, official = next(((path, choice) for path, choice in inside if path.exists()), inside[0])
+    source, advice = SOURCES[official["source"]], where.format(**official)
+    params = entry["world"]["params"] | official.get("world_params", {})
+    world = {"name": entry["world"]["name"], **params}
+    checksums, files = official.get("files", {}), {}
+    wanted = source.files(official, world)
+    for name, size in wanted.items():
+        if not (place / name).is_file():
             known = f"sha256 {checksums[name]}" if name in checksums else "checksum unknown"
-            raise ReproduceError(f"{dataset_id}: {folder / name} is missing ({size}, {known}). {where}")
+            others = "".join(f" Or: {where.format(**other)}" for other in choices if other is not official)
+            raise ReproduceError(f"{dataset_id}: {place / name} is missing ({size}, {known}). {advice}{others}")
+    present = wanted if place.is_file() or official["source"] == "alberdice" else _below(place)
+    for name in present:
         try:
-            files[name] = sha256(folder / name)
+            files[name or place.name] = found = sha256(place / name if name else place)
         except OSError as error:
-            raise ReproduceError(f"{dataset_id}: {folder / name} cannot be read ({error.strerror}).") from error
-        if checksums.get(name, files[name]) != files[name]:
+            raise ReproduceError(f"{dataset_id}: {place / name} cannot be read ({error.strerror}).") from error
+        if checksums.get(name or place.name, found) != found:
             raise ReproduceError(
-                f"{dataset_id}: {folder / name} has sha256 {files[name]}, the file seen before has {checksums[name]}: "
-                f"it is damaged or another version. {where}"
+                f"{dataset_id}: {place / name} has sha256 {found}, the file seen before has "
+                f"{checksums[name or place.name]}: it is damaged or another version. {advice}"
             )
-    transitions = alberdice.load(folder, world["name"])
+    transitions = source.load(place, world)
     manifest = {
-        **_manifest(dataset_id, "official", entry, world["params"], transitions),
+        **_manifest(dataset_id, "official", entry, params, _statistics(transitions)),
         "source_format": official["source"],
         "sha256": None,
         "files": files,
@@ -216,3 +259,7 @@ def _official(dataset_id: str, entry: dict, root: Path | str | None) -> Dataset:
         "acceptance": {},
     }
     return Dataset(transitions, manifest)
+
+
+def _below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

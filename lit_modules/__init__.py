@@ -4,7 +4,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-ALGORITHMS = {"bc": ("lit_modules.bc", "BC"), "inspo": ("lit_modules.inspo", "InSPO")}
+ALGORITHMS = {
+    "bc": ("lit_modules.bc", "BC"),
+    "gaussian_bc": ("lit_modules.gaussian_bc", "GaussianBC"),
+    "inspo": ("lit_modules.inspo", "InSPO"),
+    "omiga": ("lit_modules.omiga", "OMIGA"),
+}
 
 
 def algorithm(name: str) -> tuple[Any, Any]:

@@ -28,13 +28,19 @@ Net = TypeVar("Net", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Dims:
-    """What a world tells a network: sizes, and the bounds by which observations are scaled to [-1, 1]."""
+    """What a world tells a network: sizes, and the bounds by which observations are scaled to [-1, 1].
+
+    Discrete worlds have `n_actions` and bounds; continuous ones `action_size` numbers per agent, no bounds, and a state
+    per agent.
+    """
 
     n_agents: int
     obs_size: int
-    n_actions: int
-    obs_low: tuple[float, ...]
-    obs_high: tuple[float, ...]
+    n_actions: int = 0
+    obs_low: tuple[float, ...] = ()
+    obs_high: tuple[float, ...] = ()
+    action_size: int = 0
+    state_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,18 @@ def clip_rows(grads: Sequence[Tensor], max_norm: float) -> list[Tensor]:
     return [g * scale for g in grads]
 
 
+def agent_major(x: Tensor) -> Tensor:
+    """[S, B, N, ...] -> [S, N, B, ...]."""
+    return x.transpose(1, 2)
+
+
+def with_agent_id(obs: Tensor) -> Tensor:
+    """obs [S, N, B, O] -> [S, N, B, O + N]: a one-hot of the agent, for networks that agents share."""
+    n = obs.shape[1]
+    ids = torch.eye(n, dtype=obs.dtype, device=obs.device).unsqueeze(1)  # (N, 1, N)
+    return torch.cat([obs, ids.expand(*obs.shape[:3], n)], -1)
+
+
 def rows_of(net: nn.Module, rows: Tensor) -> Tensor:
     """A differentiable copy [R, P] of the rows whose turn it is."""
     return net.theta.detach().flatten(0, -2).index_select(0, rows).requires_grad_()  # type: ignore[union-attr,operator]
@@ -136,6 +154,8 @@ class SeedModule(L.LightningModule):
     """
 
     keys: tuple[Any, ...] = ()
+    discrete = True  # the kind of actions it is for
+    modes: tuple[str, ...] = ("greedy", "sampled")  # how evaluation lets it act
     obs_middle: Tensor
     obs_half_range: Tensor
 
@@ -182,12 +202,17 @@ class SeedModule(L.LightningModule):
 
     def descend(self, name: str, loss: Tensor, max_norm: float) -> None:
         """One step of a whole group: differentiate the sum over seeds, clip per leading row, step."""
-        optimizer = self.optimizer[name]
-        params = optimizer.param_groups[0]["params"]
-        grads = torch.autograd.grad(loss.sum(), params)
-        for param, grad in zip(params, clip_rows(grads, max_norm), strict=True):
-            param.grad = grad
-        optimizer.step()
+        self.descend_all({name: loss}, max_norm)
+
+    def descend_all(self, losses: dict[str, Tensor], max_norm: float) -> None:
+        """One step of several groups, whose losses [S] reach their own parameters only, by one backward."""
+        groups = [self.optimizer[name].param_groups[0]["params"] for name in losses]
+        total = torch.stack(list(losses.values())).sum()
+        grads = iter(torch.autograd.grad(total, [param for group in groups for param in group]))
+        for name, group in zip(losses, groups, strict=True):
+            for param, grad in zip(group, clip_rows([next(grads) for _ in group], max_norm), strict=True):
+                param.grad = grad
+            self.optimizer[name].step()
 
     # ---- plumbing
 

@@ -18,7 +18,18 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.sampling import effective_sample_size, importance_resample
-from lit_modules.base import Chunk, Dims, Phase, SeedModule, TurnAdam, clip_rows, polyak, rows_of, target_of
+from lit_modules.base import (
+    Chunk,
+    Dims,
+    Phase,
+    SeedModule,
+    TurnAdam,
+    agent_major,
+    clip_rows,
+    polyak,
+    rows_of,
+    target_of,
+)
 from lit_modules.nets import StackedMLP, masked_log_softmax
 
 
@@ -216,11 +227,6 @@ class InSPO(SeedModule):
 
     def policy_log_probs(self, obs: Tensor, legal: Tensor | None) -> Tensor:
         return masked_log_softmax(self.policy(obs), legal)
-
-
-def agent_major(x: Tensor) -> Tensor:
-    """[S, B, N, ...] -> [S, N, B, ...]."""
-    return x.transpose(1, 2)
 
 
 def taken(values: Tensor, action: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from typing import Any
 from reproduce import console, paper, records, verdict
 from reproduce.config import Settings, compose, expand, row_ids
 from reproduce.errors import ReproduceError
-from reproduce.evaluate import MODES
 from reproduce.run import run_row
 
 REFERENCE_SEEDS = 32
@@ -26,7 +25,8 @@ def _run(row: str, first_seed: int, n_seeds: int) -> tuple[dict[str, Any], Setti
 
 def mode_scores(record: dict[str, Any]) -> dict[str, list[float]]:
     """Mean episode return per seed in each mode; crashed seeds keep their minimum score in the judged mode."""
-    scores = {mode: [fmean(row) for row in record["evaluation"][mode]] for mode in MODES}
+    played = {mode: record["evaluation"][mode] for mode in paper.MODES if mode in record["evaluation"]}
+    scores = {mode: [fmean(row) for row in rows] for mode, rows in played.items()}
     return scores | {record["scores"]["mode"]: record["scores"]["per_seed"]}
 
 
@@ -48,12 +48,12 @@ def record_references(pattern: str) -> int:
 
 
 def run_gate(pattern: str, as_json: bool) -> int:
-    """0 when no row got worse, 1 otherwise; rows without a reference are an error."""
-    outcomes = []
-    for row in expand(pattern, row_ids()):
-        reference = records.latest(row, kind="reference")
-        if reference is None:
-            raise ReproduceError(f"row {row} has no reference; `reproduce record {row}` makes one.")
+    """0 when no row got worse, 1 otherwise. Of a glob, the rows that have a reference; none at all is an error."""
+    outcomes, rows = [], expand(pattern, row_ids())
+    references = {row: found for row in rows if (found := records.latest(row, kind="reference"))}
+    if not references:
+        raise ReproduceError(f"row {rows[0]} has no reference; `reproduce record {rows[0]}` makes one.")
+    for row, reference in references.items():
         outcomes.append(_judge(row, reference))
         if not as_json:
             o = outcomes[-1]
@@ -74,8 +74,8 @@ def _judge(row: str, reference: dict[str, Any]) -> dict[str, Any]:
                 f"`reproduce record {row}` in a commit that says why moves it."
             )
         new = mode_scores(record)
-        results = {mode: verdict.gate(old[mode], new[mode], tolerance) for mode in MODES}
-        seen.append(", ".join(f"{m} {fmean(new[m]):.5g} (reference {fmean(old[m]):.5g})" for m in MODES))
+        results = {mode: verdict.gate(old[mode], new[mode], tolerance) for mode in old}
+        seen.append(", ".join(f"{m} {fmean(new[m]):.5g} (reference {fmean(old[m]):.5g})" for m in old))
         if all(passed for passed, _ in results.values()):
             return {"row": row, "passed": True, "batches": seen}
     return {"row": row, "passed": False, "batches": seen}

@@ -91,9 +91,9 @@ def train(module: SeedModule, data: TensorDict) -> list[dict[str, Any]]:
     logged: list[dict[str, Any]] = []
     module.configure_optimizers()
     module.log_dict = lambda values, **_: logged.append({k: float(v) for k, v in values.items()})  # type: ignore
-    buffer = OfflineData(data, module.keys, module.seeds)
-    for chunk in ChunkLoader(buffer.buffer, buffer.sampler, module):
-        module.training_step(chunk, 0)
+    source = OfflineData(data, module.keys, module.seeds)
+    for chunk in ChunkLoader(source, module):
+        module.training_step(source.expand(chunk), 0)
     return logged
 
 

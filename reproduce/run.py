@@ -25,7 +25,7 @@ from lit_modules.base import Dims, SeedModule
 from reproduce import console, paper, records
 from reproduce.config import Settings
 from reproduce.errors import ReproduceError
-from reproduce.evaluate import MODES, Evaluator
+from reproduce.evaluate import Evaluator
 from reproduce.files import sha256, write_with
 from reproduce.paths import ROOT, outputs_dir
 from reproduce.provenance import provenance
@@ -66,7 +66,7 @@ class Clockwork(L.Callback):
             started = time.perf_counter()
             self.progress.update(module.n_updates, text=f"{self.row} (evaluating)")
             returns = self.evaluator(module)
-            means = {mode: [fmean(row) for row in returns[mode]] for mode in MODES}
+            means = {mode: [fmean(row) for row in rows] for mode, rows in returns.items()}
             module.history.append({"n_updates": module.n_updates, **means})
             self.evaluate_s += time.perf_counter() - started
         end = module.n_updates == self.points[-1] or trainer.should_stop
@@ -106,12 +106,21 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
     task = values["task"]
     seeds = list(range(protocol["first_seed"], protocol["first_seed"] + protocol["n_seeds"]))
 
+    module_class = algorithm(values["algo"]["name"])[0]
+    if protocol["mode"] not in module_class.modes:
+        raise ReproduceError(
+            f"protocol.mode={protocol['mode']}: {values['algo']['name']} acts {module_class.modes} only."
+        )
     evaluator = Evaluator(
-        lambda n: make_world(task["world"], n, device, **task["params"]), seeds, protocol["eval_episodes"]
+        lambda n: make_world(task["world"], n, device, **task["params"]),
+        seeds,
+        protocol["eval_episodes"],
+        module_class.modes,
     )
-    module = _module(settings, seeds, evaluator.world)
-    _check_sizes(transitions, module.dims, values["data"]["id"], task["world"])
-    data = OfflineData(transitions, module.keys, seeds, values["data"]["storage"])
+    world = evaluator.world
+    module = _module(settings, seeds, world)
+    _check_sizes(transitions, world, values["data"]["id"], task["world"])
+    data = OfflineData(transitions, module.keys, seeds, values["data"]["storage"], world.n_zeros)
     folder = run_folder(settings, _data_facts(dataset.manifest)["sha256"])
     with _locked(folder, settings.row):
         callback = _fit(settings, module, data, evaluator, folder, device)
@@ -145,7 +154,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
             "evaluation": {"n_updates": module.n_updates, "checkpoint": protocol["checkpoint"], **returns},
             "scores": {"metric": row.metric, "mode": protocol["mode"], "per_seed": scores},
             "crashed": crashed,
-            "curve": {key: [point[key] for point in module.history] for key in ("n_updates", *MODES)},
+            "curve": {key: [point[key] for point in module.history] for key in ("n_updates", *module.modes)},
             "time": {
                 "wall_s": round(time.perf_counter() - started, 2),
                 "train_s": round(module.train_seconds, 2),
@@ -236,10 +245,19 @@ def _logger(settings: Settings, folder: Path, resume: int) -> Any:
 
 
 def _module(settings: Settings, seeds: list[int], world: Any) -> SeedModule:
-    space = world.observation_spec["obs"].space
-    low, high = (bound.reshape(-1, world.obs_size)[0].tolist() for bound in (space.low, space.high))
-    dims = Dims(world.n_agents, world.obs_size, world.n_actions, tuple(low), tuple(high))
     module_class = algorithm(settings.values["algo"]["name"])[0]
+    if module_class.discrete != world.discrete:
+        kinds = [("continuous", "discrete")[kind] for kind in (module_class.discrete, world.discrete)]
+        raise ReproduceError(
+            f"algo={settings.values['algo']['name']} is for {kinds[0]} actions, the world {settings.values['task']['world']} "
+            f"has {kinds[1]} ones."
+        )
+    if world.discrete:
+        space = world.observation_spec["obs"].space
+        low, high = (bound.reshape(-1, world.obs_size)[0].tolist() for bound in (space.low, space.high))
+        dims = Dims(world.n_agents, world.obs_size, world.n_actions, tuple(low), tuple(high))
+    else:
+        dims = Dims(world.n_agents, world.obs_size, action_size=world.action_size, state_size=world.state_size)
     clock = {
         "chunk_size": settings.values["run"]["chunk_size"],
         "eval_every": settings.values["protocol"]["eval_every"],
@@ -277,12 +295,16 @@ def _data_facts(manifest: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_sizes(transitions: Any, dims: Dims, data_id: str, world: str) -> None:
-    found = (*transitions["obs"].shape[1:], transitions["legal_actions"].shape[-1])
-    expected = (dims.n_agents, dims.obs_size, dims.n_actions)
+def _check_sizes(transitions: Any, world: Any, data_id: str, name: str) -> None:
+    if world.discrete:
+        found = (*transitions["obs"].shape[1:], transitions["legal_actions"].shape[-1])
+        expected = (world.n_agents, world.obs_size, world.n_actions)
+    else:
+        found = (*transitions["action"].shape[1:], transitions["features"].shape[-1])
+        expected = (world.n_agents, world.action_size, world.n_features)
     if found != expected:
         raise ReproduceError(
-            f"dataset {data_id} has (agents, observation size, actions) {found}, world {world} has {expected}: "
+            f"dataset {data_id} has the sizes {found}, world {name} has {expected}: "
             "the row's data.id and task do not belong together."
         )
 

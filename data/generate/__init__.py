@@ -4,14 +4,15 @@ from collections.abc import Callable
 
 from tensordict import TensorDict
 
-from data.generate import bridge, matrix
+from data.generate import bridge, mamujoco, matrix
 from data.generate.collect import Progress
 from reproduce.errors import ReproduceError, nearest
 
-# name -> (make(world, seed, progress=, **params) -> transitions, measures(transitions) -> numbers)
+# name -> (make(world, seed, progress=, **params) -> transitions, measures(transitions) -> numbers beside the statistics)
 GENERATORS: dict[str, tuple[Callable[..., TensorDict], Callable[[TensorDict], dict[str, float]]]] = {
     "bridge_mix": (bridge.mix, bridge.mix_measures),
     "bridge_optimal": (bridge.optimal, bridge.optimal_measures),
+    "mamujoco_mixture": (mamujoco.mixture, lambda rows: {}),
     "matrix_independent": (matrix.independent, matrix.measures),
     "matrix_joint_actions": (matrix.joint_actions, matrix.measures),
 }

@@ -1,0 +1,30 @@
+"""Official file formats by name: which files one is made of, and how it becomes the schema."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tensordict import TensorDict
+
+from data.sources import alberdice, omiga_hdf5, omiga_vault
+
+
+@dataclass(frozen=True)
+class Source:
+    """files(official, world): names below the dataset's folder -> their size in words. load(path, world)."""
+
+    files: Callable[[dict[str, Any], dict[str, Any]], dict[str, str]]
+    load: Callable[[Path, dict[str, Any]], TensorDict]
+
+
+def _alberdice_files(official: dict[str, Any], world: dict[str, Any]) -> dict[str, str]:
+    layout = alberdice.layout(world["name"], official["episodes"])
+    return {name: f"{alberdice.file_size(*want)} bytes" for name, want in layout.items()} | {"meta.json": "text"}
+
+
+SOURCES = {
+    "alberdice": Source(_alberdice_files, lambda path, world: alberdice.load(path, world["name"])),
+    "omiga_hdf5": Source(lambda official, world: {"": "size unknown"}, omiga_hdf5.load),
+    "omiga_vault": Source(lambda official, world: {omiga_vault.METADATA: "text"}, omiga_vault.load),
+}

@@ -2,18 +2,20 @@
 
 import hashlib
 import inspect
+from typing import Any
 
 import torch
 
 from data.worlds.bridge import Bridge
 from data.worlds.discrete import DiscreteWorld
+from data.worlds.mamujoco import MultiAgentMujoco, open_loop_returns
 from data.worlds.matrix import MatrixGame
 from reproduce.errors import ReproduceError, nearest
 
-WORLDS: dict[str, type[DiscreteWorld]] = {"bridge": Bridge, "matrix": MatrixGame}
+WORLDS: dict[str, Any] = {"bridge": Bridge, "matrix": MatrixGame, "mamujoco": MultiAgentMujoco}
 
 
-def make_world(name: str, n_worlds: int, device: str | torch.device = "cpu", **params) -> DiscreteWorld:
+def make_world(name: str, n_worlds: int, device: str | torch.device = "cpu", **params) -> Any:
     """n_worlds worlds of one kind; `params` are the keyword arguments of its class.
 
     Raises ReproduceError for an unknown name, and for an unknown or missing parameter.
@@ -34,12 +36,15 @@ def make_world(name: str, n_worlds: int, device: str | torch.device = "cpu", **p
 
 
 def fingerprint(world_name: str, **params) -> str:
-    """12 hex digits that change when what the world shows changes: observations, legal actions, rewards or ends.
+    """Changes when what the world shows changes. MuJoCo: the returns of three open-loop episodes, at 4 decimals.
 
-    64 worlds are stepped open-loop for min(episode_limit, 200) steps; world w takes at step t the joint action
+    Table worlds: 12 hex digits over observations, legal actions, rewards and ends. 64 worlds are stepped open-loop for min(episode_limit, 200) steps; world w takes at step t the joint action
     w + floor(40503 t (w + 1) / 16) modulo the number of joint actions. No random numbers. Floats are hashed at 6
     decimals, so rounding noise does not count. Behavior outside the states visited is not covered.
     """
+    if WORLDS.get(world_name) is MultiAgentMujoco:
+        make_world(world_name, 1, **params)  # refuses bad parameters
+        return " ".join(f"{value:.4f}" for value in open_loop_returns(**params))
     world = make_world(world_name, 64, **params)
     w = torch.arange(64)
     place = world.n_actions ** torch.arange(world.n_agents)  # a joint action's digits, base A

@@ -23,8 +23,15 @@ class DiscreteWorld(EnvBase):
     reward [n, 1], done, terminated, truncated [n, 1]. Both ends follow from the state and the step counter alone, so a
     finished world that is stepped on keeps its state and its ends, and gives reward 0.
 
+    Every reset leads to the same start, so there is no start noise to draw.
+
     A subclass fills `_restart`, `_advance`, `_terminated` and `_features`.
     """
+
+    discrete = True
+    start_size = 0
+    n_zeros = 0
+    action_size = 0
 
     def __init__(self, n_worlds: int, n_agents: int, n_actions: int, low: list, high: list, episode_limit: int, device):
         super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])
@@ -101,6 +108,10 @@ class DiscreteWorld(EnvBase):
         reward = self._advance(tensordict["action"], live)
         self._steps = self._steps + live
         return self._report(reward=reward.masked_fill(~live, 0.0).unsqueeze(-1))
+
+    def draw_starts(self, n: int, generator: torch.Generator) -> Tensor:
+        """[n, 0]: nothing is drawn."""
+        return torch.empty(n, 0)
 
     def _set_seed(self, seed: int | None) -> None:
         """Nothing: starts are fixed and the dynamics are deterministic."""

@@ -1,0 +1,111 @@
+"""Multi-agent MuJoCo data from committed behavior policies (data.generate.behavior trained them).
+
+A dataset is a mixture: so many episodes of this snapshot with that much action noise. Actions are the policy's output
+plus Gaussian noise, not clipped: MuJoCo clamps its controls itself, and the official data leave [-1, 1] too.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tensordict import TensorDict
+from torch import Tensor
+
+from data.generate.collect import Progress
+from data.sampling import stream
+from data.schema import rows_from
+from data.worlds import make_world
+from reproduce.errors import ReproduceError
+
+WEIGHTS = Path(__file__).parents[1] / "behavior"
+WAVE = 100  # episodes stepped at once
+
+
+@cache
+def snapshots(name: str) -> dict[int, list[Tensor]]:
+    """data/behavior/<name>.safetensors: environment steps -> [W0, b0, W1, b1, W2, b2] of the actor."""
+    path = WEIGHTS / f"{name}.safetensors"
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ReproduceError(
+            f"behavior policies {path} cannot be read ({error}): restore the file from git."
+        ) from error
+    steps = sorted({int(key.split("/")[0]) for key in tensors})
+    return {k: [tensors[f"{k}/{part}{layer}"] for layer in range(3) for part in ("weight", "bias")] for k in steps}
+
+
+def act(weights: list[Tensor], obs: Tensor) -> Tensor:
+    """obs [..., N, D] -> tanh of a two-layer ReLU network, [..., N, A]: every agent by the same weights."""
+    h = obs
+    for layer in range(3):
+        h = torch.nn.functional.linear(h, weights[2 * layer], weights[2 * layer + 1])
+        h = h.relu() if layer < 2 else h.tanh()
+    return h
+
+
+@torch.no_grad()
+def play(world: dict, weights: list[Tensor], n_episodes: int, noise: float, generator: torch.Generator) -> TensorDict:
+    """Rows of n_episodes episodes, one after another; all are stepped at once."""
+    worlds = make_world(n_worlds=n_episodes, **world)
+    td = worlds.reset(TensorDict({"start": worlds.draw_starts(n_episodes, generator)}, [n_episodes]))
+    steps: list[dict[str, Tensor]] = []
+    live = torch.ones(n_episodes, 1, dtype=torch.bool)
+    while live.any():
+        mean = act(weights, td["obs"])
+        td["action"] = mean + noise * torch.randn(mean.shape, generator=generator)
+        after = worlds.step(td)["next"]
+        now = {"features": td["features"].float(), "action": td["action"], "live": live}
+        steps.append(now | {key: after[key] for key in ("reward", "terminated", "truncated")})
+        live, td = live & ~after["done"], after.exclude("reward")
+    columns = {key: torch.stack([step[key] for step in steps], 1) for key in steps[0]}  # [E, T, ..]
+    lengths = columns.pop("live").sum(1).squeeze(-1)  # [E]
+    # One row more per episode: the state it ended in.
+    features = torch.cat([columns["features"], td["features"].float().unsqueeze(1)], 1)
+    at = torch.arange(features.shape[1])
+    lived, final = at < lengths.unsqueeze(1), at == lengths.unsqueeze(1)
+    # A finished world keeps its state, so the row after the last lived one is that state wherever it stands.
+    rows = {"final": final.unsqueeze(-1)}
+    for key in ("action", "reward", "terminated", "truncated"):
+        padded = torch.cat([columns[key], torch.zeros_like(columns[key][:, :1])], 1)
+        rows[key] = padded.masked_fill(~lived.view(*lived.shape, *(1,) * (padded.ndim - 2)), 0)
+    keep = lived | final
+    return rows_from({key: value[keep] for key, value in (rows | {"features": features}).items()})
+
+
+def mixture(
+    world: dict, seed: int, weights: str, parts: list[dict], rows: int, progress: Progress | None = None
+) -> TensorDict:
+    """Rows of every part {snapshot, episodes, noise}, each from streams of its own; `rows` is the size expected."""
+    policies, made, done = snapshots(weights), [], 0
+    for k, part in enumerate(parts):
+        if part["snapshot"] not in policies:
+            raise ReproduceError(
+                f"behavior policies {weights} have no snapshot {part['snapshot']}; known: {list(policies)}."
+            )
+        for wave in range(0, part["episodes"], WAVE):
+            n = min(WAVE, part["episodes"] - wave)
+            generator = stream(seed, 4, 1000 * k + wave // WAVE)
+            made.append(play(world, policies[part["snapshot"]], n, part["noise"], generator))
+            done += len(made[-1])
+            if progress:
+                progress(min(done, rows), rows)
+    if progress:
+        progress(rows, rows)
+    return torch.cat(made)
+
+
+@torch.no_grad()
+def random_returns(world: dict, seed: int, n_episodes: int) -> Tensor:
+    """[n_episodes] returns of uniform actions in [-1, 1]: the zero of a margin relative to random play."""
+    generator = stream(seed, 5)
+    worlds = make_world(n_worlds=n_episodes, **world)
+    td = worlds.reset(TensorDict({"start": worlds.draw_starts(n_episodes, generator)}, [n_episodes]))
+    returns = torch.zeros(n_episodes, dtype=torch.float64)
+    while not td["done"].all():
+        td["action"] = torch.rand(n_episodes, worlds.n_agents, worlds.action_size, generator=generator) * 2 - 1
+        td = worlds.step(td)["next"]
+        returns += td["reward"].squeeze(-1).double()
+    return returns

@@ -1,0 +1,246 @@
+"""Multi-agent MuJoCo as OMIGA's released code defines it, over gymnasium's models and the mujoco package.
+
+Its differences from other multi-agent MuJoCo packages: the agents' actions are concatenated in agent order (the
+partition's joint indices permute nothing), every agent sees the whole standardized state (data.observe), and rewards
+and observations are those of the v2 environments: a terminating step still earns the survive bonus, and Ant's 111
+numbers end with 84 contact forces that MuJoCo 2.0 left at zero. mujoco 3.3.7 is the newest version whose Hopper and Ant
+still move as the older ones did. Many worlds are stepped at once, in threads: mj_step releases Python's lock.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.data import Categorical, Composite, Unbounded
+from torchrl.envs import EnvBase
+
+from data.observe import agent_views
+from data.worlds.discrete import positive
+from reproduce.errors import ReproduceError, nearest
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One v2 environment. Rewards: x-velocity + survive bonus - ctrl_cost |action|^2."""
+
+    model: str
+    frame_skip: int
+    hidden_positions: int  # leading positions that the observation leaves out
+    n_zeros: int
+    ctrl_cost: float
+    survive: float
+    start_noise: float
+    normal_velocity: bool  # start velocities: normal with that deviation, else uniform like the positions
+    velocity_limit: float = np.inf  # of observed velocities
+    torso: bool = False  # progress is the torso's position, which MuJoCo updates one substep late, not qpos[0]
+
+
+SCENARIOS = {
+    "Hopper-v2": Scenario("hopper.xml", 4, 1, 0, 1e-3, 1.0, 0.005, False, velocity_limit=10.0),
+    "HalfCheetah-v2": Scenario("half_cheetah.xml", 5, 1, 0, 0.1, 0.0, 0.1, True),
+    "Ant-v2": Scenario("ant.xml", 5, 2, 84, 0.5, 1.0, 0.1, True, torso=True),
+}
+
+
+def needed(package: str) -> Any:
+    """An imported package of the mujoco extra, or a ReproduceError that names the extra."""
+    from importlib import import_module
+
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise ReproduceError(
+            f"multi-agent MuJoCo needs the package {package}: install the extra with `pip install -e '.[mujoco]'`."
+        ) from error
+
+
+@cache
+def _model(scenario: str) -> Any:
+    assets = Path(needed("gymnasium").__file__).parent / "envs" / "mujoco" / "assets"
+    return needed("mujoco").MjModel.from_xml_path(str(assets / SCENARIOS[scenario].model))
+
+
+def sizes(scenario: str, agent_conf: str) -> tuple[int, int]:
+    """(agents, actions per agent) of "2x4". Raises ReproduceError for unknown scenarios and partitions."""
+    if scenario not in SCENARIOS:
+        raise ReproduceError(
+            f"unknown scenario {scenario!r}; known: {', '.join(SCENARIOS)}.{nearest(scenario, list(SCENARIOS))}"
+        )
+    actuators = _model(scenario).nu
+    parts = str(agent_conf).split("x")
+    if len(parts) != 2 or not all(p.isdigit() for p in parts) or int(parts[0]) * int(parts[1]) != actuators:
+        raise ReproduceError(
+            f"agent_conf {agent_conf!r}: write AGENTSxACTIONS whose product is the {actuators} actuators of {scenario}."
+        )
+    return int(parts[0]), int(parts[1])
+
+
+class MultiAgentMujoco(EnvBase):
+    """n_worlds simulations stepped at once; every agent sees the whole state.
+
+    Keys, at the root: obs [n, N, D] and state [n, N, D] float32 (equal), features [n, F] float64 (the simulator's
+    observation without Ant's zeros), action [n, N, A] float32 meant for [-1, 1], reward [n, 1], done, terminated,
+    truncated [n, 1]. A finished world that is stepped on keeps its state and its ends, and gives reward 0. A reset takes
+    the start noise from `start` [n, positions + velocities] (see `draw_starts`); without it, from torch's global stream.
+    """
+
+    discrete = False
+
+    def __init__(
+        self,
+        n_worlds: int,
+        scenario: str,
+        agent_conf: str,
+        episode_limit: int = 1000,
+        device: str | torch.device = "cpu",
+    ):
+        super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])
+        self.n_agents, self.action_size = sizes(scenario, agent_conf)
+        self.n_actions = 0  # none are discrete
+        self.rules, self.model = SCENARIOS[scenario], _model(scenario)
+        self.n_zeros = self.rules.n_zeros
+        self.episode_limit = positive("episode_limit", episode_limit)
+        self._mj = needed("mujoco")
+        self._sims = [self._mj.MjData(self.model) for _ in range(n_worlds)]
+        self._init_qpos = self._sims[0].qpos.copy()
+        self._torso = self.model.body("torso").id
+        self._qpos, self._qvel = np.zeros((n_worlds, self.model.nq)), np.zeros((n_worlds, self.model.nv))
+        self._progress, self._steps = np.zeros(n_worlds), np.zeros(n_worlds, int)
+        self._failed = np.zeros(n_worlds, bool)
+        self.n_features = self.model.nq - self.rules.hidden_positions + self.model.nv
+        self.obs_size = self.n_features + self.n_zeros + self.n_agents
+        self.state_size = self.obs_size
+        self.start_size = self.model.nq + self.model.nv
+        self.dt = self.model.opt.timestep * self.rules.frame_skip
+        self._workers = min(os.cpu_count() or 1, n_worlds)
+        self._pool = ThreadPoolExecutor(self._workers) if self._workers > 1 else None
+        self._specs(n_worlds)
+
+    def _specs(self, n: int) -> None:
+        def real(*shape: int, dtype: torch.dtype = torch.float32) -> Unbounded:
+            return Unbounded(shape=(n, *shape), dtype=dtype, device=self.device)
+
+        def flag() -> Categorical:
+            return Categorical(2, shape=(n, 1), dtype=torch.bool, device=self.device)
+
+        batch = {"shape": (n,), "device": self.device}
+        view = (self.n_agents, self.obs_size)
+        self.observation_spec = Composite(
+            obs=real(*view), state=real(*view), features=real(self.n_features, dtype=torch.float64), **batch
+        )
+        self.action_spec = real(self.n_agents, self.action_size)
+        self.reward_spec = real(1)
+        self.full_done_spec = Composite(done=flag(), terminated=flag(), truncated=flag(), **batch)
+
+    def draw_starts(self, n: int, generator: torch.Generator) -> Tensor:
+        """Start noise for n worlds, [n, positions + velocities] float64, to be given to `reset` as `start`."""
+        scale, (nq, nv) = self.rules.start_noise, (self.model.nq, self.model.nv)
+        uniform = torch.rand(n, nq + nv, generator=generator, dtype=torch.float64) * 2 - 1
+        normal = torch.randn(n, nv, generator=generator, dtype=torch.float64)
+        velocity = normal if self.rules.normal_velocity else uniform[:, nq:]
+        return scale * torch.cat([uniform[:, :nq], velocity], 1)
+
+    def _each(self, work: Any, worlds: np.ndarray) -> None:
+        """work(indices) over equal shares of `worlds`, in threads."""
+        if self._pool is None:
+            work(worlds)
+        else:
+            list(self._pool.map(work, np.array_split(worlds, self._workers)))
+
+    def _read(self, k: int, sim: Any) -> None:
+        self._qpos[k], self._qvel[k] = sim.qpos, sim.qvel
+        self._progress[k] = sim.xpos[self._torso, 0] if self.rules.torso else sim.qpos[0]
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDict:
+        given = TensorDict({}, [len(self._sims)]) if tensordict is None else tensordict
+        chosen = given.get("_reset", None)
+        chosen = np.ones(len(self._sims), bool) if chosen is None else chosen.reshape(-1).cpu().numpy()
+        start = given.get("start", None)
+        if start is None:
+            seed = int(torch.randint(2**31, ()).item())
+            start = self.draw_starts(len(self._sims), torch.Generator().manual_seed(seed))
+        noise = start.cpu().numpy()
+
+        def restart(worlds: np.ndarray) -> None:
+            for k in worlds:
+                sim = self._sims[k]
+                self._mj.mj_resetData(self.model, sim)
+                sim.qpos[:] = self._init_qpos + noise[k, : self.model.nq]
+                sim.qvel[:] = noise[k, self.model.nq :]
+                self._mj.mj_forward(self.model, sim)
+                self._read(k, sim)
+
+        self._each(restart, chosen.nonzero()[0])
+        self._steps[chosen], self._failed[chosen] = 0, False
+        return self._report()
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDict:
+        action = tensordict["action"].reshape(len(self._sims), -1).double().cpu().numpy()
+        live = ~(self._failed | (self._steps >= self.episode_limit))
+        before = self._progress.copy()
+
+        def move(worlds: np.ndarray) -> None:
+            for k in worlds:
+                sim = self._sims[k]
+                sim.ctrl[:] = action[k]
+                self._mj.mj_step(self.model, sim, nstep=self.rules.frame_skip)
+                self._read(k, sim)
+
+        self._each(move, live.nonzero()[0])
+        self._steps += live
+        self._failed |= live & ~self._healthy()
+        reward = (self._progress - before) / self.dt + self.rules.survive - self.rules.ctrl_cost * (action**2).sum(1)
+        return self._report(reward=torch.from_numpy(np.where(live, reward, 0.0)).float().unsqueeze(-1).to(self.device))
+
+    def _healthy(self) -> np.ndarray:
+        """[n] bool, the v2 environments' conditions."""
+        state = np.concatenate([self._qpos, self._qvel], 1)
+        if self.rules.model == "hopper.xml":
+            within = np.isfinite(state).all(1) & (np.abs(state[:, 2:]) < 100).all(1)
+            return within & (self._qpos[:, 1] > 0.7) & (np.abs(self._qpos[:, 2]) < 0.2)
+        if self.rules.model == "ant.xml":
+            return np.isfinite(state).all(1) & (self._qpos[:, 2] >= 0.2) & (self._qpos[:, 2] <= 1.0)
+        return np.ones(len(state), bool)
+
+    def _report(self, **extra: Tensor) -> TensorDict:
+        limit = self.rules.velocity_limit
+        seen = [self._qpos[:, self.rules.hidden_positions :], np.clip(self._qvel, -limit, limit)]
+        features = torch.from_numpy(np.concatenate(seen, 1)).to(self.device)
+        obs = agent_views(features, self.n_agents, self.n_zeros)
+        terminated = torch.from_numpy(self._failed.copy()).to(self.device).unsqueeze(-1)
+        truncated = torch.from_numpy(self._steps >= self.episode_limit).to(self.device).unsqueeze(-1) & ~terminated
+        ends = {"done": terminated | truncated, "terminated": terminated, "truncated": truncated}
+        return TensorDict(
+            {"obs": obs, "state": obs, "features": features, **ends, **extra}, self.batch_size, device=self.device
+        )
+
+    def _set_seed(self, seed: int | None) -> None:
+        """Nothing: start noise is given to `reset`, and the dynamics are deterministic."""
+
+
+def open_loop_returns(scenario: str, agent_conf: str, episode_limit: int = 1000) -> list[float]:
+    """Returns of three worlds started without noise, 100 steps of fixed sine waves: what tells two simulators apart."""
+    world = MultiAgentMujoco(3, scenario, agent_conf, episode_limit)
+    td = world.reset(TensorDict({"start": torch.zeros(3, world.start_size, dtype=torch.float64)}, [3]))
+    phase = torch.arange(3.0).view(3, 1, 1) + torch.arange(float(world.model.nu)).view(world.n_agents, -1)
+    returns = torch.zeros(3, dtype=torch.float64)
+    for t in range(100):
+        td["action"] = 0.8 * torch.sin(0.3 * t + 1.7 * phase)
+        td = world.step(td)["next"]
+        returns += td["reward"].squeeze(-1).double()
+    return returns.tolist()
+
+
+def view_sizes(scenario: str, agent_conf: str) -> Sequence[int]:
+    """(agents, actions per agent, features, zeros): the shapes of a dataset of this world."""
+    n_agents, action_size = sizes(scenario, agent_conf)
+    rules, model = SCENARIOS[scenario], _model(scenario)
+    return n_agents, action_size, model.nq - rules.hidden_positions + model.nv, rules.n_zeros

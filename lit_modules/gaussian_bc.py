@@ -1,0 +1,62 @@
+# Gaussian BC: behavior cloning for continuous actions, the baseline that every offline method has to beat.
+# OMIGA's policy loss with weight 1 in place of exp(z), same network and optimizer: what remains is OMIGA's own idea.
+"""Behavior cloning with a squashed Gaussian policy, shared by the agents."""
+
+from dataclasses import dataclass
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from lit_modules.base import Dims, Phase, SeedModule, agent_major, with_agent_id
+from lit_modules.nets import StackedMLP, tanh_normal_log_prob, tanh_normal_mode
+
+
+@dataclass
+class GaussianBCConfig:
+    """Maximize E sum_i log pi(a_i | o_i, i) / n."""
+
+    name: str
+    n_updates: int
+    batch_size: int
+    hidden: list[int]
+    lr: float  # Adam
+    max_grad_norm: float  # per seed
+
+
+class GaussianBC(SeedModule):
+    keys = ("obs", "action")
+    discrete, modes = False, ("greedy",)
+
+    def __init__(self, config: GaussianBCConfig, seeds: list[int], dims: Dims, **clock: int):
+        super().__init__(seeds, dims, **clock)
+        self.config = config
+        sizes = (dims.obs_size + dims.n_agents, *config.hidden, 2 * dims.action_size)
+        self.policy = StackedMLP(sizes, (len(seeds),), self.weight_streams)
+
+    def update_clone(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One step of maximum likelihood. batch [S, B]."""
+        loss = self.policy_loss(agent_major(batch["obs"]), agent_major(batch["action"]))
+        self.descend("policy", loss, self.config.max_grad_norm)
+        return {"loss/policy": loss.detach()}
+
+    def policy_loss(self, obs: Tensor, action: Tensor) -> Tensor:
+        """-E log pi(a_i | o_i, i) over agents and minibatch. obs [S, N, B, O], action [S, N, B, A] -> [S]."""
+        return -tanh_normal_log_prob(self.outputs(obs), action).mean((1, 2))
+
+    # ---- plumbing
+
+    def outputs(self, obs: Tensor) -> Tensor:
+        """[S, N, B, O] -> [S, N, B, 2 A]."""
+        x = with_agent_id(obs)
+        return self.policy(x.flatten(1, 2)).view(*x.shape[:3], -1)
+
+    def phases(self) -> list[Phase]:
+        return [Phase("clone", self.config.n_updates, self.config.batch_size)]
+
+    def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"policy": torch.optim.Adam(self.policy.parameters(), lr=self.config.lr, fused=True)}
+
+    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
+        """obs [S, E, N, O] -> action [S, E, N, A]: the squashed mean. Nothing samples."""
+        return tanh_normal_mode(self.outputs(agent_major(obs))).transpose(1, 2)

@@ -1,0 +1,169 @@
+# OMIGA: Offline Multi-Agent RL with Implicit Global-to-Local Value Regularization (NeurIPS 2023), arXiv 2307.11620
+# Equations: the authors' poster; behavior: their released code (ZhengYinan-AIR/OMIGA, branch master), which the defaults
+# of configs/algo/omiga.yaml follow. Where poster and code differ, a switch chooses; the first value is the code's.
+#
+# D1  targets=all: Q, V and the mixer have slow copies, and the TD target and z use them. The poster slows only Q.
+# D2  z_limit=10: z is clamped to +-10, which stops the exponential's gradient beyond and leaves the linear term.
+#     The poster does not clamp (null).
+# D3  rescale=true: the V loss is multiplied by exp(-m), m the minibatch's largest z, at least -1; per seed here.
+#     The poster does not rescale.
+# D4  simultaneous=true: all three losses are taken before any step. The poster updates V, then Q and mixer, then policy.
+# D5  shared=true: one network for all agents, told apart by a one-hot. The poster writes one per agent.
+# D6  Evaluations follow updates 5000, 10000, .., 1000000; the code's follow update 1, 5001, .., 995001.
+"""OMIGA for continuous actions."""
+
+from dataclasses import dataclass
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from lit_modules.base import Dims, Phase, SeedModule, agent_major, polyak, target_of, with_agent_id
+from lit_modules.nets import StackedMLP, tanh_normal_log_prob, tanh_normal_mode
+
+
+@dataclass
+class OMIGAConfig:
+    """Objective: max E[r] - alpha D(pi_tot, mu_tot), split over agents by Q_tot = sum_i w_i(s) Q_i + b(s), w >= 0.
+
+    z_i = w_i (Q_i - V_i) / alpha is the local regularized advantage: V_i normalizes exp(z_i), pi_i clones with it.
+    """
+
+    name: str
+    n_updates: int
+    batch_size: int
+    hidden: list[int]  # of V, Q and policy
+    mixer_hidden: list[int]
+    lr: float  # Adam, three optimizers
+    max_grad_norm: float  # of the policy, of Q and mixer together, of V; per seed
+    gamma: float
+    tau: float
+    alpha: float  # higher = closer to the data
+    targets: str  # all | q
+    z_limit: float | None
+    rescale: bool
+    simultaneous: bool
+    shared: bool
+
+
+class OMIGA(SeedModule):
+    keys = ("obs", "state", "action", "reward", "terminated", ("next", "obs"), ("next", "state"))
+    discrete, modes = False, ("greedy",)
+
+    def __init__(self, config: OMIGAConfig, seeds: list[int], dims: Dims, **clock: int):
+        super().__init__(seeds, dims, **clock)
+        if config.targets not in ("all", "q"):
+            raise ValueError(f"algo.targets={config.targets!r}: choose all or q")
+        if config.alpha <= 0:
+            raise ValueError(f"algo.alpha={config.alpha}: must be above 0")
+        self.config = config
+        n, a = dims.n_agents, dims.action_size
+        seen = dims.obs_size + (n if config.shared else 0)
+
+        def agents(inputs: int, outputs: int) -> StackedMLP:
+            lead = (len(seeds),) if config.shared else (len(seeds), n)
+            return StackedMLP((inputs, *config.hidden, outputs), lead, self.weight_streams)
+
+        self.v, self.q, self.policy = agents(seen, 1), agents(seen + a, 1), agents(seen, 2 * a)
+        mixer = (n * dims.state_size, *config.mixer_hidden, n + 1)
+        self.mixer = StackedMLP(mixer, (len(seeds),), self.weight_streams)
+        self.q_target = target_of(self.q)
+        if config.targets == "all":
+            self.v_target, self.mixer_target = target_of(self.v), target_of(self.mixer)
+
+    def update_train(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One update of everything. batch [S, B]."""
+        c, d, losses = self.config, self.unpack(batch), {}
+        for names in (("policy", "q", "v"),) if c.simultaneous else (("v",), ("q",), ("policy",)):  # D4
+            z, w, v = self.regularized_advantage(d)
+            loss = {"policy": (self.policy_loss, d, z.detach()), "q": (self.q_loss, d), "v": (self.v_loss, z, w, v)}
+            made = {name: loss[name][0](*loss[name][1:]) for name in names}
+            self.descend_all(made, c.max_grad_norm)
+            losses |= made
+        for name in ("q", "v", "mixer") if c.targets == "all" else ("q",):  # D1
+            polyak(self.slow(name), getattr(self, name), c.tau)
+        seen = {"value/v": v.detach().mean((1, 2)), "value/z": z.detach().mean((1, 2))}
+        return {f"loss/{name}": loss.detach() for name, loss in losses.items()} | seen
+
+    def q_loss(self, d: dict[str, Tensor]) -> Tensor:
+        """E ( r + gamma (1 - done) V_tot'(s') - Q_tot(s, a) )^2 -> [S]."""
+        with torch.no_grad():
+            w, b = self.mix(self.slow("mixer"), d["next_state"])
+            v = self.of_agents(self.slow("v"), d["next_obs"]).squeeze(-1)  # (S, N, B)
+            y = d["reward"] + self.config.gamma * d["mask"] * ((w * v).sum(1) + b)  # (S, B)
+        w, b = self.mix(self.mixer, d["state"])
+        q = self.of_agents(self.q, d["obs_action"]).squeeze(-1)  # (S, N, B)
+        return ((w * q).sum(1) + b - y).square().mean(-1)
+
+    def regularized_advantage(self, d: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """z = w'(s) (Q'(o, a) - V(o)) / alpha, w' and V, each (S, N, B); only V carries a gradient."""
+        with torch.no_grad():
+            w, _ = self.mix(self.slow("mixer"), d["state"])
+            q = self.of_agents(self.slow("q"), d["obs_action"]).squeeze(-1)
+        v = self.of_agents(self.v, d["obs"]).squeeze(-1)
+        z = w / self.config.alpha * (q - v)
+        limit = self.config.z_limit
+        return (z if limit is None else z.clamp(-limit, limit)), w, v  # D2
+
+    def v_loss(self, z: Tensor, w: Tensor, v: Tensor) -> Tensor:
+        """E [ exp(z - m) + exp(-m) w' V / alpha ] over agents and minibatch -> [S]."""
+        m = z.detach().amax((1, 2), keepdim=True).clamp(min=-1.0) if self.config.rescale else torch.zeros_like(z)  # D3
+        return ((z - m).exp() + (-m).exp() * w * v / self.config.alpha).mean((1, 2))
+
+    def policy_loss(self, d: dict[str, Tensor], z: Tensor) -> Tensor:
+        """-E exp(z_i) log pi_i(a_i | o_i) over agents and minibatch -> [S]."""
+        log_pi = tanh_normal_log_prob(self.of_agents(self.policy, d["obs"]), d["action"])  # (S, N, B)
+        return -(z.exp() * log_pi).mean((1, 2))
+
+    # ---- plumbing
+
+    def slow(self, name: str) -> StackedMLP:
+        """The target network of `name`, or the network itself where it has none. D1"""
+        return getattr(self, f"{name}_target" if name == "q" or self.config.targets == "all" else name)
+
+    def unpack(self, batch: TensorDict) -> dict[str, Tensor]:
+        """batch [S, B] -> agent-major tensors (S, N, B, ..); states (S, B, N * St)."""
+        obs, action = self.identified(batch["obs"]), agent_major(batch["action"])
+        return {
+            "obs": obs,  # (S, N, B, O + N)
+            "obs_action": self.with_action(obs, action),  # (S, N, B, O + A + N)
+            "next_obs": self.identified(batch["next", "obs"]),
+            "state": batch["state"].flatten(2),
+            "next_state": batch["next", "state"].flatten(2),
+            "action": action,  # (S, N, B, A)
+            "reward": batch["reward"].squeeze(-1),  # (S, B)
+            "mask": 1 - batch["terminated"].squeeze(-1).to(obs.dtype),
+        }
+
+    def identified(self, obs: Tensor) -> Tensor:
+        """obs [S, B, N, O] -> [S, N, B, O + N], or without the one-hot where each agent has its own networks. D5"""
+        obs = agent_major(obs)
+        return with_agent_id(obs) if self.config.shared else obs
+
+    def with_action(self, obs: Tensor, action: Tensor) -> Tensor:
+        """The input of Q: observation, action, one-hot, in the released order."""
+        size = self.dims.obs_size
+        return torch.cat([obs[..., :size], action, obs[..., size:]], -1)
+
+    def of_agents(self, net: StackedMLP, x: Tensor) -> Tensor:
+        """x [S, N, B, in] -> [S, N, B, out], by one network for all agents or one for each."""
+        return net(x.flatten(1, 2)).view(*x.shape[:3], -1) if self.config.shared else net(x)
+
+    def mix(self, mixer: StackedMLP, state: Tensor) -> tuple[Tensor, Tensor]:
+        """state [S, B, N * St] -> w = |.| [S, N, B] and b [S, B]."""
+        out = mixer(state)  # (S, B, N + 1)
+        return out[..., :-1].abs().transpose(1, 2), out[..., -1]
+
+    def phases(self) -> list[Phase]:
+        return [Phase("train", self.config.n_updates, self.config.batch_size)]
+
+    def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        groups = {"policy": [self.policy], "q": [self.q, self.mixer], "v": [self.v]}
+        return {
+            name: torch.optim.Adam([net.theta for net in nets], lr=self.config.lr, fused=True)
+            for name, nets in groups.items()
+        }
+
+    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
+        """obs [S, E, N, O] -> action [S, E, N, A]: the squashed mean. Nothing samples."""
+        return tanh_normal_mode(self.of_agents(self.policy, self.identified(obs))).transpose(1, 2)

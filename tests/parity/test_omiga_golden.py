@@ -1,0 +1,68 @@
+"""OMIGA's 20 updates on fixed batches, in float64, against vectors recorded from the authors' released code."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDict
+
+from lit_modules.base import Dims
+from lit_modules.omiga import OMIGA, OMIGAConfig
+
+GOLDEN = Path(__file__).with_name("omiga_continuous.npz")
+LAYERS = {
+    "v": ["hidden0", "hidden1", "out"],
+    "q": ["hidden0", "hidden1", "out"],
+    "policy": ["hidden0", "hidden1", ("mean", "log_std")],
+    "mixer": ["hidden0", ("weight_head", "bias_head")],
+}
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, torch.Tensor]:
+    with np.load(GOLDEN, allow_pickle=False) as file:
+        return {key: torch.from_numpy(file[key]) for key in file.files}
+
+
+def theta(golden: dict[str, torch.Tensor], when: str, net: str) -> torch.Tensor:
+    """The released layers as one row of a stack: weight transposed, then bias, layer by layer; heads side by side."""
+    parts = []
+    for layer in LAYERS[net.removesuffix("_target")]:
+        heads = (layer,) if isinstance(layer, str) else layer
+        weights = [golden[f"{when}/{net}/{head}/weight"] for head in heads]  # (out, in) each
+        parts += [torch.cat(weights).T.flatten(), torch.cat([golden[f"{when}/{net}/{head}/bias"] for head in heads])]
+    return torch.cat(parts)
+
+
+def module_of(golden: dict[str, torch.Tensor]) -> OMIGA:
+    c = {key.removeprefix("config/"): value.item() for key, value in golden.items() if key.startswith("config/")}
+    n_updates, batch, n, o = golden["batch/obs"].shape
+    config = OMIGAConfig(
+        "omiga", n_updates, batch, [16, 16], [8], c["lr"], c["grad_clip"], c["gamma"], c["tau"], c["alpha"],
+        targets="all", z_limit=10.0, rescale=True, simultaneous=True, shared=True,
+    )  # fmt: skip
+    module = OMIGA(config, [0], Dims(n, o, action_size=golden["batch/action"].shape[-1], state_size=o)).double()
+    for net in ("v", "q", "policy", "mixer", "v_target", "q_target", "mixer_target"):
+        getattr(module, net).theta.data.copy_(theta(golden, "initial", net))
+    module.configure_optimizers()
+    return module
+
+
+def batch_of(golden: dict[str, torch.Tensor], k: int) -> TensorDict:
+    b = {key.removeprefix("batch/"): value[k : k + 1] for key, value in golden.items() if key.startswith("batch/")}
+    next_part = {"obs": b["next_obs"], "state": b["next_state"]}
+    now = {key: b[key] for key in ("obs", "state", "action", "reward")}
+    return TensorDict({**now, "terminated": 1 - b["mask"], "next": next_part}, b["reward"].shape[:2])
+
+
+def test_losses_and_parameters_of_twenty_updates(golden):
+    module = module_of(golden)
+    for k in range(20):
+        found = module.update_train(batch_of(golden, k), {})
+        for name in ("q", "v", "policy"):
+            assert found[f"loss/{name}"].item() == pytest.approx(
+                golden[f"loss/{name}_loss"][k].item(), rel=1e-9, abs=1e-9
+            )
+    for net in ("v", "q", "policy", "mixer", "v_target", "q_target", "mixer_target"):
+        torch.testing.assert_close(getattr(module, net).theta[0], theta(golden, "final", net), rtol=0, atol=1e-9)
