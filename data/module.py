@@ -59,7 +59,7 @@ class OfflineData(L.LightningDataModule):
     ):
         super().__init__()
         self.keys, self.seeds, self.n_zeros = list(keys), list(seeds), n_zeros
-        self.as_rows = "features" in transitions.keys()
+        self.as_rows = "features" in transitions
         if self.as_rows:
             self.sampler: SeedSampler = RowSampler(seeds, transitions["final"].squeeze(-1))
             transitions = transitions.select("features", "action", "reward", "terminated")

@@ -12,9 +12,9 @@ from torch import Tensor
 def agent_views(features: Tensor, n_agents: int, n_zeros: int = 0) -> Tensor:
     """features [..., F] -> obs [..., N, F + n_zeros + N] float32.
 
-    `n_zeros` constant zeros stand between features and one-hot (the contact forces of Ant-v2 under MuJoCo 2.0). Mean and
-    deviation do not depend on the agent, since a one-hot holds the same elements wherever its one stands. Computed in
-    float64, so that float32 features give the numbers of a float64 observation to 1e-6.
+    `n_zeros` constant zeros stand between features and one-hot (the contact forces of Ant-v2 under MuJoCo 2.0). Mean
+    and deviation do not depend on the agent, since a one-hot holds the same elements wherever its one stands. Computed
+    in float64, so that float32 features give the numbers of a float64 observation to 1e-6.
     """
     x = features.double()
     size = x.shape[-1] + n_zeros + n_agents

@@ -127,7 +127,7 @@ def rows_from(tensors: dict[str, Tensor]) -> TensorDict:
 def validate_rows(rows: TensorDict, n_features: int, n_agents: int, action_size: int) -> None:
     """Raise ReproduceError at the first key whose presence, dtype, shape or values are not the layout of rows.
 
-    Values: no NaN or infinity, actions within +-ACTION_LIMIT, the last row final, an end only where a final row follows.
+    Values: no NaN or infinity, actions within +-ACTION_LIMIT, the last row final, an end only before a final row.
     """
     n = len(rows)
     if n < 2:
@@ -144,8 +144,8 @@ def validate_rows(rows: TensorDict, n_features: int, n_agents: int, action_size:
     if rows["action"].abs().max() > ACTION_LIMIT:
         row = _first(rows["action"].abs() > ACTION_LIMIT)
         raise ReproduceError(
-            f"rows: the action in row {row} is {rows['action'][row].flatten().tolist()}; actions are meant for [-1, 1], "
-            f"and beyond +-{ACTION_LIMIT:g} they are taken for another unit."
+            f"rows: the action in row {row} is {rows['action'][row].flatten().tolist()}; actions are meant for "
+            f"[-1, 1], and beyond +-{ACTION_LIMIT:g} they are taken for another unit."
         )
     final, ends = rows["final"].squeeze(-1), (rows["terminated"] | rows["truncated"]).squeeze(-1)
     broken = ends & ~torch.cat([final[1:], final[-1:]])

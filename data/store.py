@@ -124,7 +124,7 @@ def _manifest(dataset_id: str, kind: Kind, entry: dict, params: dict, statistics
 
 
 def _statistics(transitions: TensorDict) -> dict[str, Any]:
-    return row_statistics(transitions) if "features" in transitions.keys() else return_statistics(transitions)
+    return row_statistics(transitions) if "features" in transitions else return_statistics(transitions)
 
 
 def _flat_statistics(statistics: dict[str, Any]) -> dict[str, float]:

@@ -1,13 +1,13 @@
 # OMIGA: Offline Multi-Agent RL with Implicit Global-to-Local Value Regularization (NeurIPS 2023), arXiv 2307.11620
-# Equations: the authors' poster; behavior: their released code (ZhengYinan-AIR/OMIGA, branch master), which the defaults
-# of configs/algo/omiga.yaml follow. Where poster and code differ, a switch chooses; the first value is the code's.
+# Equations: the authors' poster; behavior: their released code (ZhengYinan-AIR/OMIGA, branch master), which
+# configs/algo/omiga.yaml follows. Where poster and code differ, a switch chooses; named below is the code's value.
 #
 # D1  targets=all: Q, V and the mixer have slow copies, and the TD target and z use them. The poster slows only Q.
 # D2  z_limit=10: z is clamped to +-10, which stops the exponential's gradient beyond and leaves the linear term.
 #     The poster does not clamp (null).
 # D3  rescale=true: the V loss is multiplied by exp(-m), m the minibatch's largest z, at least -1; per seed here.
 #     The poster does not rescale.
-# D4  simultaneous=true: all three losses are taken before any step. The poster updates V, then Q and mixer, then policy.
+# D4  simultaneous=true: all three losses are taken before any step. The poster steps V, then Q and mixer, then policy.
 # D5  shared=true: one network for all agents, told apart by a one-hot. The poster writes one per agent.
 # D6  Evaluations follow updates 5000, 10000, .., 1000000; the code's follow update 1, 5001, .., 995001.
 """OMIGA for continuous actions."""

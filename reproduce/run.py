@@ -249,8 +249,8 @@ def _module(settings: Settings, seeds: list[int], world: Any) -> SeedModule:
     if module_class.discrete != world.discrete:
         kinds = [("continuous", "discrete")[kind] for kind in (module_class.discrete, world.discrete)]
         raise ReproduceError(
-            f"algo={settings.values['algo']['name']} is for {kinds[0]} actions, the world {settings.values['task']['world']} "
-            f"has {kinds[1]} ones."
+            f"algo={settings.values['algo']['name']} is for {kinds[0]} actions, the world "
+            f"{settings.values['task']['world']} has {kinds[1]} ones."
         )
     if world.discrete:
         space = world.observation_spec["obs"].space

@@ -8,7 +8,7 @@ from data.generate import bridge, mamujoco, matrix
 from data.generate.collect import Progress
 from reproduce.errors import ReproduceError, nearest
 
-# name -> (make(world, seed, progress=, **params) -> transitions, measures(transitions) -> numbers beside the statistics)
+# name -> (make(world, seed, progress=, **params) -> transitions, measures(transitions) -> numbers)
 GENERATORS: dict[str, tuple[Callable[..., TensorDict], Callable[[TensorDict], dict[str, float]]]] = {
     "bridge_mix": (bridge.mix, bridge.mix_measures),
     "bridge_optimal": (bridge.optimal, bridge.optimal_measures),

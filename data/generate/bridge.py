@@ -13,8 +13,9 @@ from torch import Tensor
 
 from data.generate.collect import Progress, collect, join, pick
 from data.schema import episode_returns
-from data.worlds import DiscreteWorld, make_world
+from data.worlds import make_world
 from data.worlds.bridge import GOALS, JOINT_STATES, intended, table
+from data.worlds.discrete import DiscreteWorld
 
 
 @lru_cache(maxsize=1)

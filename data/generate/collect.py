@@ -6,7 +6,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from data.worlds import DiscreteWorld
+from data.worlds.discrete import DiscreteWorld
 
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
 SEEN = ("obs", "state", "legal_actions")

@@ -9,7 +9,8 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.generate.collect import Progress, collect, pick
-from data.worlds import DiscreteWorld, make_world
+from data.worlds import make_world
+from data.worlds.discrete import DiscreteWorld
 from reproduce.errors import ReproduceError
 
 

@@ -43,7 +43,8 @@ def _opened(path: Path) -> Iterator[Any]:
         file = needed("h5py").File(path, "r")
     except OSError as error:
         raise ReproduceError(
-            f"{path} is truncated or no HDF5 file ({path.stat().st_size} bytes): {error}. Fetch it again from {PUBLISHED}."
+            f"{path} is truncated or no HDF5 file ({path.stat().st_size} bytes): {error}. "
+            f"Fetch it again from {PUBLISHED}."
         ) from error
     with file:
         yield file
@@ -67,8 +68,8 @@ def _check(path: Path, file: Any, world: dict) -> int:
             if key in SCALARS and len(found) == 2 and found[0] == n_rows:
                 why = f" With {found[1]} columns the released loader would silently pair wrong masks and rewards."
             raise ReproduceError(
-                f"{path}: {key} has shape {list(found)}, expected {' or '.join(str(list(a)) for a in allowed)} for {where}."
-                f"{why} Is it another scenario's file?"
+                f"{path}: {key} has shape {list(found)}, expected {' or '.join(str(list(a)) for a in allowed)} "
+                f"for {where}.{why} Is it another scenario's file?"
             )
         if dtype.kind not in ("f" if key != "d" else "fbiu"):
             raise ReproduceError(f"{path}: {key} has dtype {dtype}, expected {'numbers' if key == 'd' else 'floats'}.")
@@ -147,8 +148,8 @@ def _compare_views(what: str, at: int, features: Tensor, slab: dict[str, Tensor]
             row = int((~(gap < VIEW_TOLERANCE)).nonzero()[0])
             contact = ", or contact forces that are not zero (another MuJoCo)" if n_zeros else ""
             raise ReproduceError(
-                f"{what}: {key} in row {at + row} is not the self-standardized view of one state (off by {gap[row]:.2g}): "
-                f"another environment's data{contact}."
+                f"{what}: {key} in row {at + row} is not the self-standardized view of one state "
+                f"(off by {gap[row]:.2g}): another environment's data{contact}."
             )
 
 

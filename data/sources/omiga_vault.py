@@ -1,4 +1,4 @@
-"""og-marl's conversion of OMIGA's MuJoCo data: a Flashbax Vault, `mamujoco/<scenario>.vlt/<Quality>/`, to and from rows.
+"""og-marl's conversion of OMIGA's MuJoCo data, a Flashbax Vault `mamujoco/<scenario>.vlt/<Quality>/`, to and from rows.
 
 A Vault is one zarr array per leaf of the experience in an ocdbt key-value store, named by its path with a trailing dot
 (`observations.`, `infos.state.`), leading axes (1, time); `vault_index` counts the rows written, metadata.json names
@@ -83,19 +83,20 @@ def load(folder: Path, world: dict) -> TensorDict:
             leaf: torch.from_numpy(np.array(array[0, at : min(at + SLAB, n)].read().result()))
             for leaf, array in arrays.items()
         }
+        if not torch.equal(part["infos.state"], part["observations"][:, 0]):
+            raise ReproduceError(
+                f"{folder}: infos.state is not the first agent's observation in the rows from {at} on."
+            )
         ended = (part["terminals"] != 0).all(1) | (part["truncations"] != 0).all(1)
         return {
             "o": part["observations"],
-            # One agent's view: the first agent's, which all others must agree with up to the one-hot.
-            "s": part["observations"] if torch.equal(part["infos.state"], part["observations"][:, 0]) else _foreign(folder, at),
-            "a": part["actions"], "r": part["rewards"][:, 0], "d": ended.float(),
-        }  # fmt: skip
+            "s": part["observations"],
+            "a": part["actions"],
+            "r": part["rewards"][:, 0],
+            "d": ended.float(),
+        }
 
     return rows_of_slabs(str(folder), n, ((at, slab(at)) for at in range(0, n, SLAB)), world)
-
-
-def _foreign(folder: Path, at: int) -> Any:
-    raise ReproduceError(f"{folder}: infos.state is not the first agent's observation in the rows from {at} on.")
 
 
 def write(rows: TensorDict, folder: Path, world: dict) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from data.worlds.bridge import Bridge
-from data.worlds.discrete import DiscreteWorld
 from data.worlds.mamujoco import MultiAgentMujoco, open_loop_returns
 from data.worlds.matrix import MatrixGame
 from reproduce.errors import ReproduceError, nearest
@@ -38,9 +37,10 @@ def make_world(name: str, n_worlds: int, device: str | torch.device = "cpu", **p
 def fingerprint(world_name: str, **params) -> str:
     """Changes when what the world shows changes. MuJoCo: the returns of three open-loop episodes, at 4 decimals.
 
-    Table worlds: 12 hex digits over observations, legal actions, rewards and ends. 64 worlds are stepped open-loop for min(episode_limit, 200) steps; world w takes at step t the joint action
-    w + floor(40503 t (w + 1) / 16) modulo the number of joint actions. No random numbers. Floats are hashed at 6
-    decimals, so rounding noise does not count. Behavior outside the states visited is not covered.
+    Table worlds: 12 hex digits over observations, legal actions, rewards and ends. 64 worlds are stepped open-loop for
+    min(episode_limit, 200) steps; world w takes at step t the joint action w + floor(40503 t (w + 1) / 16) modulo the
+    number of joint actions. No random numbers. Floats are hashed at 6 decimals, so rounding noise does not count.
+    Behavior outside the states visited is not covered.
     """
     if WORLDS.get(world_name) is MultiAgentMujoco:
         make_world(world_name, 1, **params)  # refuses bad parameters

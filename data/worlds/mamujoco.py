@@ -88,8 +88,9 @@ class MultiAgentMujoco(EnvBase):
 
     Keys, at the root: obs [n, N, D] and state [n, N, D] float32 (equal), features [n, F] float64 (the simulator's
     observation without Ant's zeros), action [n, N, A] float32 meant for [-1, 1], reward [n, 1], done, terminated,
-    truncated [n, 1]. A finished world that is stepped on keeps its state and its ends, and gives reward 0. A reset takes
-    the start noise from `start` [n, positions + velocities] (see `draw_starts`); without it, from torch's global stream.
+    truncated [n, 1]. A finished world that is stepped on keeps its state and its ends, and gives reward 0. A reset
+    takes the start noise from `start` [n, positions + velocities] (see `draw_starts`); without it, it draws a seed from
+    torch's global stream.
     """
 
     discrete = False
