@@ -52,7 +52,7 @@ if __name__ == "__main__":
     for threads in (1, 2):
         torch.set_num_threads(threads)
         print(
-            f"one OMIGA update, batch {config.batch_size}, {threads} threads: median ms, cost per seed relative to plain"
+            f"one OMIGA update, batch {config.batch_size}, {threads} threads: median ms, and per seed relative to plain"
         )
         for task, (n, o, a) in SIZES.items():
             runs = {("plain", 1): plain(config, n, o, a)}

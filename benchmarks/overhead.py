@@ -38,7 +38,7 @@ def measure(row: str) -> tuple[float, float]:
     bare_module.configure_optimizers()
     bare_module.chunk_size, bare_module.eval_every = 100, 10**9
     bare = 0.0
-    for chunk in ChunkLoader(data.buffer, data.sampler, bare_module):
+    for chunk in ChunkLoader(data, bare_module):
         planned = next(c for c in bare_module.plan if c.start == bare_module.n_updates)
         noise, update = bare_module.draw(planned), getattr(bare_module, f"update_{planned.phase}")
         batches = [(chunk[k].clone(), {n: v[k] for n, v in noise.items()}) for k in range(planned.n_updates)]

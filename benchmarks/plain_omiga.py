@@ -1,6 +1,7 @@
 """OMIGA's update for one seed written plainly with torch.nn and torch.optim: the yardstick of speed and correctness."""
 
 from copy import deepcopy
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from torch import nn
 
 def mlp(*sizes: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for fan_in, out in zip(sizes, sizes[1:], strict=False):
+    for fan_in, out in pairwise(sizes):
         layers += [nn.Linear(fan_in, out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

@@ -110,10 +110,12 @@ class TurnAdam(torch.optim.Optimizer):
 
 
 def clip_rows(grads: Sequence[Tensor], max_norm: float) -> list[Tensor]:
-    """torch's clip_grad_norm_ per leading row: grads [*lead, P_k] of one group share one norm [*lead]."""
-    norm = torch.stack([g.square().sum(-1) for g in grads]).sum(0).sqrt()
-    scale = (max_norm / (norm + 1e-6)).clamp_(max=1.0).unsqueeze(-1)
-    return [g * scale for g in grads]
+    """torch's clip_grad_norm_ per leading row: grads [*lead_k, P_k] of one group share one norm per seed (and agent,
+    where all of them have that axis)."""
+    lead = min(g.ndim for g in grads) - 1
+    norm = torch.stack([g.square().flatten(lead).sum(-1) for g in grads]).sum(0).sqrt()
+    scale = (max_norm / (norm + 1e-6)).clamp_(max=1.0)
+    return [g * scale.view(*scale.shape, *(1,) * (g.ndim - lead)) for g in grads]
 
 
 def agent_major(x: Tensor) -> Tensor:

@@ -13,7 +13,9 @@ from tensordict import TensorDict
 from data.module import ChunkLoader, OfflineData
 from lit_modules.base import Dims, SeedModule
 from lit_modules.bc import BC, BCConfig
+from lit_modules.gaussian_bc import GaussianBC, GaussianBCConfig
 from lit_modules.inspo import InSPO, InSPOConfig
+from lit_modules.omiga import OMIGA, OMIGAConfig
 from reproduce.files import write_json
 from reproduce.paths import ROOT
 
@@ -44,10 +46,32 @@ INSPO_CONFIG = InSPOConfig(
     importance="resample",
     sequential=True,
 )
+CONTINUOUS = Dims(n_agents=3, obs_size=4, action_size=2, state_size=4)
+GAUSSIAN_BC_CONFIG = GaussianBCConfig("gaussian_bc", 50, 16, [8], 1e-2, 1.0)
+OMIGA_CONFIG = OMIGAConfig(
+    name="omiga",
+    n_updates=50,
+    batch_size=16,
+    hidden=[8, 8],
+    mixer_hidden=[8],
+    lr=1e-2,
+    max_grad_norm=1.0,
+    gamma=0.9,
+    tau=0.05,
+    alpha=0.5,
+    targets="all",
+    z_limit=10.0,
+    rescale=True,
+    simultaneous=True,
+    shared=True,
+)
+POSTER = {"targets": "q", "z_limit": None, "rescale": False, "simultaneous": False, "shared": False}
 
 
 def transitions(n: int = 200, dims: Dims = DIMS, dtype: torch.dtype = torch.float64) -> TensorDict:
-    """Made-up experience in the schema: three agents, some illegal actions, never that of the data."""
+    """Made-up experience in the schema: three agents; where discrete, some illegal actions, never that of the data."""
+    if dims.action_size:
+        return _continuous(n, dims, dtype)
     g = torch.Generator().manual_seed(7)
     agents = (n, dims.n_agents)
 
@@ -73,15 +97,38 @@ def transitions(n: int = 200, dims: Dims = DIMS, dtype: torch.dtype = torch.floa
     )
 
 
+def _continuous(n: int, dims: Dims, dtype: torch.dtype) -> TensorDict:
+    """Actions beyond [-1, 1] among them, as in released data."""
+    g = torch.Generator().manual_seed(7)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(n, *shape, generator=g, dtype=torch.float64).to(dtype)
+
+    def seen() -> dict[str, torch.Tensor]:
+        return {"obs": normal(dims.n_agents, dims.obs_size), "state": normal(dims.n_agents, dims.state_size)}
+
+    now = {**seen(), "action": 0.6 * normal(dims.n_agents, dims.action_size), "reward": normal(1)}
+    return TensorDict({**now, "terminated": torch.rand(n, 1, generator=g) < 0.1, "next": seen()}, [n])
+
+
+def fitting(module: SeedModule, n: int = 200, dtype: torch.dtype = torch.float64) -> TensorDict:
+    """Made-up experience of the kind that the module learns from."""
+    return transitions(n, module.dims, dtype)
+
+
 def modules(seeds: list[int], **clock: int) -> dict[str, SeedModule]:
     """One small float64 module per algorithm and variant."""
     joint = BCConfig(**{**vars(BC_CONFIG), "joint": True})
     reweight = InSPOConfig(**{**vars(INSPO_CONFIG), "importance": "reweight", "sequential": False})
-    made = {
+    poster = OMIGAConfig(**{**vars(OMIGA_CONFIG), **POSTER})
+    made: dict[str, SeedModule] = {
         "bc": BC(BC_CONFIG, seeds, DIMS, **clock),
         "bc_joint": BC(joint, seeds, DIMS, **clock),
         "inspo": InSPO(INSPO_CONFIG, seeds, DIMS, **clock),
         "inspo_reweight_simultaneous": InSPO(reweight, seeds, DIMS, **clock),
+        "gaussian_bc": GaussianBC(GAUSSIAN_BC_CONFIG, seeds, CONTINUOUS, **clock),
+        "omiga": OMIGA(OMIGA_CONFIG, seeds, CONTINUOUS, **clock),
+        "omiga_poster": OMIGA(poster, seeds, CONTINUOUS, **clock),
     }
     return {name: module.double() for name, module in made.items()}
 
@@ -100,7 +147,9 @@ def train(module: SeedModule, data: TensorDict) -> list[dict[str, Any]]:
 def fingerprints() -> dict[str, list[dict[str, float]]]:
     """{algorithm: [{quantity: value} every 10 updates]}, means over two seeds."""
     return {
-        name: [{k: v for k, v in point.items() if not k.startswith("time/")} for point in train(module, transitions())]
+        name: [
+            {k: v for k, v in point.items() if not k.startswith("time/")} for point in train(module, fitting(module))
+        ]
         for name, module in modules([0, 1], chunk_size=10).items()
     }
 

@@ -4,22 +4,42 @@ import json
 
 import pytest
 
+from data import registry
 from reproduce import paper, records
 from reproduce.cli import main
 from reproduce.config import claim_ids, compose, expand, flat, row_ids, sources
 
-TINY = ["algo.n_behavior_updates=2", "algo.n_updates=3", "protocol.eval_episodes=2", "protocol.n_seeds=2"]
+TINY = ["algo.n_updates=3", "protocol.eval_episodes=2", "protocol.n_seeds=2"]
+BEHAVIOR = ["algo.n_behavior_updates=2"]  # what InSPO's rows need to be tiny too
+
+
+@pytest.fixture(autouse=True)
+def _tiny_data(monkeypatch):
+    """Simulated datasets shrink to one episode of each behavior policy; nothing is accepted or refused by size."""
+    entries = registry.datasets()
+    for entry in entries.values():
+        if entry["world"]["name"] == "mamujoco":
+            entry["acceptance"] = {}
+            for part in entry["generator"]["params"]["parts"]:
+                if isinstance(part, dict):
+                    part["episodes"] = 1
+    monkeypatch.setattr(registry, "_parsed", lambda: entries)
 
 
 @pytest.mark.parametrize("row", row_ids())
 def test_row_runs_from_command_to_record(row, capsys):
-    code = main([row, *TINY, "--json"])
+    two_phases = row.startswith("inspo/")
+    code = main([row, *TINY, *(BEHAVIOR if two_phases else []), "--json"])
     printed = json.loads(capsys.readouterr().out)
     assert code == printed["exit_code"] == 3  # fewer updates than the row's: NOT COMPARABLE
     record = records.latest(row)
-    assert record["n_updates"] == 5
+    assert record["n_updates"] == (5 if two_phases else 3)
     assert record["environment"]["fingerprint"] == record["environment"]["expected"]
-    assert len(record["evaluation"]["greedy"]) == 2 == len(record["evaluation"]["sampled"][0])
+    played = [mode for mode in paper.MODES if mode in record["evaluation"]]
+    assert played == (["greedy", "sampled"] if two_phases else ["greedy"])
+    for mode in played:
+        assert [len(episodes) for episodes in record["evaluation"][mode]] == [2, 2]
+        assert len(record["curve"][mode][-1]) == 2
     assert {d["key"] for d in record["differs"]} >= {"algo.n_updates"}
 
 
@@ -50,10 +70,27 @@ def test_rows_with_a_config_are_published_rows_and_planned_ones_say_so(capsys):
     "override", ["algo=bc", "algo.importance=reweight", "algo.importance=none", "algo.entropy=false"]
 )
 def test_switches_run(override):
-    tiny = TINY[1:] if override == "algo=bc" else TINY
+    tiny = TINY if override == "algo=bc" else TINY + BEHAVIOR
     assert main(["inspo/xor/ab_ba", *tiny, override]) == 3
 
 
 def test_memmap_storage_and_joint_cloning_run():
-    assert main(["inspo/bridge/optimal", *TINY, "data.storage=memmap"]) == 3
-    assert main(["inspo/bridge/optimal", *TINY[1:], "algo=bc", "algo.joint=true"]) == 3
+    assert main(["inspo/bridge/optimal", *TINY, *BEHAVIOR, "data.storage=memmap"]) == 3
+    assert main(["inspo/bridge/optimal", *TINY, "algo=bc", "algo.joint=true"]) == 3
+
+
+def test_cloning_and_memmap_storage_run_on_simulated_data():
+    assert main(["omiga/mujoco/hopper_expert", *TINY, "algo=gaussian_bc", "data.storage=memmap"]) == 3
+
+
+def test_an_algorithm_for_the_other_kind_of_actions_is_refused(capsys):
+    assert main(["omiga/mujoco/hopper_expert", *TINY, "algo=bc"]) == 4
+    assert "bc is for discrete actions" in capsys.readouterr().err
+    assert main(["inspo/xor/ab", *TINY, "algo=gaussian_bc"]) == 4
+    assert "gaussian_bc is for continuous actions" in capsys.readouterr().err
+
+
+def test_the_short_budget_is_a_setting_like_any_other():
+    settings = compose("omiga/mujoco/ant_medium", ["budget=short"])
+    assert settings.values["algo"]["n_updates"] < settings.row_values["algo"]["n_updates"]
+    assert {d["key"] for d in settings.differs} == {"algo.n_updates", "protocol.eval_every"}

@@ -10,7 +10,7 @@ from data.module import OfflineData
 from data.sampling import SeedSampler, effective_sample_size, importance_resample, stream
 from lit_modules.base import Chunk, Phase, TurnAdam, clip_rows, make_plan, polyak, target_of
 from lit_modules.nets import StackedMLP, masked_log_softmax, sample_categorical
-from reproduce.losses import DIMS, modules, train, transitions
+from reproduce.losses import DIMS, fitting, modules, train, transitions
 
 
 def plain_copy(net: StackedMLP, row: int) -> nn.Sequential:
@@ -131,8 +131,8 @@ def test_each_seed_samples_its_own_indices():
 def test_the_buffer_hands_out_chunks_of_the_dataset(storage):
     data = transitions(50)
     made = OfflineData(data, ("obs", "action", ("next", "obs")), [0, 1], storage)
-    made.sampler.n_updates = 3
-    chunk = made.buffer.sample(3 * 2 * 4).reshape(3, 2, 4)
+    chunk = made.expand(made.sample(3, 4))
+    assert chunk.batch_size == torch.Size([3, 2, 4])
     assert chunk["obs"].shape == (3, 2, 4, DIMS.n_agents, DIMS.obs_size)
     rows = {tuple(row.flatten().tolist()): k for k, row in enumerate(data["obs"])}
     for obs, following in zip(chunk["obs"].flatten(0, 2), chunk["next", "obs"].flatten(0, 2), strict=True):
@@ -142,14 +142,14 @@ def test_the_buffer_hands_out_chunks_of_the_dataset(storage):
 @pytest.mark.parametrize("name", list(modules([0])))
 def test_updates_asked_for_are_updates_done(name):
     module = modules([0], chunk_size=7)[name]
-    train(module, transitions())
+    train(module, fitting(module))
     assert module.n_updates == sum(phase.n_updates for phase in module.phases()) == 50
 
 
 @pytest.mark.parametrize("name", list(modules([0])))
 def test_seed_k_of_a_stack_equals_seed_k_alone(name):
-    data = transitions()
     stacked, alone = modules([0, 1, 2], chunk_size=10)[name], modules([1], chunk_size=10)[name]
+    data = fitting(alone)
     train(stacked, data)
     train(alone, data)
     for key, value in alone.state_dict().items():
@@ -165,7 +165,7 @@ def test_two_runs_are_equal_bit_for_bit(name):
     states = []
     for _ in range(2):
         module = modules([0, 1], chunk_size=10)[name].float()
-        train(module, transitions(dtype=torch.float32))
+        train(module, fitting(module, dtype=torch.float32))
         states.append(module.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 

@@ -188,7 +188,7 @@ def test_missing_truncated_and_foreign_files(rows, tmp_path):
     omiga_hdf5.write(rows, tmp_path / "whole.hdf5", HOPPER)
     whole = (tmp_path / "whole.hdf5").read_bytes()
     (tmp_path / "half.hdf5").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ReproduceError, match="half.hdf5"):
+    with pytest.raises(ReproduceError, match=r"half\.hdf5"):
         omiga_hdf5.load(tmp_path / "half.hdf5", HOPPER)
     with pytest.raises(ReproduceError, match="no Vault"):
         omiga_vault.load(tmp_path, HOPPER)
@@ -241,5 +241,7 @@ def test_loading_streams_in_bounded_memory(tmp_path):
         f"rows = omiga_hdf5.load({str(path)!r}, {world!r})\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
-    grown = 1024 * int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+    grown = 1024 * int(
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    )
     assert grown <= 1.5 * size
