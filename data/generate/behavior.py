@@ -5,6 +5,7 @@ Together the snapshots are the training run; data.generate.mamujoco collects wit
     python -m data.generate.behavior train omiga/hopper_3x1      # configs/behavior -> outputs/behavior, half an hour
     python -m data.generate.behavior measure omiga/hopper_3x1    # returns of every snapshot, beside it
     python -m data.generate.behavior keep omiga/hopper_3x1       # the snapshots that datasets use -> data/behavior
+    python -m data.generate.behavior random omiga/hopper_3x1     # returns of uniform actions, for paper_results
 """
 
 import json
@@ -19,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from data.generate import ppo, td3
-from data.generate.mamujoco import WEIGHTS, play
+from data.generate.mamujoco import WEIGHTS, play, random_returns
 from data.registry import datasets
 from data.sampling import stream
 from data.schema import row_statistics
@@ -81,6 +82,15 @@ def _measure(name: str, noises: list[float]) -> None:
     write_json(outputs_dir() / "behavior" / f"{name}_measured.json", {"measured": found})
 
 
+def _random(name: str) -> None:
+    _, recipe = recipe_of(name)
+    world = {"name": "mamujoco", "scenario": recipe.scenario, "agent_conf": recipe.agent_conf}
+    returns = torch.cat([random_returns(world, seed, 100) for seed in range(10)])
+    error = returns.std().item() / len(returns) ** 0.5
+    commit = provenance("cpu")["commit"]
+    print(f"{name}: mean {returns.mean():.2f}, standard error {error:.2f}, {len(returns)} episodes, commit {commit[:7]}")
+
+
 def _keep(name: str) -> None:
     """Copy the snapshots that the registry's datasets name, and the run's story."""
     recipes = [entry["generator"]["params"] for entry in datasets().values()]
@@ -92,7 +102,6 @@ def _keep(name: str) -> None:
 
 
 if __name__ == "__main__":
-    command, which = sys.argv[1:3]
-    {"train": _train, "measure": lambda n: _measure(n, [float(x) for x in sys.argv[3:]] or [0.1]), "keep": _keep}[
-        command
-    ](which)
+    command, which, *noises = sys.argv[1:]
+    measured = [float(noise) for noise in noises] or [0.1]
+    {"train": _train, "measure": lambda n: _measure(n, measured), "keep": _keep, "random": _random}[command](which)
