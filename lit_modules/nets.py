@@ -40,7 +40,8 @@ class StackedMLP(nn.Module):
         h = x.reshape(-1, *x.shape[-2:])  # (rows, B, in)
         for k, (fan_in, out) in enumerate(self.layers):
             weight, bias = parts[2 * k].view(-1, fan_in, out), parts[2 * k + 1]
-            if out < 16:  # narrow outputs: the transposed product is five times faster on CPU
+            if out < 16 and not torch.is_grad_enabled():
+                # Narrow outputs on CPU: this product is up to four times faster, its backward three times slower.
                 h = torch.baddbmm(bias.unsqueeze(2), weight.mT, h.mT).mT
             else:
                 h = torch.baddbmm(bias.unsqueeze(1), h, weight)

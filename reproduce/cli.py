@@ -189,19 +189,22 @@ def list_rows(argv: list[str]) -> int:
     claims = [name for name in claim_ids() if fnmatchcase(name, pattern)]
     names = [] if claims and pattern.startswith("claims") else paper.match(pattern)
     last: dict[str, dict[str, Any]] = {}
+    complete: set[str] = set()  # rows that ran at least once with their own settings
     for record in records.read():
         if record["kind"] != "reference":
             last[record["row"]] = record
+            if not record.get("differs"):
+                complete.add(record["row"])
     entries = []
     for name in names:
         row = paper.row(name)
         recorded = last[name]["verdict"]["headline"] if name in last else None
-        entries.append(
-            {"row": name, "metric": row.metric, "paper": row.printed, "can_run": name in runnable, "verdict": recorded}
-        )
+        facts = {"row": name, "metric": row.metric, "paper": row.printed, "can_run": name in runnable}
+        entries.append(facts | {"verdict": recorded, "full_budget": name in complete})
     for name in claims:
         recorded = ("HOLDS" if last[name]["passed"] else "FAILS") if name in last else None
-        entries.append({"row": name, "metric": "claim", "paper": "", "can_run": True, "verdict": recorded})
+        facts = {"row": name, "metric": "claim", "paper": "", "can_run": True}
+        entries.append(facts | {"verdict": recorded, "full_budget": name in complete})
     if args.json:
         print(json.dumps(entries, indent=1))
         return 0
@@ -209,6 +212,8 @@ def list_rows(argv: list[str]) -> int:
     print(f"{'row':{width}}  {'paper':>18}  last verdict")
     for entry in entries:
         state = entry["verdict"] or ("not run" if entry["can_run"] else "cannot run yet: no config")
+        if entry["verdict"] and not entry["full_budget"]:
+            state += ", never run at full budget"
         print(f"{entry['row']:{width}}  {entry['paper']:>18}  {state}")
     return 0
 

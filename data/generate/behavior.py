@@ -88,7 +88,9 @@ def _random(name: str) -> None:
     returns = torch.cat([random_returns(world, seed, 100) for seed in range(10)])
     error = returns.std().item() / len(returns) ** 0.5
     commit = provenance("cpu")["commit"]
-    print(f"{name}: mean {returns.mean():.2f}, standard error {error:.2f}, {len(returns)} episodes, commit {commit[:7]}")
+    print(
+        f"{name}: mean {returns.mean():.2f}, standard error {error:.2f}, {len(returns)} episodes, commit {commit[:7]}"
+    )
 
 
 def _keep(name: str) -> None:
@@ -104,4 +106,6 @@ def _keep(name: str) -> None:
 if __name__ == "__main__":
     command, which, *noises = sys.argv[1:]
     measured = [float(noise) for noise in noises] or [0.1]
-    {"train": _train, "measure": lambda n: _measure(n, measured), "keep": _keep, "random": _random}[command](which)
+    {"train": _train, "measure": lambda name: _measure(name, measured), "keep": _keep, "random": _random}[command](
+        which
+    )

@@ -29,6 +29,8 @@ IDS = [
     "bridge/optimal",
     "bridge/mix",
 ]
+QUALITIES = ("expert", "medium", "medium-replay", "medium-expert")
+SIMULATED = [f"omiga/{task}-{q}" for task in ("hopper_3x1", "halfcheetah_6x1", "ant_2x4") for q in QUALITIES]
 BRIDGE = {"name": "bridge", "episode_limit": 50}
 
 
@@ -56,7 +58,7 @@ def edit_entry(monkeypatch):
 
 
 def test_registry_lists_every_dataset_without_torch():
-    assert sorted(registry.datasets()) == sorted(IDS)
+    assert sorted(registry.datasets()) == sorted(IDS + SIMULATED)
     code = "import sys, data.registry as r; r.datasets(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 

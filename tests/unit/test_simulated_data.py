@@ -1,0 +1,184 @@
+"""Simulated datasets: committed behavior policies, small builds, official files found and refused."""
+
+import copy
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from data import registry, store
+from data.generate import mamujoco
+from data.generate.behavior import LEARNERS, recipe_of
+from data.generate.policies import actor_network, layers
+from data.schema import row_statistics
+from data.sources import omiga_hdf5, omiga_vault
+from data.worlds.mamujoco import view_sizes
+from reproduce.cli import main
+from reproduce.errors import ReproduceError
+from reproduce.paths import CONFIGS
+
+TASKS = sorted(str(p.relative_to(CONFIGS / "behavior").with_suffix("")) for p in (CONFIGS / "behavior").rglob("*.yaml"))
+HOPPER = "omiga/hopper_3x1-medium"
+REAL = copy.deepcopy(registry.datasets())
+SIMULATED = [name for name, entry in REAL.items() if entry["world"]["name"] == "mamujoco"]
+
+
+@pytest.fixture(autouse=True)
+def entries(monkeypatch):
+    """Small datasets: one episode of each policy, at most 60 steps long."""
+    made = registry.datasets()
+    for name in SIMULATED:
+        made[name]["acceptance"] = {}
+        made[name]["world"]["params"]["episode_limit"] = 60
+        for part in made[name]["generator"]["params"]["parts"]:
+            if isinstance(part, dict):
+                part["episodes"] = 1
+    monkeypatch.setattr(registry, "_parsed", lambda: made)
+    return made
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_committed_policies_fit_their_worlds_and_their_recipes(name):
+    _, recipe = recipe_of(name)
+    n_agents, action_size, n_features, n_zeros = view_sizes(recipe.scenario, recipe.agent_conf)
+    for weights in mamujoco.snapshots(name).values():
+        assert [tuple(w.shape) for w in weights[::2]] == [
+            (recipe.cells, n_features + n_zeros + n_agents), (recipe.cells, recipe.cells), (action_size, recipe.cells)
+        ]  # fmt: skip
+    story = json.loads((mamujoco.WEIGHTS / f"{name}.json").read_text(encoding="utf-8"))
+    assert story["recipe"] == vars(recipe)
+    assert story["curve"]
+
+
+def test_the_weights_are_small_together():
+    assert sum(path.stat().st_size for path in mamujoco.WEIGHTS.rglob("*.safetensors")) < 5_000_000
+
+
+def test_every_policy_that_a_dataset_names_is_committed():
+    for name in SIMULATED:
+        params = REAL[name]["generator"]["params"]
+        if "weights" in params:
+            assert {part["snapshot"] for part in params["parts"]} <= set(mamujoco.snapshots(params["weights"]))
+        else:
+            assert set(params["parts"]) <= set(REAL)
+
+
+def test_a_snapshot_acts_as_the_network_it_was_taken_from():
+    torch.manual_seed(0)
+    network = actor_network(14, 2, 3, 16)
+    obs = torch.randn(5, 3, 14)
+    saved = layers(network)
+    weights = [saved[f"{kind}{k}"] for k in range(3) for kind in ("weight", "bias")]
+    torch.testing.assert_close(mamujoco.act(weights, obs), network(obs))
+
+
+@pytest.mark.parametrize("learner", list(LEARNERS))
+def test_learners_train_and_repeat(learner):
+    module = LEARNERS[learner]
+    common = {
+        "scenario": "Hopper-v2",
+        "agent_conf": "3x1",
+        "seed": 3,
+        "n_worlds": 2,
+        "cells": 8,
+        "lr": 1e-3,
+        "gamma": 0.9,
+    }
+    own = {
+        "td3": {"n_steps": 60, "random_steps": 20, "updates_per_step": 0.5, "batch_size": 8, "critic_cells": 8}
+        | {"tau": 0.1, "noise": 0.1, "snapshot_every": 20},
+        "ppo": {"n_iterations": 2, "horizon": 16, "n_epochs": 1, "minibatch_size": 8, "gae_lambda": 0.9, "clip": 0.2}
+        | {"entropy": 0.0, "initial_scale": 0.5, "reward_scale": 1.0, "snapshot_every": 1},
+    }[learner]
+    points = []
+    first = module.train(module.Recipe(**common, **own), points.append)
+    again = module.train(module.Recipe(**common, **own), lambda point: None)
+    assert list(first) == list(again) == [point["steps"] for point in points]
+    assert all(torch.equal(first[steps][key], again[steps][key]) for steps in first for key in first[steps])
+    early, late = first[points[0]["steps"]], first[points[-1]["steps"]]
+    assert not torch.equal(early["weight0"], late["weight0"])
+
+
+def test_a_build_repeats_bit_for_bit(entries):
+    sums = [store.build(HOPPER, force=True)["sha256"] for _ in range(2)]
+    assert sums[0] == sums[1]
+    rows = store.get(HOPPER).transitions
+    assert row_statistics(rows)["n_episodes"] == len(entries[HOPPER]["generator"]["params"]["parts"])
+
+
+def test_medium_expert_is_the_concatenation_and_builds_its_parts():
+    task = HOPPER.removesuffix("-medium")
+    manifest = store.build(f"{task}-medium-expert")
+    parts = [store.get(f"{task}-{quality}").transitions for quality in ("medium", "expert")]
+    whole = store.get(f"{task}-medium-expert").transitions
+    assert all(torch.equal(whole[key], torch.cat(parts)[key]) for key in whole.keys())  # noqa: SIM118
+    assert manifest["statistics"]["n_rows"] == len(whole)
+    assert manifest["published"]["n_rows"] == 1919782
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_disk_space_is_checked_before_building(name, monkeypatch):
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: type("usage", (), {"free": 1_000_000}))
+    with pytest.raises(ReproduceError, match=r"needs up to [\d.]+ MB, 1\.0 MB are free"):
+        store.build(name)
+    assert not store.folder_of(name).exists()
+
+
+def test_a_dataset_of_a_million_transitions_is_small():
+    for name in SIMULATED:
+        if name.startswith("omiga/halfcheetah") and "medium-expert" not in name:
+            params = REAL[name]["generator"]["params"]
+            assert params["rows"] == 1_001_000
+            assert store._size(name) <= 150e6
+
+
+@pytest.mark.parametrize("source", ["omiga_hdf5", "omiga_vault"])
+def test_official_files_are_found_where_they_lie(source, tmp_path, capsys):
+    if source == "omiga_vault":
+        pytest.importorskip("tensorstore")
+    rows, official = store.get(HOPPER).transitions, REAL[HOPPER]["official"]
+    path = official["path"] if source == "omiga_hdf5" else official["also"][0]["path"]
+    writer = {"omiga_hdf5": omiga_hdf5, "omiga_vault": omiga_vault}[source]
+    writer.write(rows, tmp_path / path, REAL[HOPPER]["world"]["params"])
+    found = store.get(HOPPER, "official", tmp_path)
+    assert torch.equal(found.transitions["action"], rows["action"])
+    assert found.manifest["source_format"] == source
+    assert all(len(digest) == 64 for digest in found.manifest["files"].values())
+    assert main(["data", "show", HOPPER, "--root", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "official"
+
+
+def test_missing_official_files_name_file_and_sources(tmp_path):
+    with pytest.raises(ReproduceError) as error:
+        store.get(HOPPER, "official", tmp_path)
+    for said in ("Hopper-v2-3x1-medium.hdf5 is missing", "ZhengYinan-AIR/OMIGA", "Hugging Face", "3hopper.vlt/Medium"):
+        assert said in str(error.value)
+    with pytest.raises(ReproduceError, match=r"needs data\.root=DIR"):
+        store.get(HOPPER, "official")
+
+
+def test_a_dataset_of_another_scenario_is_refused(tmp_path):
+    rows = store.get(HOPPER).transitions
+    path = tmp_path / REAL["omiga/ant_2x4-medium"]["official"]["path"]
+    omiga_hdf5.write(rows, path, REAL[HOPPER]["world"]["params"])
+    with pytest.raises(ReproduceError, match="another scenario"):
+        store.get("omiga/ant_2x4-medium", "official", tmp_path)
+
+
+def test_damaged_policies_and_unknown_snapshots(tmp_path, monkeypatch, entries):
+    entries[HOPPER]["generator"]["params"]["parts"][0]["snapshot"] = 7
+    with pytest.raises(ReproduceError, match="no snapshot 7"):
+        store.build(HOPPER)
+    monkeypatch.setattr(mamujoco, "WEIGHTS", tmp_path)
+    mamujoco.snapshots.cache_clear()
+    (tmp_path / "omiga").mkdir()
+    (tmp_path / "omiga" / "hopper_3x1.safetensors").write_text("no weights")
+    with pytest.raises(ReproduceError, match="restore the file from git"):
+        store.build(HOPPER)
+    mamujoco.snapshots.cache_clear()
+
+
+def test_committed_weights_are_plain_tensors():
+    for path in mamujoco.WEIGHTS.rglob("*.safetensors"):
+        assert all(value.dtype == torch.float32 and value.isfinite().all() for value in load_file(path).values())
