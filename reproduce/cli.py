@@ -16,6 +16,7 @@ reproduce list [PATTERN]        rows with the paper's value and the last recorde
 reproduce check ROW             the verdict from the recorded raw scores, no training
 reproduce diff ROW [KEY=VALUE]  effective settings against the paper's, with each value's source
 reproduce data list|show|build  datasets: what there is, a manifest, build one
+reproduce data compare [GLOB]   statistics of built datasets beside the published ones of the official data
 reproduce report                one HTML page and a markdown table of everything recorded
 reproduce record PATTERN        move the reference of the regression gate (32 seeds; `losses`: the loss fingerprints)
 reproduce gate [PATTERN]        has this commit hurt? 16 new seeds against the reference
@@ -299,8 +300,10 @@ def data(argv: list[str]) -> int:
         entries = {name: entry["description"] for name, entry in known.items()}
         print(json.dumps(entries, indent=1) if options.json else "\n".join(f"{k:24} {v}" for k, v in entries.items()))
         return 0
-    if options.action not in ("show", "build"):
-        raise ReproduceError(f"data {options.action}: choose list, show or build.")
+    if options.action not in ("show", "build", "compare"):
+        raise ReproduceError(f"data {options.action}: choose list, show, build or compare.")
+    if options.action == "compare":
+        return _compare(options.pattern or "*", options.json)
     if options.pattern is None:
         raise ReproduceError(f"data {options.action} needs a dataset or glob, e.g. bridge/mix.")
     from data import store
@@ -318,6 +321,39 @@ def data(argv: list[str]) -> int:
     else:
         for name, manifest in manifests.items():
             print(f"{name}  {manifest['statistics']['n_transitions']} transitions  sha256 {manifest['sha256'][:12]}")
+    return 0
+
+
+def _compare(pattern: str, as_json: bool) -> int:
+    """Datasets whose official statistics somebody published, ours beside them; what is not built says so."""
+    from fnmatch import fnmatchcase
+
+    from data import registry, store
+
+    known = {k: v["published"] for k, v in registry.datasets().items() if "published" in v and fnmatchcase(k, pattern)}
+    if not known:
+        raise ReproduceError(f"no dataset named {pattern!r} has published statistics; `reproduce data list` shows all.")
+    compared = {}
+    for name, theirs in known.items():
+        ours = None
+        if (store.folder_of(name) / store.MANIFEST).exists():
+            statistics = json.loads((store.folder_of(name) / store.MANIFEST).read_text(encoding="utf-8"))["statistics"]
+            ours = {key: statistics["return"][key] for key in ("mean", "std", "min", "max")}
+            ours |= {key: statistics[key] for key in ("n_rows", "n_episodes")}
+        compared[name] = {"official": theirs, "ours": ours}
+    if as_json:
+        print(json.dumps(compared, indent=1))
+        return 0
+
+    def cell(s: dict[str, Any] | None) -> str:
+        if s is None:
+            return "not built"
+        returns = f"{s['mean']:.0f} ± {s['std']:.0f} [{s['min']:.0f}, {s['max']:.0f}]"
+        return f"{returns}, {s['n_episodes']} episodes, {s['n_rows'] / 1e6:.2f}M rows"
+
+    print("| dataset | official: return mean ± std [min, max] | regenerated here |\n|---|---|---|")
+    for name, pair in compared.items():
+        print(f"| {name} | {cell(pair['official'])} | {cell(pair['ours'])} |")
     return 0
 
 

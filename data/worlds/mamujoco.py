@@ -111,6 +111,8 @@ class MultiAgentMujoco(EnvBase):
         self.episode_limit = positive("episode_limit", episode_limit)
         self._mj = needed("mujoco")
         self._sims = [self._mj.MjData(self.model) for _ in range(n_worlds)]
+        # Views of each simulation's memory, bound once: under Python's lock every attribute access counts.
+        self._bound = [(sim, sim.ctrl, sim.qpos, sim.qvel, sim.xpos) for sim in self._sims]
         self._init_qpos = self._sims[0].qpos.copy()
         self._torso = self.model.body("torso").id
         self._qpos, self._qvel = np.zeros((n_worlds, self.model.nq)), np.zeros((n_worlds, self.model.nv))
@@ -156,9 +158,14 @@ class MultiAgentMujoco(EnvBase):
         else:
             list(self._pool.map(work, np.array_split(worlds, self._workers)))
 
-    def _read(self, k: int, sim: Any) -> None:
-        self._qpos[k], self._qvel[k] = sim.qpos, sim.qvel
-        self._progress[k] = sim.xpos[self._torso, 0] if self.rules.torso else sim.qpos[0]
+    def _read(self, worlds: np.ndarray) -> None:
+        """Copy the state of `worlds` out of the simulations."""
+        for k in worlds:
+            _, _, self._qpos[k], self._qvel[k], xpos = self._bound[k]
+            if self.rules.torso:
+                self._progress[k] = xpos[self._torso, 0]
+        if not self.rules.torso:
+            self._progress[worlds] = self._qpos[worlds, 0]
 
     def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDict:
         given = TensorDict({}, [len(self._sims)]) if tensordict is None else tensordict
@@ -177,9 +184,9 @@ class MultiAgentMujoco(EnvBase):
                 sim.qpos[:] = self._init_qpos + noise[k, : self.model.nq]
                 sim.qvel[:] = noise[k, self.model.nq :]
                 self._mj.mj_forward(self.model, sim)
-                self._read(k, sim)
 
         self._each(restart, chosen.nonzero()[0])
+        self._read(chosen.nonzero()[0])
         self._steps[chosen], self._failed[chosen] = 0, False
         return self._report()
 
@@ -188,14 +195,17 @@ class MultiAgentMujoco(EnvBase):
         live = ~(self._failed | (self._steps >= self.episode_limit))
         before = self._progress.copy()
 
+        step, model, skip = self._mj.mj_step, self.model, self.rules.frame_skip
+
         def move(worlds: np.ndarray) -> None:
             for k in worlds:
-                sim = self._sims[k]
-                sim.ctrl[:] = action[k]
-                self._mj.mj_step(self.model, sim, nstep=self.rules.frame_skip)
-                self._read(k, sim)
+                sim, ctrl, *_ = self._bound[k]
+                ctrl[:] = action[k]
+                step(model, sim, skip)
 
-        self._each(move, live.nonzero()[0])
+        moved = live.nonzero()[0]
+        self._each(move, moved)
+        self._read(moved)
         self._steps += live
         self._failed |= live & ~self._healthy()
         reward = (self._progress - before) / self.dt + self.rules.survive - self.rules.ctrl_cost * (action**2).sum(1)
