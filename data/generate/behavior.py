@@ -28,7 +28,7 @@ from reproduce.files import write_json, write_with
 from reproduce.paths import CONFIGS, outputs_dir
 from reproduce.provenance import provenance
 
-MEASURED_EPISODES = 20
+MEASURED_EPISODES = 10
 LEARNERS = {"td3": td3, "ppo": ppo}
 
 

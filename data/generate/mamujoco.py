@@ -21,6 +21,7 @@ from reproduce.errors import ReproduceError
 
 WEIGHTS = Path(__file__).parents[1] / "behavior"
 WAVE = 100  # episodes stepped at once
+MOST_TRIES = 20  # times the episodes asked for, before a range of returns counts as out of reach
 
 
 @cache
@@ -78,23 +79,41 @@ def play(world: dict, weights: list[Tensor], n_episodes: int, noise: float, gene
 def mixture(
     world: dict, seed: int, weights: str, parts: list[dict], rows: int, progress: Progress | None = None
 ) -> TensorDict:
-    """Rows of every part {snapshot, episodes, noise}, each from streams of its own; `rows` is the size expected."""
+    """Rows of every part {snapshot, episodes, noise}, each from streams of its own; `rows` is the size expected.
+
+    A part with `returns: [low, high]` keeps the episodes whose return lies within, and plays on until it has enough.
+    """
     policies, made, done = snapshots(weights), [], 0
     for k, part in enumerate(parts):
         if part["snapshot"] not in policies:
-            raise ReproduceError(
-                f"behavior policies {weights} have no snapshot {part['snapshot']}; known: {list(policies)}."
-            )
-        for wave in range(0, part["episodes"], WAVE):
-            n = min(WAVE, part["episodes"] - wave)
-            generator = stream(seed, 4, 1000 * k + wave // WAVE)
-            made.append(play(world, policies[part["snapshot"]], n, part["noise"], generator))
-            done += len(made[-1])
+            known = f"known: {', '.join(map(str, policies))}"
+            raise ReproduceError(f"behavior policies {weights} have no snapshot {part['snapshot']}; {known}.")
+        missing, waves = part["episodes"], 0
+        while missing > 0:
+            if waves * WAVE > MOST_TRIES * part["episodes"] + WAVE:
+                raise ReproduceError(f"snapshot {part['snapshot']} of {weights} hardly ever returns {part['returns']}.")
+            n = min(WAVE, missing if "returns" not in part else part["episodes"])
+            wave = play(world, policies[part["snapshot"]], n, part["noise"], stream(seed, 4, 1000 * k + waves))
+            if "returns" in part:
+                wave = _within(wave, *part["returns"], missing)
+            waves, missing = waves + 1, missing - int(wave["final"].sum())
+            made.append(wave)
+            done += len(wave)
             if progress:
                 progress(min(done, rows), rows)
     if progress:
         progress(rows, rows)
     return torch.cat(made)
+
+
+def _within(rows: TensorDict, low: float, high: float, most: int) -> TensorDict:
+    """The rows of the first `most` episodes whose return lies in [low, high]."""
+    final = rows["final"].squeeze(-1).long()
+    episode = final.cumsum(0) - final
+    returns = torch.zeros(int(final.sum()), dtype=torch.float64)
+    returns.index_add_(0, episode, rows["reward"].squeeze(-1).double())
+    kept = (returns >= low) & (returns <= high)
+    return rows[(kept & (kept.cumsum(0) <= most))[episode]]
 
 
 @torch.no_grad()
