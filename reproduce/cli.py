@@ -130,7 +130,18 @@ def _run_one(name: str, overrides: list[str]) -> dict[str, Any]:
 
 def _document(record: dict[str, Any]) -> dict[str, Any]:
     """The verdict of a row as --json prints it."""
-    keys = ("row", "verdict", "scores", "seeds", "overrides", "time", "weights_sha256", "file")
+    keys = (
+        "row",
+        "verdict",
+        "scores",
+        "behavior_cloning",
+        "data",
+        "seeds",
+        "overrides",
+        "time",
+        "weights_sha256",
+        "file",
+    )
     return {key: record.get(key) for key in keys} | {"exit_code": record["verdict"]["exit_code"]}
 
 
@@ -149,6 +160,10 @@ def _line(document: dict[str, Any]) -> str:
     if v["low"] is not None:
         margin = "unknown" if v["delta"] is None else f"{v['delta']:g}"
         parts.append(f"theirs {v['theirs']:.6g}, difference in {_interval(v)}, margin {margin}")
+    if v["state"] == "NOT COMPARABLE" or v["within_reported_std"] is not None:
+        clones = document["behavior_cloning"]
+        parts.append(f"data {document['data']['return']['mean']:.5g}")
+        parts += [f"behavior cloning {sum(clones) / len(clones):.5g}"] if clones else []
     parts.append(took)
     return "  ".join(parts) + "".join(f"\n    {reason}" for reason in v["reasons"])
 
@@ -235,13 +250,14 @@ def check(argv: list[str]) -> int:
             continue
         old = record["verdict"]
         reasons = old["reasons"] if old["state"] == "NOT COMPARABLE" else []
-        clones = record["curve"].get(record["scores"]["mode"]) or []
+        curve = record["curve"].get(record["scores"]["mode"]) or []
+        early = curve[0] if record["config"]["algo"]["name"] == "inspo" and curve else None  # before its clones moved
         verdict = judge(
             record["scores"]["per_seed"],
             paper.row(name).bound,
             not_comparable=reasons,
             data_kind=record["data"]["kind"],
-            behavior_cloning=clones[0] if record["config"]["algo"]["name"] != "bc" and clones else None,
+            behavior_cloning=record.get("behavior_cloning") or early,
         )
         documents.append(_document({**record, "verdict": verdict.to_json()}))
     if not documents:

@@ -35,6 +35,9 @@ for _name in ("lightning.pytorch", "lightning.fabric", "torchrl"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 
+CLONING = ("bc", "gaussian_bc")
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints are written whole or not at all, and read without unpickling code."""
 
@@ -129,12 +132,16 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
         _save_weights(module, weights)
         scores, crashed = _scores(returns[protocol["mode"]], module, row.bound.minimum_score, seeds)
         measured = fingerprint(task["world"], **task["params"])
+        facts = _data_facts(dataset.manifest)
+        clones = _cloning_scores(module, protocol["mode"]) or _recorded_cloning(
+            settings, facts["sha256"], module.n_updates
+        )
         verdict = judge(
             scores,
             row.bound,
             not_comparable=_why_not_comparable(settings, measured),
             data_kind=values["data"]["kind"],
-            behavior_cloning=_cloning_scores(module, protocol["mode"]),
+            behavior_cloning=clones,
         )
         record = {
             "kind": "row",
@@ -145,7 +152,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
             "row_fingerprint": settings.row_fingerprint,
             "overrides": settings.overrides,
             "differs": settings.differs,
-            "data": _data_facts(dataset.manifest),
+            "data": facts,
             "environment": {"world": task["world"], "fingerprint": measured, "expected": task["fingerprint"]},
             "seeds": seeds,
             "n_updates": module.n_updates,
@@ -153,6 +160,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
             "weights_sha256": sha256(weights),
             "evaluation": {"n_updates": module.n_updates, "checkpoint": protocol["checkpoint"], **returns},
             "scores": {"metric": row.metric, "mode": protocol["mode"], "per_seed": scores},
+            "behavior_cloning": clones,
             "crashed": crashed,
             "curve": {key: [point[key] for point in module.history] for key in ("n_updates", *module.modes)},
             "time": {
@@ -324,6 +332,18 @@ def _cloning_scores(module: SeedModule, mode: str) -> list[float] | None:
     """The policies start the last phase as clones of the data: the curve's first point, when a phase precedes it."""
     if len(module.phases()) > 1 and module.history:
         return module.history[0][mode]
+    return None
+
+
+def _recorded_cloning(settings: Settings, data_sha256: str, n_updates: int) -> list[float] | None:
+    """Scores of the newest recorded cloning of the same data with as many updates; None where cloning is what runs."""
+    values = settings.values
+    if values["algo"]["name"] in CLONING:
+        return None
+    for record in reversed(records.read(settings.row, "row")):
+        config, found = record["config"], (record["data"]["sha256"], record["n_updates"])
+        if config["algo"]["name"] in CLONING and found == (data_sha256, n_updates):
+            return record["scores"]["per_seed"]
     return None
 
 

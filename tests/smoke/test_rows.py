@@ -94,3 +94,18 @@ def test_the_short_budget_is_a_setting_like_any_other():
     settings = compose("omiga/mujoco/ant_medium", ["budget=short"])
     assert settings.values["algo"]["n_updates"] < settings.row_values["algo"]["n_updates"]
     assert {d["key"] for d in settings.differs} == {"algo.n_updates", "protocol.eval_every"}
+
+
+def test_a_run_is_shown_beside_the_data_and_recorded_cloning(capsys):
+    row = "omiga/mujoco/hopper_medium"
+    assert main([row, *TINY, "algo=gaussian_bc", "--json"]) == 3
+    cloned = json.loads(capsys.readouterr().out)
+    assert cloned["behavior_cloning"] is None
+    assert main([row, *TINY, "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["behavior_cloning"] == cloned["scores"]["per_seed"]
+    assert main(["check", row]) == 3
+    line = capsys.readouterr().out
+    assert f"data {cloned['data']['return']['mean']:.5g}" in line
+    assert f"behavior cloning {sum(cloned['scores']['per_seed']) / 2:.5g}" in line
+    assert main(["list", row]) == 0
+    assert "never run at full budget" in capsys.readouterr().out
