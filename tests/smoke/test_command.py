@@ -151,6 +151,17 @@ def test_data_commands(capsys):
     assert "bridge/mix" in error_of(capsys, "data", "show", "bridge/mixx")
 
 
+def test_data_compare_shows_published_statistics_and_what_is_not_built(capsys):
+    assert main(["data", "compare", "omiga/hopper*"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + 4
+    assert "2452 ± 1098 [95, 3763], 1481 episodes" in lines[2]
+    assert lines[2].endswith("not built |")
+    assert main(["data", "compare", "omiga/ant_2x4-medium", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["omiga/ant_2x4-medium"]["official"]["mean"] == 1418.70
+    assert "no dataset named" in error_of(capsys, "data", "compare", "xor/ab")
+
+
 def test_report_is_written(capsys, tmp_path):
     assert main(["report", "--out", str(tmp_path)]) == 0
     assert all(Path(line).exists() for line in capsys.readouterr().out.split())

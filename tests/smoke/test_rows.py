@@ -11,25 +11,28 @@ from reproduce.config import claim_ids, compose, expand, flat, row_ids, sources
 
 TINY = ["algo.n_updates=3", "protocol.eval_episodes=2", "protocol.n_seeds=2"]
 BEHAVIOR = ["algo.n_behavior_updates=2"]  # what InSPO's rows need to be tiny too
+SHORT = ["task.params.episode_limit=100"]  # as many steps as a simulated world's fingerprint takes
 
 
 @pytest.fixture(autouse=True)
 def _tiny_data(monkeypatch):
-    """Simulated datasets shrink to one episode of each behavior policy; nothing is accepted or refused by size."""
+    """Simulated datasets shrink to one short episode of each behavior policy; any statistics are accepted."""
     entries = registry.datasets()
     for entry in entries.values():
         if entry["world"]["name"] == "mamujoco":
             entry["acceptance"] = {}
+            entry["world"]["params"]["episode_limit"] = 100
             for part in entry["generator"]["params"]["parts"]:
                 if isinstance(part, dict):
                     part["episodes"] = 1
+                    part.pop("returns", None)
     monkeypatch.setattr(registry, "_parsed", lambda: entries)
 
 
 @pytest.mark.parametrize("row", row_ids())
 def test_row_runs_from_command_to_record(row, capsys):
     two_phases = row.startswith("inspo/")
-    code = main([row, *TINY, *(BEHAVIOR if two_phases else []), "--json"])
+    code = main([row, *TINY, *(BEHAVIOR if two_phases else SHORT), "--json"])
     printed = json.loads(capsys.readouterr().out)
     assert code == printed["exit_code"] == 3  # fewer updates than the row's: NOT COMPARABLE
     record = records.latest(row)
@@ -80,7 +83,7 @@ def test_memmap_storage_and_joint_cloning_run():
 
 
 def test_cloning_and_memmap_storage_run_on_simulated_data():
-    assert main(["omiga/mujoco/hopper_expert", *TINY, "algo=gaussian_bc", "data.storage=memmap"]) == 3
+    assert main(["omiga/mujoco/hopper_expert", *TINY, *SHORT, "algo=gaussian_bc", "data.storage=memmap"]) == 3
 
 
 def test_an_algorithm_for_the_other_kind_of_actions_is_refused(capsys):
@@ -98,10 +101,10 @@ def test_the_short_budget_is_a_setting_like_any_other():
 
 def test_a_run_is_shown_beside_the_data_and_recorded_cloning(capsys):
     row = "omiga/mujoco/hopper_medium"
-    assert main([row, *TINY, "algo=gaussian_bc", "--json"]) == 3
+    assert main([row, *TINY, *SHORT, "algo=gaussian_bc", "--json"]) == 3
     cloned = json.loads(capsys.readouterr().out)
     assert cloned["behavior_cloning"] is None
-    assert main([row, *TINY, "--json"]) == 3
+    assert main([row, *TINY, *SHORT, "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["behavior_cloning"] == cloned["scores"]["per_seed"]
     assert main(["check", row]) == 3
     line = capsys.readouterr().out

@@ -34,6 +34,7 @@ def entries(monkeypatch):
         for part in made[name]["generator"]["params"]["parts"]:
             if isinstance(part, dict):
                 part["episodes"] = 1
+                part.pop("returns", None)
     monkeypatch.setattr(registry, "_parsed", lambda: made)
     return made
 
@@ -164,6 +165,27 @@ def test_a_dataset_of_another_scenario_is_refused(tmp_path):
     omiga_hdf5.write(rows, path, REAL[HOPPER]["world"]["params"])
     with pytest.raises(ReproduceError, match="another scenario"):
         store.get("omiga/ant_2x4-medium", "official", tmp_path)
+
+
+def test_a_range_of_returns_keeps_whole_episodes_within_it(entries, monkeypatch):
+    params = entries[HOPPER]["generator"]["params"]
+    world = {"name": "mamujoco", **entries[HOPPER]["world"]["params"]}
+    part = params["parts"][0] | {"episodes": 5}
+    free = episode_returns_of(mamujoco.mixture(world, 0, params["weights"], [part | {"episodes": 50}], 1))
+    low, high = free.quantile(0.3).item(), free.quantile(0.7).item()
+    rows = mamujoco.mixture(world, 0, params["weights"], [part | {"returns": [low, high]}], 1)
+    kept = episode_returns_of(rows)
+    assert len(kept) == 5
+    assert low <= kept.min() <= kept.max() <= high
+    monkeypatch.setattr(mamujoco, "WAVE", 2)
+    with pytest.raises(ReproduceError, match="hardly ever returns"):
+        mamujoco.mixture(world, 0, params["weights"], [part | {"returns": [1e6, 2e6]}], 1)
+
+
+def episode_returns_of(rows) -> torch.Tensor:
+    final = rows["final"].squeeze(-1).long()
+    returns = torch.zeros(int(final.sum()), dtype=torch.float64)
+    return returns.index_add_(0, final.cumsum(0) - final, rows["reward"].squeeze(-1).double())
 
 
 def test_damaged_policies_and_unknown_snapshots(tmp_path, monkeypatch, entries):
