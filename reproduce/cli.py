@@ -207,7 +207,7 @@ def list_rows(argv: list[str]) -> int:
     last: dict[str, dict[str, Any]] = {}
     complete: set[str] = set()  # rows that ran at least once with their own settings
     for record in records.read():
-        if record["kind"] != "reference":
+        if record["kind"] != "reference" and records.of_own_algorithm(record):
             last[record["row"]] = record
             if not record.get("differs"):
                 complete.add(record["row"])

@@ -95,11 +95,17 @@ def read(pattern: str = "*", kind: str | None = None) -> list[dict[str, Any]]:
     return [record for *_, record in sorted(found, key=lambda entry: entry[:2])]
 
 
+def of_own_algorithm(record: dict[str, Any]) -> bool:
+    """Whether the row's own algorithm ran; a baseline on its data (`algo=bc`) is recorded under the same row."""
+    return all(difference.get("key") != "algo.name" for difference in record.get("differs", []))
+
+
 def latest(row_id: str, kind: str | None = "row", comparable_only: bool = False) -> dict[str, Any] | None:
-    """The newest record of one row, or None. `comparable_only` skips runs whose verdict is NOT COMPARABLE."""
+    """The newest record of one row by its own algorithm, or None. `comparable_only` skips NOT COMPARABLE runs."""
     for record in reversed(read(row_id, kind)):
         state = record.get("verdict", {}).get("state")
-        if record["row"] == row_id and not (comparable_only and state == "NOT COMPARABLE"):
+        wanted = record["row"] == row_id and of_own_algorithm(record)
+        if wanted and not (comparable_only and state == "NOT COMPARABLE"):
             return record
     return None
 

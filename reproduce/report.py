@@ -111,7 +111,7 @@ def write_report(out_dir: Path, pattern: str = "*") -> tuple[Path, Path]:
     known = {i: row for i, row in paper.rows().items() if i == pattern or fnmatchcase(i, pattern)}
     if not known and not claims:
         paper.match(pattern)  # raises, with the nearest names
-    newest = _newest([record for record in found if record["kind"] == "row"])
+    newest = _newest([record for record in found if record["kind"] == "row" and records.of_own_algorithm(record)])
     runs = [Run(known[record["row"]], record) for record in newest if record["row"] in known]
     strangers = sorted({record["row"] for record in newest} - set(known))
     if strangers:

@@ -107,7 +107,11 @@ def _lines(run: Run) -> str:
     picture = interval(v, one_sided=run.row.bound.mean is None)
     values = (("Theirs", escape(ref)), ("Ours", ours), ("Ours - theirs", gap + picture))
     main = "".join(f'<td class="number" data-label="{label}">{value}</td>' for label, value in values)
-    facts = [f"data {escape(data)}", f"seeds needed: {needed}", f"within reported std: {within}", f"vacuous: {vacuous}"]
+    clones = run.record.get("behavior_cloning")
+    returns = run.record["data"].get("return", {})
+    facts = [f"data {escape(data)}" + (f", mean return {returns['mean']:.5g}" if returns else "")]
+    facts += [f"behavior cloning {sum(clones) / len(clones):.5g}"] if clones else []
+    facts += [f"seeds needed: {needed}", f"within reported std: {within}", f"vacuous: {vacuous}"]
     facts += [f"commit <code>{escape(commit)}</code>", f"{wall} on {escape(str(_machine(run.record)))}"]
     crashed = [str(crash.get("seed")) for crash in run.record["crashed"]]
     facts += [f"crashed seeds: {escape(', '.join(crashed))}"] if crashed else []
