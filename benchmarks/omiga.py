@@ -12,7 +12,7 @@ from lit_modules.base import Dims
 from lit_modules.omiga import OMIGA
 from reproduce.config import compose
 
-UPDATES, REPEATS = 10, 9
+UPDATES, REPEATS = 5, 9
 SIZES = {"halfcheetah": (6, 23, 1), "hopper": (3, 14, 1), "ant": (2, 113, 4)}
 
 

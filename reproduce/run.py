@@ -134,7 +134,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
         measured = fingerprint(task["world"], **task["params"])
         facts = _data_facts(dataset.manifest)
         clones = _cloning_scores(module, protocol["mode"]) or _recorded_cloning(
-            settings, facts["sha256"], module.n_updates
+            settings, facts["sha256"], module.n_updates, seeds
         )
         verdict = judge(
             scores,
@@ -335,14 +335,14 @@ def _cloning_scores(module: SeedModule, mode: str) -> list[float] | None:
     return None
 
 
-def _recorded_cloning(settings: Settings, data_sha256: str, n_updates: int) -> list[float] | None:
-    """Scores of the newest recorded cloning of the same data with as many updates; None where cloning is what runs."""
+def _recorded_cloning(settings: Settings, data_sha256: str, n_updates: int, seeds: list[int]) -> list[float] | None:
+    """Scores of the newest cloning recorded for the same data, updates and seeds; None where cloning is what runs."""
     values = settings.values
     if values["algo"]["name"] in CLONING:
         return None
     for record in reversed(records.read(settings.row, "row")):
-        config, found = record["config"], (record["data"]["sha256"], record["n_updates"])
-        if config["algo"]["name"] in CLONING and found == (data_sha256, n_updates):
+        found = (record["data"]["sha256"], record["n_updates"], record["seeds"])
+        if record["config"]["algo"]["name"] in CLONING and found == (data_sha256, n_updates, seeds):
             return record["scores"]["per_seed"]
     return None
 

@@ -124,7 +124,7 @@ class MultiAgentMujoco(EnvBase):
         self.start_size = self.model.nq + self.model.nv
         self.dt = self.model.opt.timestep * self.rules.frame_skip
         self._workers = min(os.cpu_count() or 1, n_worlds)
-        self._pool = ThreadPoolExecutor(self._workers) if self._workers > 1 else None
+        self._pool = ThreadPoolExecutor(self._workers - 1) if self._workers > 1 else None
         self._specs(n_worlds)
 
     def _specs(self, n: int) -> None:
@@ -152,15 +152,18 @@ class MultiAgentMujoco(EnvBase):
         return scale * torch.cat([uniform[:, :nq], velocity], 1)
 
     def _each(self, work: Any, worlds: np.ndarray) -> None:
-        """work(indices) over equal shares of `worlds`, in threads."""
+        """work(indices) over equal shares of `worlds`, in threads; the caller takes a share too."""
         if self._pool is None:
-            work(worlds)
-        else:
-            list(self._pool.map(work, np.array_split(worlds, self._workers)))
+            return work(worlds)
+        own, *others = np.array_split(worlds, self._workers)
+        waiting = [self._pool.submit(work, share) for share in others]
+        work(own)
+        for future in waiting:
+            future.result()
 
     def _read(self, worlds: np.ndarray) -> None:
         """Copy the state of `worlds` out of the simulations."""
-        for k in worlds:
+        for k in worlds.tolist():
             _, _, self._qpos[k], self._qvel[k], xpos = self._bound[k]
             if self.rules.torso:
                 self._progress[k] = xpos[self._torso, 0]
@@ -198,7 +201,7 @@ class MultiAgentMujoco(EnvBase):
         step, model, skip = self._mj.mj_step, self.model, self.rules.frame_skip
 
         def move(worlds: np.ndarray) -> None:
-            for k in worlds:
+            for k in worlds.tolist():
                 sim, ctrl, *_ = self._bound[k]
                 ctrl[:] = action[k]
                 step(model, sim, skip)
