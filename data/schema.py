@@ -153,14 +153,16 @@ def validate_rows(rows: TensorDict, n_features: int, n_agents: int, action_size:
         raise ReproduceError("rows: an episode's end must be followed by its final row, and the last row be final.")
 
 
+def row_episodes(final: Tensor) -> Tensor:
+    """final [R, 1] -> [R] int64, the episode of each row; a final row belongs to the one that it ends."""
+    last = final.squeeze(-1).long()
+    return last.cumsum(0) - last
+
+
 def row_statistics(rows: TensorDict) -> dict:
     """`return_statistics` of rows: final rows count neither as transitions nor as reward."""
-    final = rows["final"].squeeze(-1)
-    episode = final.long().cumsum(0) - final.long()  # final rows belong to the episode that they end
-    keep = ~final
-    light = TensorDict({"episode": episode[keep], **{k: rows[k][keep] for k in ("reward", "terminated", "truncated")}})
-    light.batch_size = [int(keep.sum())]
-    return return_statistics(light) | {"n_rows": len(rows)}
+    lived = rows.select("reward", "terminated", "truncated").set("episode", row_episodes(rows["final"]))
+    return return_statistics(lived[~rows["final"].squeeze(-1)]) | {"n_rows": len(rows)}
 
 
 def _spread(values: Tensor) -> dict[str, float]:

@@ -337,8 +337,7 @@ def _cloning_scores(module: SeedModule, mode: str) -> list[float] | None:
 
 def _recorded_cloning(settings: Settings, data_sha256: str, n_updates: int, seeds: list[int]) -> list[float] | None:
     """Scores of the newest cloning recorded for the same data, updates and seeds; None where cloning is what runs."""
-    values = settings.values
-    if values["algo"]["name"] in CLONING:
+    if settings.values["algo"]["name"] in CLONING:
         return None
     for record in reversed(records.read(settings.row, "row")):
         found = (record["data"]["sha256"], record["n_updates"], record["seeds"])

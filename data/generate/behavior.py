@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from data.generate import ppo, td3
-from data.generate.mamujoco import WEIGHTS, play, random_returns
+from data.generate.mamujoco import WEIGHTS, play, random_returns, snapshots
 from data.registry import datasets
 from data.sampling import stream
 from data.schema import row_statistics
@@ -39,17 +39,8 @@ def recipe_of(name: str) -> tuple[Any, Any]:
     return learner, learner.Recipe(**values)
 
 
-def _save(path: Path, kept: dict[int, dict[str, Tensor]]) -> None:
-    tensors = {f"{steps}/{key}": value.contiguous() for steps, values in kept.items() for key, value in values.items()}
+def _save(path: Path, tensors: dict[str, Tensor]) -> None:
     write_with(path, lambda partial: save_file(tensors, partial))
-
-
-def _load(path: Path) -> dict[int, dict[str, Tensor]]:
-    kept: dict[int, dict[str, Tensor]] = {}
-    for key, value in load_file(path).items():
-        steps, part = key.split("/")
-        kept.setdefault(int(steps), {})[part] = value
-    return dict(sorted(kept.items()))
 
 
 def _train(name: str) -> None:
@@ -62,7 +53,8 @@ def _train(name: str) -> None:
 
     learner, recipe = recipe_of(name)
     kept = learner.train(recipe, report)
-    _save(outputs_dir() / "behavior" / f"{name}.safetensors", kept)
+    tensors = {f"{steps}/{key}": value.contiguous() for steps, values in kept.items() for key, value in values.items()}
+    _save(outputs_dir() / "behavior" / f"{name}.safetensors", tensors)
     write_json(
         outputs_dir() / "behavior" / f"{name}.json", {"recipe": asdict(recipe), "curve": curve, "provenance": origin}
     )
@@ -72,10 +64,9 @@ def _measure(name: str, noises: list[float]) -> None:
     """Return statistics of every snapshot under several noises; what mixtures are chosen by."""
     (_, recipe), found = recipe_of(name), []
     world = {"name": "mamujoco", "scenario": recipe.scenario, "agent_conf": recipe.agent_conf}
-    for steps, weights in _load(outputs_dir() / "behavior" / f"{name}.safetensors").items():
-        parts = [weights[f"{kind}{k}"] for k in range(3) for kind in ("weight", "bias")]
+    for steps, weights in snapshots(name, outputs_dir() / "behavior").items():
         for noise in noises:
-            s = row_statistics(play(world, parts, MEASURED_EPISODES, noise, stream(recipe.seed, 6, steps)))
+            s = row_statistics(play(world, weights, MEASURED_EPISODES, noise, stream(recipe.seed, 6, steps)))
             point = {"snapshot": steps, "noise": noise, **s["return"], "length": s["length"]["mean"]}
             found.append(point)
             print(json.dumps({k: round(v, 1) for k, v in point.items()}), flush=True)
@@ -97,8 +88,8 @@ def _keep(name: str) -> None:
     """Copy the snapshots that the registry's datasets name, and the run's story."""
     recipes = [entry["generator"]["params"] for entry in datasets().values()]
     used = {part["snapshot"] for params in recipes if params.get("weights") == name for part in params["parts"]}
-    everything = _load(outputs_dir() / "behavior" / f"{name}.safetensors")
-    _save(WEIGHTS / f"{name}.safetensors", {steps: everything[steps] for steps in sorted(used)})
+    everything = load_file(outputs_dir() / "behavior" / f"{name}.safetensors")
+    _save(WEIGHTS / f"{name}.safetensors", {k: v for k, v in everything.items() if int(k.split("/")[0]) in used})
     story = json.loads((outputs_dir() / "behavior" / f"{name}.json").read_text(encoding="utf-8"))
     write_json(WEIGHTS / f"{name}.json", story)
 
@@ -106,6 +97,5 @@ def _keep(name: str) -> None:
 if __name__ == "__main__":
     command, which, *noises = sys.argv[1:]
     measured = [float(noise) for noise in noises] or [0.1]
-    {"train": _train, "measure": lambda name: _measure(name, measured), "keep": _keep, "random": _random}[command](
-        which
-    )
+    commands = {"train": _train, "measure": lambda name: _measure(name, measured), "keep": _keep, "random": _random}
+    commands[command](which)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from data.generate.collect import Progress
 from data.sampling import stream
-from data.schema import rows_from
+from data.schema import episode_returns, row_episodes, rows_from
 from data.worlds import make_world
 from reproduce.errors import ReproduceError
 
@@ -25,9 +25,9 @@ MOST_TRIES = 20  # times the episodes asked for, before a range of returns count
 
 
 @cache
-def snapshots(name: str) -> dict[int, list[Tensor]]:
-    """data/behavior/<name>.safetensors: environment steps -> [W0, b0, W1, b1, W2, b2] of the actor."""
-    path = WEIGHTS / f"{name}.safetensors"
+def snapshots(name: str, folder: Path | None = None) -> dict[int, list[Tensor]]:
+    """<folder>/<name>.safetensors (data/behavior): environment steps -> [W0, b0, W1, b1, W2, b2] of the actor."""
+    path = (folder or WEIGHTS) / f"{name}.safetensors"
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -108,10 +108,8 @@ def mixture(
 
 def _within(rows: TensorDict, low: float, high: float, most: int) -> TensorDict:
     """The rows of the first `most` episodes whose return lies in [low, high]."""
-    final = rows["final"].squeeze(-1).long()
-    episode = final.cumsum(0) - final
-    returns = torch.zeros(int(final.sum()), dtype=torch.float64)
-    returns.index_add_(0, episode, rows["reward"].squeeze(-1).double())
+    episode = row_episodes(rows["final"])
+    returns = episode_returns(rows.select("reward").set("episode", episode))
     kept = (returns >= low) & (returns <= high)
     return rows[(kept & (kept.cumsum(0) <= most))[episode]]
 

@@ -17,7 +17,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.observe import agent_views, features_of
-from data.schema import rows_from, validate_rows
+from data.schema import row_episodes, rows_from, validate_rows
 from data.worlds.mamujoco import needed, view_sizes
 from reproduce.errors import ReproduceError
 from reproduce.files import write_with
@@ -116,9 +116,11 @@ def rows_of_slabs(what: str, n: int, slabs: Iterator[tuple[int, dict[str, Tensor
     action[final.squeeze(-1)], reward[final.squeeze(-1)] = 0.0, 0.0  # dummies
     ended = torch.zeros_like(final)
     ended[:-1] = final[1:] & ~final[:-1]
-    if not _ends_marked(slab["d"]):  # the file stops in the middle of an episode, which neither failed nor timed out
+    if slab["d"].reshape(-1)[-1] == 0:  # the file stops in the middle of an episode, which neither failed nor timed out
         ended[-2] = False
-    truncated = ended & (_lengths(final) >= world.get("episode_limit", 1000))
+    episode = row_episodes(final)
+    lengths = (episode.bincount() - 1)[episode].unsqueeze(-1)  # (R, 1), of the row's episode
+    truncated = ended & (lengths >= world.get("episode_limit", 1000))
     flags = {"terminated": ended & ~truncated, "truncated": truncated, "final": final}
     rows = rows_from({"features": features, "action": action, "reward": reward, **flags})
     try:
@@ -126,18 +128,6 @@ def rows_of_slabs(what: str, n: int, slabs: Iterator[tuple[int, dict[str, Tensor
     except ReproduceError as error:
         raise ReproduceError(f"{what}: {error}") from error
     return rows
-
-
-def _ends_marked(d: Tensor) -> bool:
-    return bool(d.reshape(-1)[-1] != 0)
-
-
-def _lengths(final: Tensor) -> Tensor:
-    """[R, 1]: how many transitions of its episode have been made once the one that starts in this row is done."""
-    index = torch.arange(len(final))
-    last_final = torch.where(final.squeeze(-1), index, -1).cummax(0).values
-    before = torch.cat([torch.tensor([-1]), last_final[:-1]])  # of the rows up to the one before
-    return (index - before).unsqueeze(-1)
 
 
 def _compare_views(what: str, at: int, features: Tensor, slab: dict[str, Tensor], n_agents: int, n_zeros: int) -> None:

@@ -8,7 +8,7 @@ still move as the older ones did. Many worlds are stepped at once, in threads: m
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +27,21 @@ from data.worlds.discrete import positive
 from reproduce.errors import ReproduceError, nearest
 
 
+def _always(qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+    return np.ones(len(qpos), bool)
+
+
+def _hopper_stands(qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+    state = np.concatenate([qpos, qvel], 1)
+    within = np.isfinite(state).all(1) & (np.abs(state[:, 2:]) < 100).all(1)
+    return within & (qpos[:, 1] > 0.7) & (np.abs(qpos[:, 2]) < 0.2)
+
+
+def _ant_stands(qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(qpos).all(1) & np.isfinite(qvel).all(1)
+    return finite & (qpos[:, 2] >= 0.2) & (qpos[:, 2] <= 1.0)
+
+
 @dataclass(frozen=True)
 class Scenario:
     """One v2 environment. Rewards: x-velocity + survive bonus - ctrl_cost |action|^2."""
@@ -41,12 +56,13 @@ class Scenario:
     normal_velocity: bool  # start velocities: normal with that deviation, else uniform like the positions
     velocity_limit: float = np.inf  # of observed velocities
     torso: bool = False  # progress is the torso's position, which MuJoCo updates one substep late, not qpos[0]
+    healthy: Callable[[np.ndarray, np.ndarray], np.ndarray] = _always  # of positions and velocities [n, ..]: [n] bool
 
 
 SCENARIOS = {
-    "Hopper-v2": Scenario("hopper.xml", 4, 1, 0, 1e-3, 1.0, 0.005, False, velocity_limit=10.0),
+    "Hopper-v2": Scenario("hopper.xml", 4, 1, 0, 1e-3, 1.0, 0.005, False, velocity_limit=10.0, healthy=_hopper_stands),
     "HalfCheetah-v2": Scenario("half_cheetah.xml", 5, 1, 0, 0.1, 0.0, 0.1, True),
-    "Ant-v2": Scenario("ant.xml", 5, 2, 84, 0.5, 1.0, 0.1, True, torso=True),
+    "Ant-v2": Scenario("ant.xml", 5, 2, 84, 0.5, 1.0, 0.1, True, torso=True, healthy=_ant_stands),
 }
 
 
@@ -83,6 +99,13 @@ def sizes(scenario: str, agent_conf: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+def view_sizes(scenario: str, agent_conf: str) -> tuple[int, int, int, int]:
+    """(agents, actions per agent, features, zeros): the shapes of a dataset of this world."""
+    n_agents, action_size = sizes(scenario, agent_conf)
+    rules, model = SCENARIOS[scenario], _model(scenario)
+    return n_agents, action_size, model.nq - rules.hidden_positions + model.nv, rules.n_zeros
+
+
 class MultiAgentMujoco(EnvBase):
     """n_worlds simulations stepped at once; every agent sees the whole state.
 
@@ -104,10 +127,9 @@ class MultiAgentMujoco(EnvBase):
         device: str | torch.device = "cpu",
     ):
         super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])
-        self.n_agents, self.action_size = sizes(scenario, agent_conf)
+        self.n_agents, self.action_size, self.n_features, self.n_zeros = view_sizes(scenario, agent_conf)
         self.n_actions = 0  # none are discrete
         self.rules, self.model = SCENARIOS[scenario], _model(scenario)
-        self.n_zeros = self.rules.n_zeros
         self.episode_limit = positive("episode_limit", episode_limit)
         self._mj = needed("mujoco")
         self._sims = [self._mj.MjData(self.model) for _ in range(n_worlds)]
@@ -118,7 +140,6 @@ class MultiAgentMujoco(EnvBase):
         self._qpos, self._qvel = np.zeros((n_worlds, self.model.nq)), np.zeros((n_worlds, self.model.nv))
         self._progress, self._steps = np.zeros(n_worlds), np.zeros(n_worlds, int)
         self._failed = np.zeros(n_worlds, bool)
-        self.n_features = self.model.nq - self.rules.hidden_positions + self.model.nv
         self.obs_size = self.n_features + self.n_zeros + self.n_agents
         self.state_size = self.obs_size
         self.start_size = self.model.nq + self.model.nv
@@ -210,19 +231,9 @@ class MultiAgentMujoco(EnvBase):
         self._each(move, moved)
         self._read(moved)
         self._steps += live
-        self._failed |= live & ~self._healthy()
+        self._failed |= live & ~self.rules.healthy(self._qpos, self._qvel)
         reward = (self._progress - before) / self.dt + self.rules.survive - self.rules.ctrl_cost * (action**2).sum(1)
         return self._report(reward=torch.from_numpy(np.where(live, reward, 0.0)).float().unsqueeze(-1).to(self.device))
-
-    def _healthy(self) -> np.ndarray:
-        """[n] bool, the v2 environments' conditions."""
-        state = np.concatenate([self._qpos, self._qvel], 1)
-        if self.rules.model == "hopper.xml":
-            within = np.isfinite(state).all(1) & (np.abs(state[:, 2:]) < 100).all(1)
-            return within & (self._qpos[:, 1] > 0.7) & (np.abs(self._qpos[:, 2]) < 0.2)
-        if self.rules.model == "ant.xml":
-            return np.isfinite(state).all(1) & (self._qpos[:, 2] >= 0.2) & (self._qpos[:, 2] <= 1.0)
-        return np.ones(len(state), bool)
 
     def _report(self, **extra: Tensor) -> TensorDict:
         limit = self.rules.velocity_limit
@@ -251,10 +262,3 @@ def open_loop_returns(scenario: str, agent_conf: str, episode_limit: int = 1000)
         td = world.step(td)["next"]
         returns += td["reward"].squeeze(-1).double()
     return returns.tolist()
-
-
-def view_sizes(scenario: str, agent_conf: str) -> Sequence[int]:
-    """(agents, actions per agent, features, zeros): the shapes of a dataset of this world."""
-    n_agents, action_size = sizes(scenario, agent_conf)
-    rules, model = SCENARIOS[scenario], _model(scenario)
-    return n_agents, action_size, model.nq - rules.hidden_positions + model.nv, rules.n_zeros

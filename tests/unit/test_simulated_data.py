@@ -11,7 +11,7 @@ from data import registry, store
 from data.generate import mamujoco
 from data.generate.behavior import LEARNERS, recipe_of
 from data.generate.policies import actor_network, layers
-from data.schema import row_statistics
+from data.schema import episode_returns, row_episodes, row_statistics
 from data.sources import omiga_hdf5, omiga_vault
 from data.worlds.mamujoco import view_sizes
 from reproduce.cli import main
@@ -171,10 +171,10 @@ def test_a_range_of_returns_keeps_whole_episodes_within_it(entries, monkeypatch)
     params = entries[HOPPER]["generator"]["params"]
     world = {"name": "mamujoco", **entries[HOPPER]["world"]["params"]}
     part = params["parts"][0] | {"episodes": 5}
-    free = episode_returns_of(mamujoco.mixture(world, 0, params["weights"], [part | {"episodes": 50}], 1))
+    free = returns_of(mamujoco.mixture(world, 0, params["weights"], [part | {"episodes": 50}], 1))
     low, high = free.quantile(0.3).item(), free.quantile(0.7).item()
     rows = mamujoco.mixture(world, 0, params["weights"], [part | {"returns": [low, high]}], 1)
-    kept = episode_returns_of(rows)
+    kept = returns_of(rows)
     assert len(kept) == 5
     assert low <= kept.min() <= kept.max() <= high
     monkeypatch.setattr(mamujoco, "WAVE", 2)
@@ -182,10 +182,8 @@ def test_a_range_of_returns_keeps_whole_episodes_within_it(entries, monkeypatch)
         mamujoco.mixture(world, 0, params["weights"], [part | {"returns": [1e6, 2e6]}], 1)
 
 
-def episode_returns_of(rows) -> torch.Tensor:
-    final = rows["final"].squeeze(-1).long()
-    returns = torch.zeros(int(final.sum()), dtype=torch.float64)
-    return returns.index_add_(0, final.cumsum(0) - final, rows["reward"].squeeze(-1).double())
+def returns_of(rows) -> torch.Tensor:
+    return episode_returns(rows.select("reward").set("episode", row_episodes(rows["final"])))
 
 
 def test_damaged_policies_and_unknown_snapshots(tmp_path, monkeypatch, entries):
