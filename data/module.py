@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 STORAGES = {"tensor": LazyTensorStorage, "memmap": LazyMemmapStorage}
 
 
+def _home(transitions: TensorDict, device: torch.device) -> torch.device:
+    """`device` where the data fit, else the CPU."""
+    if device.type == "cuda" and transitions.bytes() > torch.cuda.mem_get_info(device)[0] / 2:
+        return torch.device("cpu")
+    return device
+
+
 class ChunkLoader:
     """Iterates over the module's plan from its clock on, so a resumed run meets exactly the chunks it has not seen.
 
@@ -47,6 +54,9 @@ class OfflineData(L.LightningDataModule):
 
     Only `keys` are stored: what the module's updates read. Of a dataset kept as rows (data.schema) the rows are stored,
     and the agents' views are derived from a chunk when it has arrived on the device.
+
+    In memory means the device's, where the data take less than half of what is free there; chunks from elsewhere reach
+    it through pinned memory. Indices are drawn on the CPU whatever the device, by each seed's own generator.
     """
 
     def __init__(
@@ -56,6 +66,7 @@ class OfflineData(L.LightningDataModule):
         seeds: Sequence[int],
         storage: str = "tensor",
         n_zeros: int = 0,
+        device: torch.device | str = "cpu",
     ):
         super().__init__()
         self.keys, self.seeds, self.n_zeros = list(keys), list(seeds), n_zeros
@@ -66,7 +77,14 @@ class OfflineData(L.LightningDataModule):
         else:
             self.sampler = SeedSampler(seeds)
             transitions = transitions.select(*keys)
-        self.buffer = ReplayBuffer(storage=STORAGES[storage](len(transitions)), sampler=self.sampler, batch_size=None)
+        device = torch.device(device)
+        self.storage_device = _home(transitions, device) if storage == "tensor" else torch.device("cpu")
+        self.buffer = ReplayBuffer(
+            storage=STORAGES[storage](len(transitions), device=self.storage_device),
+            sampler=self.sampler,
+            batch_size=None,
+            pin_memory=self.storage_device != device,
+        )
         self.buffer.extend(transitions)
 
     def sample(self, n_updates: int, batch_size: int) -> TensorDict:

@@ -19,8 +19,10 @@ import lightning as L
 import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from data.sampling import stream
+from lit_modules.accelerate import Accelerator
 from lit_modules.nets import sample_categorical
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -76,6 +78,40 @@ def make_plan(phases: Iterable[Phase], chunk_size: int, eval_every: int) -> list
             done += n
         clock += done
     return plan
+
+
+class Adam(torch.optim.Adam):
+    """torch's fused Adam, with a step that can be compiled and captured: its state exists from the start."""
+
+    def __init__(self, params: Iterable[Tensor], lr: float):
+        params = list(params)
+        super().__init__(params, lr=lr, fused=True, capturable=params[0].is_cuda)
+        for param in params:
+            self.state[param] = {
+                "step": torch.zeros((), dtype=torch.float32, device=param.device),
+                "exp_avg": torch.zeros_like(param),
+                "exp_avg_sq": torch.zeros_like(param),
+            }
+
+    @torch.no_grad()
+    def step_with(self, grads: Sequence[Tensor]) -> None:
+        """One step along `grads`, one per parameter."""
+        group = self.param_groups[0]
+        params, (beta1, beta2) = group["params"], group["betas"]
+        if not torch.compiler.is_compiling():
+            for param, grad in zip(params, grads, strict=True):
+                param.grad = grad
+            self.step()
+            return
+        # torch's own formula, without the hooks around `step` that break a graph in two; powers of beta in float64.
+        steps, m, v = ([self.state[p][name] for p in params] for name in ("step", "exp_avg", "exp_avg_sq"))
+        exact = [step.double() for step in steps]
+        adam(
+            params, list(grads), m, v, [], exact, foreach=False, capturable=True, amsgrad=False, maximize=False,
+            beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=0.0, eps=group["eps"],
+        )  # fmt: skip
+        for step, value in zip(steps, exact, strict=True):
+            step.copy_(value)
 
 
 class TurnAdam(torch.optim.Optimizer):
@@ -161,9 +197,17 @@ class SeedModule(L.LightningModule):
     obs_middle: Tensor
     obs_half_range: Tensor
 
-    def __init__(self, seeds: Sequence[int], dims: Dims, chunk_size: int = 100, eval_every: int = 10**9):
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        dims: Dims,
+        chunk_size: int = 100,
+        eval_every: int = 10**9,
+        accelerate: str = "none",
+    ):
         super().__init__()
         self.automatic_optimization = False
+        self.accelerator = Accelerator(accelerate)
         self.seeds, self.dims = list(seeds), dims
         self.weight_streams = [stream(seed, 0) for seed in seeds]
         self.noise_streams = [stream(seed, 2) for seed in seeds]
@@ -175,6 +219,7 @@ class SeedModule(L.LightningModule):
         self.train_seconds = 0.0
         self.crashed: dict[int, dict[str, Any]] = {}
         self.history: list[dict[str, Any]] = []
+        self.quantities: dict[str, list[str]] = {}  # of each phase: what its updates report
 
     # ---- a paper fills these in
 
@@ -212,9 +257,7 @@ class SeedModule(L.LightningModule):
         total = torch.stack(list(losses.values())).sum()
         grads = iter(torch.autograd.grad(total, [param for group in groups for param in group]))
         for name, group in zip(losses, groups, strict=True):
-            for param, grad in zip(group, clip_rows([next(grads) for _ in group], max_norm), strict=True):
-                param.grad = grad
-            self.optimizer[name].step()
+            self.optimizer[name].step_with(clip_rows([next(grads) for _ in group], max_norm))  # type: ignore[attr-defined]
 
     # ---- plumbing
 
@@ -234,18 +277,32 @@ class SeedModule(L.LightningModule):
         """K updates: chunk [K, S, B]. The diagnostics of all of them are looked at once, at the end."""
         planned = self.chunk_at[self.n_updates]
         started = time.perf_counter()
-        update = getattr(self, f"update_{planned.phase}")
-        noise = {name: value.unbind(0) for name, value in self.draw(planned).items()}
-        rows = []
-        for k, batch in enumerate(chunk.unbind(0)):
-            diagnostics = update(batch, {name: values[k] for name, values in noise.items()})
-            rows.append(torch.stack(list(diagnostics.values())))  # (quantities, S)
-            self.n_updates += 1
-        values = torch.stack(rows)  # (K, quantities, S)
-        self._look_for_divergence(list(diagnostics), values, planned.start)
+        values = self.accelerator(self, planned.phase, chunk, self.draw(planned))  # (K, quantities, S)
+        self.n_updates += planned.n_updates
+        names = self.quantities[planned.phase]
+        self._look_for_divergence(names, values, planned.start)
         self.train_seconds += time.perf_counter() - started
-        means = dict(zip(diagnostics, values.mean((0, 2)), strict=True))
+        means = dict(zip(names, values.mean((0, 2)), strict=True))
         self.log_dict({**means, "n_updates": float(self.n_updates), "time/train_s": self.train_seconds}, batch_size=1)
+
+    def updates(self, phase: str, chunk: TensorDict, noise: dict[str, Tensor]) -> Tensor:
+        """The K updates of a chunk [K, S, B] as written -> their diagnostics [K, quantities, S]."""
+        update, drawn, rows = getattr(self, f"update_{phase}"), {k: v.unbind(0) for k, v in noise.items()}, []
+        for k, batch in enumerate(chunk.unbind(0)):
+            diagnostics = update(batch, {name: values[k] for name, values in drawn.items()})
+            rows.append(torch.stack(list(diagnostics.values())))  # (quantities, S)
+        self.quantities[phase] = list(diagnostics)
+        return torch.stack(rows)
+
+    @property
+    def regions(self) -> list[str]:
+        """The methods that accelerate=compile compiles, each into one graph: the whole updates."""
+        return [f"update_{phase.name}" for phase in self.phases()]
+
+    def tensors(self) -> list[Tensor]:
+        """Whatever an update may change: parameters, buffers, optimizer states."""
+        states = (state for optimizer in self.optimizer.values() for state in optimizer.state.values())
+        return [*self.parameters(), *self.buffers(), *(value for state in states for value in state.values())]
 
     def _look_for_divergence(self, names: list[str], values: Tensor, start: int) -> None:
         """values [K, quantities, S]: note per seed the first update and quantity that is not finite."""

@@ -8,7 +8,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from lit_modules.base import Dims, Phase, SeedModule
+from lit_modules.base import Adam, Dims, Phase, SeedModule
 from lit_modules.nets import StackedMLP, masked_log_softmax, sample_categorical
 
 
@@ -58,7 +58,7 @@ class BC(SeedModule):
         return [Phase("clone", self.config.n_updates, self.config.batch_size)]
 
     def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"policy": torch.optim.Adam(self.policy.parameters(), lr=self.config.lr, fused=True)}
+        return {"policy": Adam(self.policy.parameters(), lr=self.config.lr)}
 
     def log_probs(self, obs: Tensor, legal: Tensor | None) -> Tensor:
         """[S, N, B, A], or of joint actions [S, 1, B, A^N]; a joint action is legal when each part is."""

@@ -8,7 +8,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from lit_modules.base import Dims, Phase, SeedModule, agent_major, with_agent_id
+from lit_modules.base import Adam, Dims, Phase, SeedModule, agent_major, with_agent_id
 from lit_modules.nets import StackedMLP, tanh_normal_log_prob, tanh_normal_mode
 
 
@@ -55,7 +55,7 @@ class GaussianBC(SeedModule):
         return [Phase("clone", self.config.n_updates, self.config.batch_size)]
 
     def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"policy": torch.optim.Adam(self.policy.parameters(), lr=self.config.lr, fused=True)}
+        return {"policy": Adam(self.policy.parameters(), lr=self.config.lr)}
 
     def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
         """obs [S, E, N, O] -> action [S, E, N, A]: the squashed mean. Nothing samples."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from data.sampling import effective_sample_size, importance_resample
 from lit_modules.base import (
+    Adam,
     Chunk,
     Dims,
     Phase,
@@ -88,32 +89,37 @@ class InSPO(SeedModule):
 
     def update_round(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
         """One round: the agents update one after another in `order`, each seeing its teammates' newest policies."""
-        c, beta = self.config, noise["beta"]
+        c = self.config
         candidates = self.unpack(batch)  # agent-major tensors (S, N, M, ..)
         log_ratio = self.log_ratio(candidates)  # log pi^j/mu^j of the data actions, (S, N, M)
         losses_q, losses_pi, ess = [], [], []
         for n in range(self.dims.n_agents):
             rows = noise["rows"][:, n]  # (S,) the agent whose turn it is, as rows of the stacks
-            log_rho = (log_ratio.sum(1) - log_ratio.flatten(0, 1)[rows]).clamp(-20.0, 5.0)  # (S, M) D4
-            d, weight = self.minibatch(candidates, rows, log_rho, noise["resample"][:, n])
-            self.add_next(d, rows)
+            d, weight, sample_size = self.start_turn(candidates, log_ratio, rows, noise["resample"][:, n])
             for _ in range(c.steps_per_turn):
-                theta_q, theta_pi = rows_of(self.q, rows), rows_of(self.policy, rows)
-                log_pi = masked_log_softmax(self.policy(d["obs"], theta_pi), d["legal"])  # (S, B, A)
-                q = self.q(d["obs"], theta_q)  # (S, B, A)
-                loss_q = (weight * self.td_error(q, d, theta_pi.detach(), beta).square()).mean(-1)
-                loss_pi = (weight * self.policy_loss(q.detach(), log_pi, d["log_mu"], d["action"], beta)).mean(-1)
-                grads = torch.autograd.grad((loss_q + loss_pi).sum(), (theta_q, theta_pi))  # disjoint: D3
-                for name, grad in zip(("q", "policy"), grads, strict=True):
-                    self.optimizer[name].step_rows(rows, *clip_rows([grad], c.max_grad_norm), noise["lr_scale"])
+                loss_q, loss_pi = self.gradient_step(d, weight, rows, noise["beta"], noise["lr_scale"])
             if c.sequential and n + 1 < self.dims.n_agents:
                 log_ratio.flatten(0, 1)[rows] = self.log_ratio(candidates, rows)
-            losses_q.append(loss_q.detach())
-            losses_pi.append(loss_pi.detach())
-            ess.append(effective_sample_size(log_rho))
+            losses_q.append(loss_q)
+            losses_pi.append(loss_pi)
+            ess.append(sample_size)
         polyak(self.q_target, self.q, c.tau)
         means = {"loss/q": losses_q, "loss/policy": losses_pi, "data/effective_sample_size": ess}
         return {name: torch.stack(values).mean(0) for name, values in means.items()}
+
+    def gradient_step(
+        self, d: dict[str, Tensor], weight: Tensor, rows: Tensor, beta: Tensor, lr_scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Q and policy of the agents in `rows` on their minibatch (S, B) with loss weights; both losses [S]."""
+        theta_q, theta_pi = rows_of(self.q, rows), rows_of(self.policy, rows)
+        log_pi = masked_log_softmax(self.policy(d["obs"], theta_pi), d["legal"])  # (S, B, A)
+        q = self.q(d["obs"], theta_q)  # (S, B, A)
+        loss_q = (weight * self.td_error(q, d, theta_pi.detach(), beta).square()).mean(-1)
+        loss_pi = (weight * self.policy_loss(q.detach(), log_pi, d["log_mu"], d["action"], beta)).mean(-1)
+        grads = torch.autograd.grad((loss_q + loss_pi).sum(), (theta_q, theta_pi))  # disjoint: D3
+        for name, grad in zip(("q", "policy"), grads, strict=True):
+            self.optimizer[name].step_rows(rows, *clip_rows([grad], self.config.max_grad_norm), lr_scale)
+        return loss_q.detach(), loss_pi.detach()
 
     def behavior_loss(self, obs: Tensor, legal: Tensor, action: Tensor) -> Tensor:
         """-E_D sum_i log mu^i(a^i|o^i) -> [S]. Maximum likelihood, per agent."""
@@ -160,7 +166,7 @@ class InSPO(SeedModule):
     def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         lr = self.config.lr
         return {
-            "behavior": torch.optim.Adam(self.behavior_policy.parameters(), lr=lr, fused=True),
+            "behavior": Adam(self.behavior_policy.parameters(), lr=lr),
             "q": TurnAdam(self.q.theta, lr=lr),
             "policy": TurnAdam(self.policy.theta, lr=self.config.policy_lr),
         }
@@ -180,35 +186,37 @@ class InSPO(SeedModule):
         floats = {"resample": self.uniform(k, n, c.batch_size), "beta": beta, "lr_scale": lr_scale}
         return {"rows": rows} | {name: x.to(self.device, self.dtype) for name, x in floats.items()}
 
-    @torch.no_grad()
     def unpack(self, batch: TensorDict) -> dict[str, Tensor]:
-        obs, legal = self.scaled(batch["obs"]), agent_major(batch["legal_actions"])
-        return {
-            "obs": obs,
-            "legal": legal,
-            "log_mu": masked_log_softmax(self.behavior_policy(obs), legal),  # (S, N, M, A)
-            "action": agent_major(batch["action"]),
-            "next_obs": self.scaled(batch["next", "obs"]),
-            "next_legal": agent_major(batch["next", "legal_actions"]),
-            "reward": batch["reward"].squeeze(-1),
-            "terminated": batch["terminated"].squeeze(-1).to(batch["reward"].dtype),
-        }
+        with torch.no_grad():
+            obs, legal = self.scaled(batch["obs"]), agent_major(batch["legal_actions"])
+            return {
+                "obs": obs,
+                "legal": legal,
+                "log_mu": masked_log_softmax(self.behavior_policy(obs), legal),  # (S, N, M, A)
+                "action": agent_major(batch["action"]),
+                "next_obs": self.scaled(batch["next", "obs"]),
+                "next_legal": agent_major(batch["next", "legal_actions"]),
+                "reward": batch["reward"].squeeze(-1),
+                "terminated": batch["terminated"].squeeze(-1).to(batch["reward"].dtype),
+            }
 
-    @torch.no_grad()
     def log_ratio(self, candidates: dict[str, Tensor], rows: Tensor | None = None) -> Tensor:
         """log pi^j(a^j|s) - log mu^j(a^j|s) at the candidates: of all agents (S, N, M), or of `rows` (S, M)."""
-        obs, legal, action, log_mu = (candidates[name] for name in ("obs", "legal", "action", "log_mu"))
-        theta = self.policy.theta
-        if rows is not None:
-            obs, legal, action, log_mu, theta = (x.flatten(0, 1)[rows] for x in (obs, legal, action, log_mu, theta))
-        return taken(masked_log_softmax(self.policy(obs, theta), legal) - log_mu, action)
+        with torch.no_grad():
+            obs, legal, action, log_mu = (candidates[name] for name in ("obs", "legal", "action", "log_mu"))
+            theta = self.policy.theta
+            if rows is not None:
+                obs, legal, action, log_mu, theta = (x.flatten(0, 1)[rows] for x in (obs, legal, action, log_mu, theta))
+            return taken(masked_log_softmax(self.policy(obs, theta), legal) - log_mu, action)
 
-    @torch.no_grad()
-    def add_next(self, d: dict[str, Tensor], rows: Tensor) -> None:
-        """What stays as it is during a turn at the next states: the clone's log-probabilities and the target Q."""
-        theta_mu, theta_q = (net.theta.flatten(0, 1)[rows] for net in (self.behavior_policy, self.q_target))
-        d["next_log_mu"] = masked_log_softmax(self.behavior_policy(d["next_obs"], theta_mu), d["next_legal"])
-        d["next_q_target"] = self.q_target(d["next_obs"], theta_q)
+    def start_turn(self, candidates: dict[str, Tensor], log_ratio: Tensor, rows: Tensor, uniform: Tensor):
+        """What the agents in `rows` learn from, given what their teammates' policies have become: their minibatch,
+        its loss weights (S, B) and the effective sample size (S,)."""
+        with torch.no_grad():
+            log_rho = (log_ratio.sum(1) - log_ratio.flatten(0, 1)[rows]).clamp(-20.0, 5.0)  # (S, M) D4
+            d, weight = self.minibatch(candidates, rows, log_rho, uniform)
+            self.add_next(d, rows)
+            return d, weight, effective_sample_size(log_rho)
 
     def minibatch(self, candidates: dict[str, Tensor], rows: Tensor, log_rho: Tensor, uniform: Tensor):
         """B of the M candidates for the agents in `rows` -> (dict of (S, B, ..), loss weights (S, B))."""
@@ -224,6 +232,19 @@ class InSPO(SeedModule):
         agent = (rows % self.dims.n_agents).unsqueeze(-1)
         team = ("reward", "terminated")
         return {k: v[s, index] if k in team else v[s, agent, index] for k, v in candidates.items()}, weight
+
+    @torch.no_grad()
+    def add_next(self, d: dict[str, Tensor], rows: Tensor) -> None:
+        """What stays as it is during a turn at the next states: the clone's log-probabilities and the target Q."""
+        theta_mu, theta_q = (net.theta.flatten(0, 1)[rows] for net in (self.behavior_policy, self.q_target))
+        d["next_log_mu"] = masked_log_softmax(self.behavior_policy(d["next_obs"], theta_mu), d["next_legal"])
+        d["next_q_target"] = self.q_target(d["next_obs"], theta_q)
+
+    @property
+    def regions(self) -> list[str]:
+        """A round of one step per turn is compiled whole; of many, its parts, which takes as long as for one step."""
+        parts = ["unpack", "log_ratio", "start_turn", "gradient_step"]
+        return ["update_behavior", *(["update_round"] if self.config.steps_per_turn == 1 else parts)]
 
     def policy_log_probs(self, obs: Tensor, legal: Tensor | None) -> Tensor:
         return masked_log_softmax(self.policy(obs), legal)

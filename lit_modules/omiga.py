@@ -18,7 +18,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from lit_modules.base import Dims, Phase, SeedModule, agent_major, polyak, target_of, with_agent_id
+from lit_modules.base import Adam, Dims, Phase, SeedModule, agent_major, polyak, target_of, with_agent_id
 from lit_modules.nets import StackedMLP, tanh_normal_log_prob, tanh_normal_mode
 
 
@@ -159,10 +159,7 @@ class OMIGA(SeedModule):
 
     def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         groups = {"policy": [self.policy], "q": [self.q, self.mixer], "v": [self.v]}
-        return {
-            name: torch.optim.Adam([net.theta for net in nets], lr=self.config.lr, fused=True)
-            for name, nets in groups.items()
-        }
+        return {name: Adam([net.theta for net in nets], lr=self.config.lr) for name, nets in groups.items()}
 
     def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
         """obs [S, E, N, O] -> action [S, E, N, A]: the squashed mean. Nothing samples."""

@@ -20,6 +20,8 @@ CHOICES = {
     "data.storage": ("tensor", "memmap"),
     "run.device": ("cpu", "cuda"),
     "run.logger": ("csv", "wandb"),
+    "run.accelerate": ("none", "compile", "graph", "compile+graph"),
+    "run.matmul_precision": ("highest", "high", "medium"),
     "protocol.mode": ("greedy", "sampled"),
     "protocol.checkpoint": ("last",),
     "protocol.time_limits": ("bootstrap", "terminal"),
@@ -59,6 +61,8 @@ class RunConfig:
     chunk_size: int
     logger: str
     checkpoint_every_s: float
+    accelerate: str
+    matmul_precision: str
 
 
 @dataclass
@@ -122,7 +126,7 @@ def expand(pattern: str, known: list[str]) -> list[str]:
 
 
 def compose(row: str, overrides: list[str] | tuple[str, ...] = ()) -> Settings:
-    """Settings of `row` with Hydra `overrides`.
+    """Settings of `row` with Hydra `overrides`; `accelerate=compile` is short for `run.accelerate=compile`.
 
     Raises ReproduceError for an unknown row, a misspelt or missing key, a value of the wrong type or choice.
     """
@@ -130,6 +134,8 @@ def compose(row: str, overrides: list[str] | tuple[str, ...] = ()) -> Settings:
     from lit_modules import ALGORITHMS, algorithm
 
     row_values, algo_class = _validated(row, _hydra(row, []))
+    of_run = [f.name for f in fields(RunConfig)]
+    overrides = [f"run.{o}" if o.partition("=")[0] in of_run else o for o in overrides]
     known = list(flat(row_values))
     swapped = next((o.removeprefix("algo=") for o in overrides if o.startswith("algo=")), None)
     if swapped in ALGORITHMS:
@@ -138,12 +144,12 @@ def compose(row: str, overrides: list[str] | tuple[str, ...] = ()) -> Settings:
         _check_key(override, known)
     values = row_values
     if overrides:
-        values = _hydra(row, list(overrides))
+        values = _hydra(row, overrides)
         if swapped in ALGORITHMS:  # the row's own algo keys were written for another algorithm
             own = {f.name for f in fields(algorithm(swapped)[1])}
             values["algo"] = {k: v for k, v in values["algo"].items() if k in own}
         values, algo_class = _validated(row, values)
-    return Settings(row, values, row_values, list(overrides), algo_class(**values["algo"]))
+    return Settings(row, values, row_values, overrides, algo_class(**values["algo"]))
 
 
 def _validated(row: str, values: dict[str, Any]) -> tuple[dict[str, Any], Any]:

@@ -36,6 +36,7 @@ for _name in ("lightning.pytorch", "lightning.fabric", "torchrl"):
 
 
 CLONING = ("bc", "gaussian_bc")
+DECIDES_BITS = ("device", "threads", "chunk_size", "accelerate", "matmul_precision")  # of the settings under `run`
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -60,11 +61,15 @@ class Clockwork(L.Callback):
         self.saved_at = time.monotonic()
         self.points: list[int] = []
         self.evaluate_s = 0.0
+        self.told_of_fallback = False
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         self.points = evaluation_points(module)
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if module.accelerator.fallback and not self.told_of_fallback:
+            console.note(f"{self.row}: not accelerated, goes on as written ({module.accelerator.fallback})")
+            self.told_of_fallback = True
         if module.n_updates in self.points:
             started = time.perf_counter()
             self.progress.update(module.n_updates, text=f"{self.row} (evaluating)")
@@ -123,7 +128,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
     world = evaluator.world
     module = _module(settings, seeds, world)
     _check_sizes(transitions, world, values["data"]["id"], task["world"])
-    data = OfflineData(transitions, module.keys, seeds, values["data"]["storage"], world.n_zeros)
+    data = OfflineData(transitions, module.keys, seeds, values["data"]["storage"], world.n_zeros, device)
     folder = run_folder(settings, _data_facts(dataset.manifest)["sha256"])
     with _locked(folder, settings.row):
         callback = _fit(settings, module, data, evaluator, folder, device)
@@ -162,6 +167,11 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
             "scores": {"metric": row.metric, "mode": protocol["mode"], "per_seed": scores},
             "behavior_cloning": clones,
             "crashed": crashed,
+            "acceleration": {
+                "asked": values["run"]["accelerate"],
+                "used": module.accelerator.used,
+                "fallback": module.accelerator.fallback,
+            },
             "curve": {key: [point[key] for point in module.history] for key in ("n_updates", *module.modes)},
             "time": {
                 "wall_s": round(time.perf_counter() - started, 2),
@@ -193,7 +203,7 @@ def run_folder(settings: Settings, data_sha256: str) -> Path:
     source = hashlib.sha256()
     for path in sorted([*ROOT.glob("lit_modules/*.py"), *ROOT.glob("data/**/*.py"), ROOT / "reproduce/evaluate.py"]):
         source.update(path.read_bytes())
-    run = {key: value for key, value in settings.values["run"].items() if key in ("device", "threads", "chunk_size")}
+    run = {key: value for key, value in settings.values["run"].items() if key in DECIDES_BITS}
     identity = [settings.values["algo"], settings.values["task"], settings.values["protocol"], run, data_sha256]
     digest = hashlib.sha256((json.dumps(identity, sort_keys=True) + source.hexdigest()).encode()).hexdigest()
     return outputs_dir() / "runs" / settings.row / digest[:12]
@@ -269,6 +279,7 @@ def _module(settings: Settings, seeds: list[int], world: Any) -> SeedModule:
     clock = {
         "chunk_size": settings.values["run"]["chunk_size"],
         "eval_every": settings.values["protocol"]["eval_every"],
+        "accelerate": settings.values["run"]["accelerate"],
     }
     try:
         return module_class(settings.algo, seeds, dims, **clock)
@@ -279,6 +290,7 @@ def _module(settings: Settings, seeds: list[int], world: Any) -> SeedModule:
 def _device(run: dict[str, Any]) -> tuple[torch.device, int]:
     if run["threads"]:
         torch.set_num_threads(run["threads"])
+    torch.set_float32_matmul_precision(run["matmul_precision"])
     if run["device"] == "cuda" and not torch.cuda.is_available():
         raise ReproduceError("run.device=cuda, but torch sees no CUDA device here; use run.device=cpu.")
     return torch.device(run["device"]), torch.get_num_threads()
@@ -351,6 +363,8 @@ def _why_not_comparable(settings: Settings, measured: str) -> list[str]:
     expected = settings.values["task"]["fingerprint"]
     if measured != expected:
         reasons.append(f"the world's fingerprint is {measured}, expected {expected}")
+    if (precision := settings.values["run"]["matmul_precision"]) != "highest":
+        reasons.append(f"run.matmul_precision is {precision}: products are less exact than float32's")
     if settings.values["protocol"]["n_seeds"] < settings.row_values["protocol"]["n_seeds"]:
         reasons.append(f"fewer seeds than the row's {settings.row_values['protocol']['n_seeds']}")
     return reasons

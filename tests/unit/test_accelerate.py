@@ -1,0 +1,121 @@
+"""What is compiled or captured computes what is written; what cannot be is undone and done as written."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lit_modules.accelerate import Accelerator
+from lit_modules.inspo import InSPO
+from reproduce.config import compose
+from reproduce.errors import ReproduceError
+from reproduce.losses import DIMS, INSPO_CONFIG, fitting, modules, train
+from reproduce.run import _why_not_comparable
+
+SHORT = {"n_updates": 4}
+LENGTHS = {"inspo": {"n_behavior_updates": 2}}
+
+
+def trained(name: str, accelerate: str, n: int = 60, device: str = "cpu", **changes):
+    """(the module after its updates, what it logged), float64, chunks of two."""
+    if name == "inspo":  # of two agents, which compile faster than three
+        module = InSPO(INSPO_CONFIG, [0, 1], replace(DIMS, n_agents=2), chunk_size=2, accelerate=accelerate).double()
+    else:
+        module = modules([0, 1], chunk_size=2, accelerate=accelerate)[name]
+    module = module.to(device)
+    module.config = replace(module.config, **SHORT, **LENGTHS.get(name, {}), **changes)
+    return module, train(module, fitting(module, n))
+
+
+def assert_same(one, other, tolerance: float) -> None:
+    (a, logged_a), (b, logged_b) = one, other
+    for x, y in zip(a.tensors(), b.tensors(), strict=True):
+        torch.testing.assert_close(x, y.to(x.device), rtol=0, atol=tolerance)
+    assert len(logged_a) == len(logged_b) > 1
+    for x, y in zip(logged_a, logged_b, strict=True):
+        keys = [key for key in x if not key.startswith("time/")]
+        assert {k: x[k] for k in keys} == pytest.approx({k: y[k] for k in keys}, abs=tolerance)
+
+
+@pytest.mark.parametrize("name", ["bc", "gaussian_bc", "omiga"])
+def test_compiled_updates_equal_the_written_ones(name):
+    compiled = trained(name, "compile")
+    assert (compiled[0].accelerator.used, compiled[0].accelerator.fallback) == ("compile", None)
+    assert_same(compiled, trained(name, "none"), 1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_compiled_round_equals_the_written_one_whole_and_in_parts(steps):
+    compiled = trained("inspo", "compile", steps_per_turn=steps)
+    assert compiled[0].accelerator.fallback is None
+    assert ("update_round" in compiled[0].__dict__) == (steps == 1)
+    assert_same(compiled, trained("inspo", "none", steps_per_turn=steps), 1e-12)
+
+
+def test_a_failure_in_the_middle_is_undone(monkeypatch):
+    """The region runs, changes parameters and optimizer state, and only then fails."""
+
+    def half_compiled(function, **_):
+        def run(*args):
+            function(*args)
+            raise RuntimeError("\nno compiler today\nand more")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", half_compiled)
+    module, logged = trained("omiga", "compile")
+    assert module.accelerator.used == "none"
+    assert module.accelerator.fallback == "RuntimeError: no compiler today"
+    assert_same((module, logged), trained("omiga", "none"), 0.0)
+
+
+def test_without_a_compiler_the_run_goes_on_as_written(monkeypatch, tmp_path):
+    from torch._inductor import config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # nothing compiled earlier is found
+    monkeypatch.setattr(config.cpp, "cxx", (None, "/nonexistent/g++"))
+    torch.compiler.reset()
+    with torch._inductor.utils.fresh_cache():
+        module, logged = trained("gaussian_bc", "compile")
+    assert module.accelerator.used == "none"
+    assert module.accelerator.fallback.startswith("InvalidCxxCompiler: No working C++ compiler found")
+    assert_same((module, logged), trained("gaussian_bc", "none"), 0.0)
+
+
+def test_graphs_need_cuda():
+    module, logged = trained("gaussian_bc", "graph")
+    assert module.accelerator.used == "none"
+    assert "run.device=cuda" in module.accelerator.fallback
+    assert_same((module, logged), trained("gaussian_bc", "none"), 0.0)
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(ValueError, match="accelerate='jit': choose one of none, compile, graph"):
+        Accelerator("jit")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs: no CUDA device here")
+@pytest.mark.parametrize("mode", ["graph", "compile+graph"])
+@pytest.mark.parametrize("name", ["gaussian_bc", "omiga", "inspo"])
+def test_captured_chunks_equal_the_written_ones(name, mode):
+    captured = trained(name, mode, device="cuda", n_updates=8)
+    assert captured[0].accelerator.used == mode, captured[0].accelerator.fallback
+    assert_same(captured, trained(name, "none", device="cuda", n_updates=8), 1e-9)
+
+
+def test_settings_of_the_run_have_a_short_form_and_leave_the_row_what_it_is():
+    settings, plain = compose("inspo/xor/ab", ["accelerate=compile", "threads=1"]), compose("inspo/xor/ab")
+    assert settings.values["run"] | {"accelerate": "none", "threads": 0} == plain.values["run"]
+    assert settings.values["run"]["accelerate"] == "compile"
+    assert (settings.differs, settings.fingerprint) == ([], plain.fingerprint)
+    with pytest.raises(ReproduceError, match=r"run.accelerate='jit' .*choose one of none, compile"):
+        compose("inspo/xor/ab", ["accelerate=jit"])
+
+
+def test_inexact_products_are_not_comparable():
+    settings = compose("inspo/xor/ab", ["matmul_precision=high"])
+    measured = settings.values["task"]["fingerprint"]
+    assert _why_not_comparable(settings, measured) == [
+        "run.matmul_precision is high: products are less exact than float32's"
+    ]
+    assert _why_not_comparable(compose("inspo/xor/ab"), measured) == []
