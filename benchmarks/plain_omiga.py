@@ -15,6 +15,15 @@ def mlp(*sizes: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+def squashed_log_prob(out: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    """out [.., 2 A], action [.., A] -> log-density of tanh(normal), [..]."""
+    mean, log_std = out.chunk(2, -1)
+    normal = torch.distributions.Normal(mean.clamp(-9, 9), log_std.clamp(-5, 2).exp())
+    u = action.clamp(-1 + 1e-7, 1 - 1e-7).atanh()
+    squash = 2 * (torch.log(torch.tensor(2.0, dtype=u.dtype)) - u - F.softplus(-2 * u))
+    return (normal.log_prob(u) - squash).sum(-1)
+
+
 class PlainOMIGA:
     """One seed, shared networks, three Adams: what a careful researcher would write first. batch: agents' views."""
 
@@ -57,11 +66,7 @@ class PlainOMIGA:
         m = z.detach().max().clamp(min=-1.0)
         v_loss = ((z - m).exp() + (-m).exp() * w_slow * v / c.alpha).mean()
 
-        mean, log_std = self.policy(obs).chunk(2, -1)
-        normal = torch.distributions.Normal(mean.clamp(-9, 9), log_std.clamp(-5, 2).exp())
-        u = b["action"].clamp(-1 + 1e-7, 1 - 1e-7).atanh()
-        squash = 2 * (torch.log(torch.tensor(2.0, dtype=u.dtype)) - u - F.softplus(-2 * u))
-        log_pi = (normal.log_prob(u) - squash).sum(-1)
+        log_pi = squashed_log_prob(self.policy(obs), b["action"])
         policy_loss = -(z.detach().exp() * log_pi).mean()
 
         for loss, group, optimizer in zip((policy_loss, q_loss, v_loss), self.groups, self.optimizers, strict=True):

@@ -1,7 +1,7 @@
 """OUR numbers: append-only JSON, written by programs only.
 
-records/<row id>/<UTC time>-<6 hex of content>.json; claims under records/claims/, the regression gate's references
-under records/reference/<row id>/. A record is never overwritten and never edited.
+records/<row id>/<UTC time>-<6 hex of content>.json; claims under records/claims/, benchmarks under records/bench/, the
+regression gate's references under records/reference/<row id>/. A record is never overwritten and never edited.
 """
 
 import contextlib
@@ -31,6 +31,7 @@ REQUIRED = {
     "row": (*COMMON, *RUN, "verdict"),
     "reference": (*COMMON, *RUN),
     "claim": (*COMMON, "checks", "arms", "passed"),
+    "bench": (*COMMON, "repeats", "lines"),
 }
 ROW_ID = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-z0-9_.-]*)+")
 TIME = "%Y%m%dT%H%M%SZ"
@@ -149,12 +150,14 @@ def _validate(record: dict[str, Any], what: str) -> None:
     row_id = record["row"]
     if not isinstance(row_id, str) or not ROW_ID.fullmatch(row_id):
         raise ReproduceError(f"{what}: row {row_id!r} is no row id (<paper>/<table>/<row>, lower case).")
-    if (record["kind"] == "claim") != row_id.startswith("claims/") or row_id.startswith("reference/"):
+    prefix = {"claim": "claims/", "bench": "bench/"}.get(record["kind"], "")
+    taken = ("claims/", "bench/", "reference/")
+    if row_id.startswith(prefix or taken) != bool(prefix):
         raise ReproduceError(f"{what}: a {record['kind']} cannot be filed under {row_id!r}.")
     _instant(record["created"], what)
     if bad := _not_finite(record, ""):
         raise ReproduceError(f"{what}: NaN or infinity at {bad}; a crashed seed is listed under `crashed`.")
-    if record["kind"] != "claim":
+    if record["kind"] not in ("claim", "bench"):
         scores, seeds = record["scores"], record["seeds"]
         scores = scores.get("per_seed") if isinstance(scores, dict) else None
         if not isinstance(scores, list) or not isinstance(seeds, list) or len(scores) != len(seeds):

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from reproduce import paper, records
+from reproduce import paper, records, report_speed
 from reproduce.errors import ReproduceError
 from reproduce.files import write_text
 from reproduce.paths import CONFIGS
@@ -119,9 +119,10 @@ def write_report(out_dir: Path, pattern: str = "*") -> tuple[Path, Path]:
     runs.sort(key=lambda run: list(known).index(run.row.id))
     from reproduce.report_html import page
 
+    speed = [record for record in records.read("bench/all") if pattern == "*"][-1:]
     html_path, md_path = Path(out_dir) / "report.html", Path(out_dir) / "report.md"
-    write_text(html_path, page(known, runs, claims))
-    write_text(md_path, _markdown(known, runs, claims))
+    write_text(html_path, page(known, runs, claims, speed))
+    write_text(md_path, _markdown(known, runs, claims, speed))
     return html_path, md_path
 
 
@@ -147,7 +148,7 @@ def count_runs(mine: dict[str, paper.PaperRow], done: set[str]) -> str:
 # ---- markdown
 
 
-def _markdown(known: dict, runs: list[Run], claims: list[dict]) -> str:
+def _markdown(known: dict, runs: list[Run], claims: list[dict], speed: list[dict]) -> str:
     def line(cells: list[str] | tuple[str, ...]) -> str:
         return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
@@ -166,4 +167,7 @@ def _markdown(known: dict, runs: list[Run], claims: list[dict]) -> str:
             names = [f"{short(row)} ({theirs(row)})" for i, row in rows.items() if status(i, done) == state]
             if names:
                 out += [f"{state.capitalize()}: {'; '.join(names)}.", ""]
+    for record in speed:
+        out += ["", "## Speed", "", report_speed.origin(record), "", line(report_speed.HEAD)]
+        out += [line(["---"] * len(report_speed.HEAD)), *(line(report_speed.cells(one)) for one in record["lines"])]
     return "\n".join(out).rstrip() + "\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from reproduce import paper
+from reproduce import paper, report_speed
 from reproduce.figures import curve, interval
 from reproduce.report import HEADER, MARKS, Run, caption, count_runs, duration, short, status, tables_of, theirs
 from reproduce.verdict import EXIT_CODES
@@ -20,7 +20,7 @@ def _badge(look: str, words: str) -> str:
     return f'<span class="badge {look}">{escape(words)}</span>'
 
 
-def page(known: dict, runs: list[Run], claims: list[dict]) -> str:
+def page(known: dict, runs: list[Run], claims: list[dict], speed: list[dict]) -> str:
     states = Counter(run.verdict.state for run in runs)
     counts = "".join(f"<li>{_badge(LOOKS[s], f'{MARKS[s]} {states[s]} {s}')}</li>" for s in EXIT_CODES if states[s])
     held = sum(bool(claim["passed"]) for claim in claims)
@@ -42,6 +42,7 @@ def page(known: dict, runs: list[Run], claims: list[dict]) -> str:
             body.append(f"<h2>{escape(name)}</h2>")
             before = name
         body.append(_table(table, mine, rows))
+    body += map(report_speed.section, speed)
     style = CSS.read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Reproduction report</title>'

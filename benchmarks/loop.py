@@ -1,0 +1,93 @@
+"""What surrounds the updates: Lightning, sampling, logging, checkpoints; loading data; memory; the time to start."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import torch
+from timing import Line, medians
+
+from data import store
+from data.module import OfflineData
+from data.worlds import make_world
+from lit_modules import algorithm
+from reproduce.config import compose
+from reproduce.evaluate import Evaluator
+from reproduce.paths import ROOT
+from reproduce.run import _fit, _module
+
+ROWS = ("inspo/m_ne/balanced", "inspo/xor/ab_ba", "inspo/bridge/mix")
+LARGE = "omiga/mujoco/halfcheetah_medium"  # a million transitions
+
+
+def overhead(repeats: int) -> Iterator[Line]:
+    """A whole fit at defaults but for its length, evaluations apart, beside the time inside its updates."""
+    for row in ROWS:
+        settings = compose(row, ["algo.n_behavior_updates=200", "algo.n_updates=300", "threads=1"])
+        transitions, task = store.get(settings.values["data"]["id"]).transitions, settings.values["task"]
+        seeds, whole, inside = list(range(settings.values["protocol"]["n_seeds"])), [], []
+        for _ in range(max(1, repeats // 2)):
+            evaluator = Evaluator(lambda n, t=task: make_world(t["world"], n, "cpu", **t["params"]), seeds, 1)
+            module = _module(settings, seeds, evaluator.world)
+            data = OfflineData(transitions, module.keys, seeds)
+            with tempfile.TemporaryDirectory() as folder:
+                started = time.perf_counter()
+                callback = _fit(settings, module, data, evaluator, Path(folder), torch.device("cpu"))
+                whole.append(time.perf_counter() - started - callback.evaluate_s)
+            inside.append(module.train_seconds)
+        ratio = median(w / i for w, i in zip(whole, inside, strict=True))
+        yield Line("whole loop", row, "fit without evaluations", median(whole), "s", ratio, "inside updates", "1.05")
+
+
+def loading(repeats: int) -> Iterator[Line]:
+    """Chunks of 100 updates of five seeds from a million transitions in memory and on disk."""
+    settings = compose(LARGE)
+    transitions = store.get(settings.values["data"]["id"]).transitions
+    keys, batch = algorithm("omiga")[0].keys, settings.algo.batch_size
+    made = {storage: OfflineData(transitions, keys, range(5), storage) for storage in ("tensor", "memmap")}
+    times = medians({name: lambda d=data: d.sample(100, batch) for name, data in made.items()}, repeats)
+    chunk = made["tensor"].sample(100, batch)
+    times["views of all agents"] = medians({"expand": lambda: made["tensor"].expand(chunk)}, repeats)["expand"]
+    for name, t in times.items():
+        yield Line(
+            "loading", LARGE, name, 100 * 5 * batch / t / 1e6, "M transitions/s", t / times["tensor"], "tensor, time"
+        )
+
+
+def memory(repeats: int) -> Iterator[Line]:
+    """Peak resident memory of a whole run on a million transitions."""
+    size = store.get(compose(LARGE).values["data"]["id"]).transitions.bytes()
+    short = ["budget=short", "algo.n_updates=200", "protocol.eval_every=200", "protocol.eval_episodes=1"]
+    allowed = 1.3 * size + 2**30
+    _, peak = _process(["reproduce", LARGE, *short])
+    yield Line("memory", LARGE, "dataset", size / 2**20, "MiB")
+    yield Line("memory", LARGE, "run, peak", peak / 2**20, "MiB", peak / allowed, "1.3 x dataset + 1 GiB", "1.00")
+
+
+def start(repeats: int) -> Iterator[Line]:
+    """Whole commands, with Python's own start."""
+    once = ["algo.n_behavior_updates=1", "algo.n_updates=1", "protocol.eval_episodes=1"]
+    commands = {"reproduce list": (["reproduce", "list"], 1), "one round of m_ne": (["reproduce", ROWS[0], *once], 15)}
+    for name, (command, limit) in commands.items():
+        t = median(_process(command)[0] for _ in range(max(1, repeats // 2)))
+        yield Line("start", name, "whole command", t, "s", t / limit, f"{limit} s", "1.00")
+
+
+def _process(arguments: list[str]) -> tuple[float, int]:
+    """(wall seconds, peak bytes) of `python -m ..`, whose records are thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        child = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            env=os.environ | {"REPRODUCE_RECORDS": folder},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _, _, used = os.wait4(child.pid, 0)
+        return time.perf_counter() - started, used.ru_maxrss * 1024
