@@ -24,7 +24,7 @@ gate: $(READY)
 	$(BIN)/reproduce gate '$(GATE)'
 
 bench: $(READY)
-	for file in benchmarks/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$file || exit 1; done
+	$(BIN)/python benchmarks
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'

@@ -1,0 +1,74 @@
+"""Benchmarks: medians of alternatives in turn, lines, their record and the report's section on speed."""
+
+import pytest
+from test_records import record
+from timing import Line, medians
+from updates import cases
+
+from reproduce import records
+from reproduce.errors import ReproduceError
+from reproduce.report import write_report
+
+LINES = [
+    Line("update", "omiga", "plain, one seed", 10.0, "ms"),
+    Line("update", "omiga", "S=1", 9.0, "ms", 0.9, "plain, per seed"),
+    Line("update", "omiga", "S=5", 25.0, "ms", 0.5, "plain, per seed"),
+    Line("update", "omiga", "S=5 compiled", 10.0, "ms", 0.2, "plain, per seed", "0.20"),
+    Line("agents", "omiga", "2 agents", 1.0, "ms", 1.0, "2 agents"),
+    Line("agents", "omiga", "4 agents", 2.0, "ms", 2.0, "2 agents"),
+]
+
+
+def bench(row: str = "bench/all") -> dict:
+    machine = {"cpu": "a <fast> one", "cores": 2, "device": "cpu"}
+    origin = {"commit": "abc", "dirty": False, "lock_sha256": "0", "packages": {}, "machine": machine}
+    lines = [line.to_json() for line in LINES]
+    return {"kind": "bench", "row": row, "provenance": origin, "repeats": 3, "lines": lines, "time": {"wall_s": 1.0}}
+
+
+def test_alternatives_run_in_turn_after_a_warm_up():
+    order: list[str] = []
+    found = medians({name: lambda n=name: order.append(n) for name in "ab"}, repeats=2, at_least=0.0)
+    assert order == ["a", "a", "b", "b", "a", "b", "a", "b"]  # warm up and calibrate, then two rounds
+    assert set(found) == {"a", "b"}
+    assert min(found.values()) > 0
+
+
+def test_unmeasured_fields_are_left_out():
+    assert LINES[0].to_json() == {
+        "section": "update", "case": "omiga", "what": "plain, one seed", "value": 10.0, "unit": "ms"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_every_case_runs_stacked_and_plain(case):
+    if case.name == "inspo xor":
+        case.config.steps_per_turn = 2  # of 30
+    module, run = case.stacked(2)
+    before = [parameter.clone() for parameter in module.parameters()]
+    assert run().isfinite().all()
+    assert any((a != b).any() for a, b in zip(before, module.parameters(), strict=True))
+    case.plain()()
+
+
+def test_the_report_shows_the_newest_whole_benchmark(tmp_path):
+    records.write(record())
+    page, text = (path.read_text() for path in write_report(tmp_path / "before"))
+    assert "<h2>Speed" not in page + text
+    records.write(bench())
+    records.write(bench("bench/part") | {"repeats": 99})
+    page, text = (path.read_text() for path in write_report(tmp_path / "after"))
+    speed = page[page.index("<h2>Speed</h2>") :]
+    assert speed.count("<svg") == 2
+    assert "a &lt;fast&gt; one" in speed
+    assert "Medians of 3" in speed
+    assert "cost per seed / plain" in speed
+    assert "<td>S=5 compiled</td><td>10 ms</td><td>0.200</td><td>plain, per seed</td><td>0.20</td>" in speed
+    assert "| update | omiga | S=5 compiled | 10 ms | 0.200 | plain, per seed | 0.20 |" in text
+
+
+@pytest.mark.parametrize(("kind", "row"), [("bench", "inspo/xor/ab"), ("row", "bench/all"), ("bench", "claims/a")])
+def test_benchmarks_and_rows_have_their_own_places(kind, row):
+    made = bench(row) if kind == "bench" else record(row=row)
+    with pytest.raises(ReproduceError, match=f"a {kind} cannot be filed under"):
+        records.write(made)
