@@ -68,12 +68,33 @@ def parser(name: str, *positionals: tuple[str, str], json_too: bool = True) -> P
 
 def run(argv: list[str]) -> int:
     """Rows and claims."""
-    args = parser("", ("target", ""), ("overrides", "*")).parse_intermixed_args(argv)
+    made = parser("", ("target", ""), ("overrides", "*"))
+    made.add_argument("--dry-run", action="store_true", help="what would run, how long and how large; launches nothing")
+    args = made.parse_intermixed_args(argv)
     from reproduce.config import claim_ids, expand, row_ids
 
     runnable = row_ids()
     names = _targets(args.target, runnable, claim_ids(), expand)
-    if len(names) == 1:
+    launcher = None
+    if any(override.startswith("launcher") for override in args.overrides):
+        from reproduce.sweep import launcher_from, run_sweep, split
+
+        args.overrides, knobs = split(args.overrides)
+        launcher = launcher_from(knobs)
+    if args.dry_run:
+        return _dry_run(names, args.overrides, launcher, args.json)
+    if launcher is not None:
+
+        def report(document: dict[str, Any]) -> None:
+            if "error" in document and len(names) > 1:
+                print(f"reproduce: {document['row']}: {document['error']}", file=sys.stderr)
+            if not args.json and len(names) > 1:
+                print(_line(document), flush=True)
+
+        documents = run_sweep(names, args.overrides, launcher, report)
+        if len(names) == 1 and "error" in documents[0]:
+            raise ReproduceError(documents[0]["error"])
+    elif len(names) == 1:
         documents = [_run_one(names[0], args.overrides)]
     else:
         documents = []

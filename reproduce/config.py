@@ -193,7 +193,7 @@ def _check_key(override: str, settings: list[str]) -> None:
     key, sep, _ = override.partition("=")
     if not sep or not key:
         raise ReproduceError(f"{override!r} is not an override; write KEY=VALUE, e.g. algo.lr=0.001.")
-    groups = [p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in ("rows", "claims")]
+    groups = [p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in ("rows", "claims", "launcher")]
     known = [*settings, *groups]
     if key not in known and not key.startswith("task.params."):
         if any(o.startswith(f"{key}.") for o in known):
