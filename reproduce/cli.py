@@ -12,6 +12,8 @@ from reproduce.errors import ReproduceError
 HELP = """\
 reproduce ROW [KEY=VALUE ...]   train, evaluate and judge a row, e.g. `reproduce inspo/bridge/mix`
 reproduce CLAIM                 run a claim, e.g. `reproduce claims/inspo/entropy_escapes`
+reproduce GLOB launcher=NAME    one job per row: joblib, submitit_local, slurm, ray; --dry-run: what would run
+reproduce plan GLOB             time, memory and disk on this machine, and the seeds that a verdict takes
 reproduce list [PATTERN]        rows with the paper's value and the last recorded verdict
 reproduce check ROW             the verdict from the recorded raw scores, no training
 reproduce diff ROW [KEY=VALUE]  effective settings against the paper's, with each value's source
@@ -82,7 +84,9 @@ def run(argv: list[str]) -> int:
         args.overrides, knobs = split(args.overrides)
         launcher = launcher_from(knobs)
     if args.dry_run:
-        return _dry_run(names, args.overrides, launcher, args.json)
+        from reproduce.plan import dry_run
+
+        return dry_run(names, args.overrides, launcher, args.json)
     if launcher is not None:
 
         def report(document: dict[str, Any]) -> None:
@@ -322,6 +326,17 @@ def diff(argv: list[str]) -> int:
     return 0
 
 
+def plan(argv: list[str]) -> int:
+    """What rows will cost here."""
+    args = parser("plan", ("pattern", ""), ("overrides", "*")).parse_intermixed_args(argv)
+    from reproduce.config import compose, expand, row_ids
+
+    rows = [compose(name, args.overrides) for name in expand(args.pattern, row_ids())]
+    from reproduce.plan import plan
+
+    return plan(rows, args.json)
+
+
 def data(argv: list[str]) -> int:
     """Datasets."""
     args = parser("data", ("action", ""), ("pattern", "?"), json_too=True)
@@ -429,6 +444,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "list": list_rows,
     "check": check,
     "diff": diff,
+    "plan": plan,
     "data": data,
     "report": report,
     "record": record,

@@ -86,7 +86,7 @@ def launcher_from(knobs: list[str]) -> Launcher | None:
 
     if not knobs:
         return None
-    given = dict(knob.split("=", 1) if "=" in knob else (knob, "") for knob in knobs)
+    given = {key: text for key, _, text in (knob.partition("=") for knob in knobs)}
     name = given.pop("launcher", "none")
     if name == "none" and not given:
         return None
@@ -133,8 +133,7 @@ def run_sweep(names: list[str], overrides: list[str], launcher: Launcher, report
     A row with bad settings or data, and one whose process died more often than `launcher.retries`, is an error among
     the results. Raises ReproduceError when the same sweep is running already.
     """
-    threads = [o.removeprefix("run.threads=") for o in overrides if o.startswith("run.threads=")]
-    n_threads = int(threads[-1]) if threads and threads[-1].isdigit() and int(threads[-1]) else launcher.threads
+    n_threads = job_threads(overrides, launcher)
     jobs, refused, identity = _prepared(names, overrides, n_threads)
     folder = outputs_dir().resolve() / "sweeps" / hashlib.sha256(identity.encode()).hexdigest()[:12]
     results, seen = dict(refused), set(refused)
@@ -175,6 +174,22 @@ def run_sweep(names: list[str], overrides: list[str], launcher: Launcher, report
     return [results[name] for name in names]
 
 
+def job_threads(overrides: list[str], launcher: Launcher) -> int:
+    """Torch threads of a job: run.threads where it is given, else what the launcher says.
+
+    Raises ReproduceError for a run.threads that is no number.
+    """
+    given = [o.removeprefix("run.threads=") for o in overrides if o.startswith("run.threads=")]
+    if given and not given[-1].isdigit():
+        raise ReproduceError(f"run.threads={given[-1]}: expected a number of threads, or 0 for the launcher's choice.")
+    return int(given[-1]) if given and int(given[-1]) else launcher.threads
+
+
+def with_threads(overrides: list[str], threads: int) -> list[str]:
+    """A job's settings state its threads: they are part of what decides the bits."""
+    return [*(o for o in overrides if not o.startswith("run.threads=")), f"run.threads={threads}"]
+
+
 def _prepared(names: list[str], overrides: list[str], threads: int) -> tuple[dict[str, list[str]], dict, str]:
     """({row: the overrides of its job}, {row: its error}, whatever decides the results). Datasets are built here, once:
     two workers would build the same one beside each other."""
@@ -183,9 +198,7 @@ def _prepared(names: list[str], overrides: list[str], threads: int) -> tuple[dic
 
     jobs: dict[str, list[str]] = {}
     refused, runs, files = {}, {}, {}
-    # Threads are part of what decides the bits, so a job's settings state them.
-    own = overrides if any(o.startswith("run.threads=") and o != "run.threads=0" for o in overrides) else None
-    own = [*(o for o in overrides if o != "run.threads=0"), f"run.threads={threads}"] if own is None else own
+    own = with_threads(overrides, threads)
     for name in names:
         if name.startswith("claims/"):
             jobs[name], runs[name] = overrides, threads
@@ -203,7 +216,7 @@ def _prepared(names: list[str], overrides: list[str], threads: int) -> tuple[dic
 
 
 def _code() -> str:
-    """Checksum of all that a result depends on besides the settings of its run: programs, configs, published numbers."""
+    """Checksum of what a result depends on besides the settings of its run: programs, configs, published numbers."""
     digest = hashlib.sha256()
     parts = ("reproduce/*.py", "lit_modules/*.py", "data/**/*.py", "data/registry.yaml", "paper_results/**/*.yaml")
     for pattern in (*parts, "configs/rows/**/*.yaml", "configs/claims/**/*.yaml"):
@@ -340,7 +353,7 @@ def _document(name: str, code: int, printed: str, log: str) -> dict[str, Any] | 
     """What the row's process printed, the error that it ended with, or None: then it died."""
     with suppress(ValueError):
         return json.loads(printed)
-    head, mark, message = f"\n{log}".rpartition("\nreproduce: ")
+    _, mark, message = f"\n{log}".rpartition("\nreproduce: ")
     return _error(name, message) if code == ReproduceError.exit_code and mark else None
 
 

@@ -13,7 +13,7 @@ SE = s sqrt(1/n) with n-1 degrees of freedom; without a published mean but with 
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from statistics import fmean, stdev
 from typing import Any, Literal
 
@@ -190,14 +190,41 @@ def judge(
         return Verdict("INCONCLUSIVE", reasons, **facts)
     state = _decide(difference - half, difference + half, bound.delta, by_optimum, scale=abs(theirs) + abs(mean))
     if state == "INCONCLUSIVE":
-        margin = bound.delta + difference if by_optimum else bound.delta - abs(difference)
-        needed = facts["seeds_needed"] = spread.seeds_for(abs(margin), n)
+        needed = facts["seeds_needed"] = spread.seeds_for(_distance(difference, bound.delta, by_optimum), n)
         with_theirs = "impossible" if spread.n_p is None else "impossible with the paper's n_p"
         more = with_theirs if needed == "impossible" else f"{needed} seeds in all, at this spread"
         reasons.insert(0, f"the interval reaches across the margin; seeds needed: {more}")
     if state == "ABOVE":
         reasons.insert(0, "above the paper: look for a leak, another environment or another metric")
     return Verdict(state, reasons, **facts)
+
+
+def _distance(difference: float, delta: float, by_optimum: bool) -> float:
+    """From our mean to the margin: an interval that is not wider on either side is conclusive."""
+    return abs(delta + difference if by_optimum else delta - abs(difference))
+
+
+def seeds_for_verdict(bound: Bound, scores: Sequence[float] = ()) -> tuple[int | Literal["impossible"] | None, str]:
+    """(seeds in all that a conclusive verdict takes, what that rests on); None = unknown.
+
+    Two or more `scores` give our spread and mean; without them ours are taken to be the paper's.
+    """
+    by_optimum = bound.mean is None
+    theirs = bound.optimum if by_optimum else bound.mean
+    if theirs is None or bound.delta is None:
+        return None, "the paper's number is unknown" if theirs is None else "the margin (delta) is unknown"
+    if len(scores) > 1:
+        s, difference, basis = stdev(scores), fmean(scores) - theirs, f"the spread of {len(scores)} recorded seeds"
+    elif bound.std is not None and not by_optimum:
+        s, difference, basis = None, 0.0, "the paper's spread and mean, were ours the same"
+    else:
+        return None, "no spread is known: nothing is recorded and the paper prints none"
+    assumed: list[str] = []
+    spread, _ = _spread(s or 0.0, bound, by_optimum, assumed)
+    spread = replace(spread, s=spread.s_p or 0.0) if s is None else spread
+    needed = spread.seeds_for(_distance(difference, bound.delta, by_optimum), MINIMUM_SEEDS - 1)
+    basis += " with the paper's n_p" if needed == "impossible" and spread.n_p is not None else ""
+    return needed, "; ".join([basis, *assumed])
 
 
 def _spread(s: float, bound: Bound, by_optimum: bool, reasons: list[str]) -> tuple[_Spread, bool]:
