@@ -295,10 +295,10 @@ def _estimate(settings: Settings, cost: Cost) -> Estimate:
     seeds = list(range(protocol["first_seed"], protocol["first_seed"] + protocol["n_seeds"]))
     world = make_world(task["world"], 1, **task["params"])
     module = _module(settings, seeds, world)
-    parts = {
-        p.name: (p.n_updates * cost.update_s[p.name].seconds, cost.update_s[p.name].spread) for p in module.phases()
-    }
-    n_updates = sum(phase.n_updates for phase in module.phases())
+    phases = [phase for phase in module.phases() if phase.n_updates]
+    timings = {phase.name: cost.update_s[phase.name] for phase in phases}
+    parts = {p.name: (p.n_updates * timings[p.name].seconds, timings[p.name].spread) for p in phases}
+    n_updates = sum(phase.n_updates for phase in phases)
     evaluations = len(evaluation_points(module)) + 1  # the final weights are played once more
     evaluate_s = evaluations * world.episode_limit * cost.step_s.seconds
     parts["evaluation"] = (evaluate_s, cost.step_s.spread)

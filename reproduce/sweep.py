@@ -325,6 +325,8 @@ def run_job(folder: Path, number: int) -> None:
                 _wait(process, sweep["timeout_min"], sweep["held"])
             finally:
                 process.kill()
+        if sweep["held"] and _free(sweep["held"]):
+            os._exit(1)  # the command is gone, and some launchers' workers would stay
         document = _document(name, process.returncode, _text(printed), _text(log))
         if document is not None:
             write_json(result, document)
