@@ -146,7 +146,7 @@ def _measure(settings: Settings, seconds: float) -> Cost:
     evaluator = Evaluator(lambda n: world(n, limit), seeds, protocol["eval_episodes"], modes)
     module = _prepared(settings, seeds, one, device)
     made_up = _transitions(module, one, _n_rows(settings.values["data"]["id"], one))
-    data = OfflineData(made_up, module.keys, seeds, settings.values["data"]["storage"], one.n_zeros)
+    data = OfflineData(made_up, module.keys, seeds, settings.values["data"]["storage"], one.n_zeros, device)
     phases = [phase for phase in module.phases() if phase.n_updates]
     left = seconds - (time.perf_counter() - began)  # what building took is part of the calibration
     share = max(0.1, (1 - EVALUATION_SHARE) * left / len(phases))
@@ -306,6 +306,10 @@ def _estimate(settings: Settings, cost: Cost) -> Estimate:
     spread = sum(s * r for s, r in parts.values()) / total if total else 0.0
     threads = settings.values["run"]["threads"] or torch.get_num_threads()
     notes = ["start, loading of data and Lightning's own share are not in the time"]
+    if settings.values["run"]["accelerate"] != "none":
+        notes.append("compiling and capturing are not in the time")
+    if settings.values["run"]["device"] == "cuda":
+        notes.append("memory is the host's; the device's is unknown")
     if not world.discrete:
         notes.append("evaluation is that of episodes that reach their limit")
     bytes_, built = dataset_bytes(data["id"])

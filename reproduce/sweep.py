@@ -40,6 +40,7 @@ PLUGINS = {
 LOCAL = ("joblib", "submitit_local")  # workers on this machine, which end with the command
 JOBS = "jobs.json"
 POLL_S = 0.2
+THREADS = ("run.threads", "threads")  # both spellings of the setting
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -104,7 +105,8 @@ def launcher_from(knobs: list[str]) -> Launcher | None:
         except yaml.YAMLError as error:
             raise ReproduceError(f"{key}={text}: {error}") from error
     try:
-        launcher = Launcher(**OmegaConf.merge(OmegaConf.structured(Launcher(name, 1, 0, None, None)), stated))  # type: ignore[arg-type]
+        typed = OmegaConf.merge(OmegaConf.structured(Launcher(name, 1, 0, None, None)), stated)
+        launcher = Launcher(**typed)  # type: ignore[arg-type]
     except OmegaConfBaseException as error:
         raise ReproduceError(f"launcher.{error.full_key}: {str(error).splitlines()[0]}") from error
     for knob, least in {"n_jobs": 1, "retries": 0, "timeout_min": 1, "cpus": 1, "memory_gb": 1, "gpus": 0}.items():
@@ -179,7 +181,7 @@ def job_threads(overrides: list[str], launcher: Launcher) -> int:
 
     Raises ReproduceError for a run.threads that is no number.
     """
-    given = [o.removeprefix("run.threads=") for o in overrides if o.startswith("run.threads=")]
+    given = [text for key, _, text in (o.partition("=") for o in overrides) if key in THREADS]
     if given and not given[-1].isdigit():
         raise ReproduceError(f"run.threads={given[-1]}: expected a number of threads, or 0 for the launcher's choice.")
     return int(given[-1]) if given and int(given[-1]) else launcher.threads
@@ -187,7 +189,7 @@ def job_threads(overrides: list[str], launcher: Launcher) -> int:
 
 def with_threads(overrides: list[str], threads: int) -> list[str]:
     """A job's settings state its threads: they are part of what decides the bits."""
-    return [*(o for o in overrides if not o.startswith("run.threads=")), f"run.threads={threads}"]
+    return [*(o for o in overrides if o.partition("=")[0] not in THREADS), f"run.threads={threads}"]
 
 
 def _prepared(names: list[str], overrides: list[str], threads: int) -> tuple[dict[str, list[str]], dict, str]:

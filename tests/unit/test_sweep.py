@@ -91,9 +91,9 @@ def test_cores_are_shared_among_jobs_unless_threads_are_given(monkeypatch):
     monkeypatch.setattr(sweep.os, "sched_getaffinity", lambda pid: set(range(9)), raising=False)
     free = Launcher("joblib", n_jobs=2, retries=0, timeout_min=None, cpus=None)
     assert job_threads([], free) == job_threads(["run.threads=0"], free) == 4
-    assert job_threads(["run.threads=3"], free) == 3
+    assert job_threads(["run.threads=3"], free) == job_threads(["threads=3"], free) == 3
     assert job_threads([], Launcher("joblib", n_jobs=20, retries=0, timeout_min=None, cpus=None)) == 1
-    assert with_threads(["algo.lr=1", "run.threads=3"], 2) == ["algo.lr=1", "run.threads=2"]
+    assert with_threads(["algo.lr=1", "run.threads=3", "threads=4"], 2) == ["algo.lr=1", "run.threads=2"]
     with pytest.raises(ReproduceError, match="threads=all"):
         job_threads(["run.threads=all"], free)
 
