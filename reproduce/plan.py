@@ -87,8 +87,7 @@ class Estimate:
     evaluations: int
     spread: float  # of the total, relative
     memory_bytes: int | None
-    dataset: str
-    dataset_bytes: int  # on disk
+    dataset_bytes: dict[str, int]  # on disk
     dataset_built: bool
     run_bytes: int  # checkpoint, weights and logs
     seeds_for_verdict: int | str | None
@@ -312,12 +311,14 @@ def _estimate(settings: Settings, cost: Cost) -> Estimate:
         notes.append("memory is the host's; the device's is unknown")
     if not world.discrete:
         notes.append("evaluation is that of episodes that reach their limit")
-    bytes_, built = dataset_bytes(data["id"])
+    files, built = dataset_files(data["id"])
     if not built and data["kind"] == "regenerated":
         notes.append("the dataset is not built: that comes first and takes unknown time; its size is at most")
     n_rows = _n_rows(data["id"], world)
     in_memory = n_rows * (_row_bytes(world) + (cost.buffer_row if data["storage"] == "tensor" else 0))
     needed, basis = _verdict_seeds(settings)
+    if settings.differs:
+        notes.append("these settings are not the row's: NOT COMPARABLE, with any number of seeds")
     return Estimate(
         row=settings.row,
         seeds=protocol["n_seeds"],
@@ -327,8 +328,7 @@ def _estimate(settings: Settings, cost: Cost) -> Estimate:
         evaluations=evaluations,
         spread=spread,
         memory_bytes=None if cost.peak is None else cost.peak + in_memory + cost.chunk - cost.timed_chunk,
-        dataset=data["id"],
-        dataset_bytes=bytes_ if data["kind"] == "regenerated" else 0,
+        dataset_bytes=files if data["kind"] == "regenerated" else {},
         dataset_built=built,
         run_bytes=2 * cost.checkpoint + cost.weights + len(module.plan) * cost.numbers * LOG_BYTES_PER_NUMBER,
         seeds_for_verdict=needed,
@@ -338,14 +338,16 @@ def _estimate(settings: Settings, cost: Cost) -> Estimate:
     )
 
 
-def dataset_bytes(dataset_id: str) -> tuple[int, bool]:
-    """(bytes on disk of a regenerated dataset, whether it is built): measured, or at most with what it is made from."""
+def dataset_files(dataset_id: str) -> tuple[dict[str, int], bool]:
+    """({dataset: bytes on disk}, whether it is built): measured, or at most, with the parts that must be built too."""
     file = store.folder_of(dataset_id) / store.TRANSITIONS
     if file.exists():
-        return file.stat().st_size, True
+        return {dataset_id: file.stat().st_size}, True
     recipe = dataset(dataset_id)["generator"]
-    parts = recipe["params"]["parts"] if recipe["name"] == "concatenation" else []
-    return store._size(dataset_id) + sum(dataset_bytes(part)[0] for part in parts), False
+    files = {dataset_id: store._size(dataset_id)}
+    for part in recipe["params"]["parts"] if recipe["name"] == "concatenation" else []:
+        files |= dataset_files(part)[0]
+    return files, False
 
 
 def _n_rows(dataset_id: str, world: Any) -> int:
@@ -399,7 +401,7 @@ def _storages(values: Any) -> dict[int, int]:
 def plan(rows: Sequence[Settings], as_json: bool) -> int:
     """`reproduce plan`: the estimates as a table or as one JSON document."""
     found = estimates(rows)
-    sets = {e.dataset: e.dataset_bytes for e in found}
+    sets = {name: n for e in found for name, n in e.dataset_bytes.items()}
     memory = [e.memory_bytes for e in found if e.memory_bytes is not None]
     total = {
         "total_s": sum(e.total_s for e in found),
@@ -421,7 +423,7 @@ def plan(rows: Sequence[Settings], as_json: bool) -> int:
             duration(e.train_s) + plus_minus(e.spread),
             f"{duration(e.evaluate_s)}, {e.evaluations} times",
             size(e.memory_bytes),
-            f"{'' if e.dataset_built else '≤ '}{size(e.dataset_bytes + e.run_bytes)}",
+            f"{'' if e.dataset_built else '≤ '}{size(sum(e.dataset_bytes.values()) + e.run_bytes)}",
             "unknown" if e.seeds_for_verdict is None else str(e.seeds_for_verdict),
         )
     Console(width=None if os.isatty(1) else 140).print(table)

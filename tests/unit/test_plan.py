@@ -16,7 +16,7 @@ from reproduce.verdict import Bound, judge, seeds_for_verdict
 
 XOR = ["inspo/xor/ab", "inspo/xor/ab_ba"]
 COST = Cost(
-    update_s={"behavior": Timing(0.01, 0.0), "round": Timing(0.1, 0.2)},
+    update_s={"behavior": Timing(0.01, 0.0), "round": Timing(0.1, 0.2), "train": Timing(0.1, 0.2)},
     step_s=Timing(2.0, 0.0),
     peak=10**8,
     chunk=5000,
@@ -72,20 +72,22 @@ def test_data_count_as_loaded_and_as_buffered_and_unbuilt_ones_say_so(measured):
     manifest = store.build("xor/ab")
     after = plan.estimates([settings])[0]
     file = store.folder_of("xor/ab") / store.TRANSITIONS
-    assert after.dataset_bytes == file.stat().st_size
+    assert after.dataset_bytes == {"xor/ab": file.stat().st_size}
     assert after.dataset_built
     row = sum(t.element_size() * t[0].numel() for t in store.get("xor/ab").transitions.flatten_keys(".").values())
     n = manifest["statistics"]["n_transitions"]
     assert after.memory_bytes == 10**8 + n * (row + 7) + 4000
     streamed = plan.estimates([compose(XOR[0], ["data.storage=memmap"])])[0]
     assert streamed.memory_bytes == after.memory_bytes - n * 7
-    assert before.dataset_bytes >= after.dataset_bytes  # an upper bound
+    assert before.dataset_bytes["xor/ab"] >= after.dataset_bytes["xor/ab"]  # an upper bound
 
 
 def test_a_dataset_of_parts_counts_the_parts_that_must_be_built_too():
-    whole, built = plan.dataset_bytes("omiga/hopper_3x1-medium-expert")
-    parts = [plan.dataset_bytes(f"omiga/hopper_3x1-{name}")[0] for name in ("medium", "expert")]
-    assert (whole, built) == (2 * sum(parts), False)
+    parts = [f"omiga/hopper_3x1-{name}" for name in ("medium", "expert")]
+    files, built = plan.dataset_files("omiga/hopper_3x1-medium-expert")
+    assert not built
+    assert set(files) == {"omiga/hopper_3x1-medium-expert", *parts}
+    assert files["omiga/hopper_3x1-medium-expert"] == sum(files[part] for part in parts)
 
 
 def test_a_calibration_measures_the_real_module_and_leaves_nothing_behind():
@@ -169,6 +171,7 @@ def test_recorded_spread_is_used_and_named(measured, capsys):
     assert main([XOR[1], *tiny]) == 3
     assert len(records.read()) == 1
     same = plan.estimates([compose(XOR[1], tiny)])[0]
+    assert any("NOT COMPARABLE" in note for note in same.notes)
     assert same.seeds_basis == "the spread of 5 recorded seeds"
     other = plan.estimates([compose(XOR[1])])[0]
     assert "other settings (algo.n_behavior_updates, algo.n_updates" in other.seeds_basis
@@ -181,6 +184,8 @@ def test_plan_prints_one_json_document_or_a_table(measured, capsys):
     assert [row["row"] for row in printed["rows"]] == XOR
     assert printed["rows"][0]["seeds_for_verdict"] is None
     assert printed["total"]["total_s"] == pytest.approx(sum(row["total_s"] for row in printed["rows"]))
+    disk = sum(sum(row["dataset_bytes"].values()) + row["run_bytes"] for row in printed["rows"])
+    assert printed["total"]["disk_bytes"] == disk
     assert printed["total"]["memory_bytes"] == max(row["memory_bytes"] for row in printed["rows"])
     assert main(["plan", "inspo/xor/ab*"]) == 0
     shown = capsys.readouterr().out
@@ -189,6 +194,15 @@ def test_plan_prints_one_json_document_or_a_table(measured, capsys):
     assert main(["plan", "inspo/xor/ab*", "algo.alhpa=1"]) == 4
     assert "Nearest: algo.alpha" in capsys.readouterr().err
     assert main(["plan", "claims/*"]) == 4
+
+
+def test_parts_of_several_datasets_take_their_disk_once(measured, capsys):
+    pytest.importorskip("mujoco")
+    assert main(["plan", "omiga/mujoco/hopper_*", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    sets = {name: n for row in printed["rows"] for name, n in row["dataset_bytes"].items()}
+    assert len(sets) == 4
+    assert printed["total"]["disk_bytes"] == sum(sets.values()) + sum(row["run_bytes"] for row in printed["rows"])
 
 
 def test_a_dry_run_says_what_would_run_and_launches_nothing(measured, capsys, monkeypatch):

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 
 import pytest
@@ -185,6 +186,22 @@ def test_a_job_ends_at_its_time_limit_and_with_its_command(tmp_path):
     orphan = subprocess.Popen(sleeper)
     sweep._wait(orphan, None, str(held))
     assert orphan.returncode == -9
+
+
+def test_a_job_waits_for_the_same_one_of_a_stopped_command_and_takes_its_result(tmp_path):
+    row, folder = NAMES[0], tmp_path
+    write_json(folder / sweep.JOBS, {"jobs": [[row, ["no=such"]]], "held": None, "timeout_min": None, "env": {}})
+    (folder / f"{row}.lock").parent.mkdir(parents=True)
+    with open(folder / f"{row}.lock", "w") as earlier:
+        fcntl.flock(earlier, fcntl.LOCK_EX)
+        job = threading.Thread(target=sweep.run_job, args=[folder, 0])
+        job.start()
+        job.join(0.3)
+        assert job.is_alive()
+        write_json(folder / f"{row}.json", {"row": row})
+    job.join(10)
+    assert not job.is_alive()
+    assert not (folder / f"{row}.log").exists()  # no second process
 
 
 def _write_records(worker: int) -> None:
