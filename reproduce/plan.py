@@ -30,6 +30,7 @@ from lit_modules.base import Chunk, Phase, SeedModule
 from reproduce import console, losses, paper, records
 from reproduce.config import Settings, compose
 from reproduce.evaluate import Evaluator
+from reproduce.provenance import peak_memory
 from reproduce.run import _device, _module, evaluation_points
 from reproduce.sweep import Launcher, job_threads, with_threads
 from reproduce.verdict import seeds_for_verdict
@@ -267,7 +268,7 @@ def _synchronize(device: torch.device) -> None:
 class _Peak:
     """The most memory that this process held since: Linux only, elsewhere unknown."""
 
-    STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    CLEAR = Path("/proc/self/clear_refs")
 
     def __init__(self) -> None:
         gc.collect()
@@ -280,10 +281,7 @@ class _Peak:
 
     def read(self) -> int | None:
         """Bytes."""
-        if not self.known:
-            return None
-        line = next(line for line in self.STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+        return peak_memory() if self.known else None
 
 
 # ---- deriving

@@ -37,6 +37,15 @@ def provenance(device: str = "cpu", threads: int | None = None, root: Path = ROO
     }
 
 
+def peak_memory() -> int | None:
+    """The most bytes that this process held so far; None where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
 def _version(name: str) -> str | None:
     try:
         return version(name)

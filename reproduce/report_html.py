@@ -113,7 +113,9 @@ def _lines(run: Run) -> str:
     facts = [f"data {escape(data)}" + (f", mean return {returns['mean']:.5g}" if returns else "")]
     facts += [f"behavior cloning {sum(clones) / len(clones):.5g}"] if clones else []
     facts += [f"seeds needed: {needed}", f"within reported std: {within}", f"vacuous: {vacuous}"]
-    facts += [f"commit <code>{escape(commit)}</code>", f"{wall} on {escape(str(_machine(run.record)))}"]
+    evaluated = duration(run.record["time"].get("evaluate_s"))
+    facts += [f"commit <code>{escape(commit)}</code>"]
+    facts += [f"{wall} on {escape(str(_machine(run.record)))}, of which evaluation {evaluated}"]
     crashed = [str(crash.get("seed")) for crash in run.record["crashed"]]
     facts += [f"crashed seeds: {escape(', '.join(crashed))}"] if crashed else []
     notes = [*v.reasons, *run.record["deviations"]]

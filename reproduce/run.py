@@ -28,7 +28,7 @@ from reproduce.errors import ReproduceError
 from reproduce.evaluate import Evaluator
 from reproduce.files import sha256, write_with
 from reproduce.paths import ROOT, outputs_dir
-from reproduce.provenance import provenance
+from reproduce.provenance import peak_memory, provenance
 from reproduce.verdict import judge
 
 for _name in ("lightning.pytorch", "lightning.fabric", "torchrl"):
@@ -178,6 +178,10 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
                 "train_s": round(module.train_seconds, 2),
                 "evaluate_s": round(callback.evaluate_s, 2),
                 "updates_per_s": round(module.n_updates / max(module.train_seconds, 1e-9), 2),
+            },
+            "memory": {
+                "peak_bytes": peak_memory(),
+                "device_peak_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
             },
             "verdict": verdict.to_json(),
         }
