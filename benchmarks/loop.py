@@ -49,9 +49,10 @@ def overhead(repeats: int) -> Iterator[Line]:
 def loading(repeats: int) -> Iterator[Line]:
     """Chunks of 100 updates of five seeds from a million transitions in memory and on disk."""
     settings = compose(LARGE)
-    transitions = store.get(settings.values["data"]["id"]).transitions
+    transitions, task = store.get(settings.values["data"]["id"]).transitions, settings.values["task"]
+    views = make_world(task["world"], 1, **task["params"]).views
     keys, batch = algorithm("omiga")[0].keys, settings.algo.batch_size
-    made = {storage: OfflineData(transitions, keys, range(5), storage) for storage in ("tensor", "memmap")}
+    made = {storage: OfflineData(transitions, keys, range(5), storage, views) for storage in ("tensor", "memmap")}
     times = medians({name: lambda d=data: d.sample(100, batch) for name, data in made.items()}, repeats)
     chunk = made["tensor"].sample(100, batch)
     times["views of all agents"] = medians({"expand": lambda: made["tensor"].expand(chunk)}, repeats)["expand"]

@@ -1,6 +1,6 @@
 """Experience as a LightningDataModule: a TorchRL replay buffer that hands out chunks of K updates at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
@@ -8,7 +8,6 @@ import torch
 from tensordict import TensorDict
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, ReplayBuffer
 
-from data.observe import agent_views
 from data.sampling import RowSampler, SeedSampler
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class OfflineData(L.LightningDataModule):
     """The dataset of a row in a TorchRL replay buffer (`storage`: "tensor" in memory, "memmap" streamed from disk).
 
     Only `keys` are stored: what the module's updates read. Of a dataset kept as rows (data.schema) the rows are stored,
-    and the agents' views are derived from a chunk when it has arrived on the device.
+    and the agents' views are derived by the world's `views` from a chunk when it has arrived on the device.
 
     In memory means the device's, where the data take less than half of what is free there; chunks from elsewhere reach
     it through pinned memory. Indices are drawn on the CPU whatever the device, by each seed's own generator.
@@ -83,15 +82,15 @@ class OfflineData(L.LightningDataModule):
         keys: Sequence[Any],
         seeds: Sequence[int],
         storage: str = "tensor",
-        n_zeros: int = 0,
+        views: Callable[[torch.Tensor], dict[str, torch.Tensor]] | None = None,
         device: torch.device | str = "cpu",
     ):
         super().__init__()
-        self.keys, self.seeds, self.n_zeros = list(keys), list(seeds), n_zeros
+        self.keys, self.seeds, self.views = list(keys), list(seeds), views
         self.as_rows = "features" in transitions
         if self.as_rows:
             self.sampler: SeedSampler = RowSampler(seeds, transitions["final"].squeeze(-1))
-            transitions = transitions.select("features", "action", "reward", "terminated")
+            transitions = transitions.select("features", *keys, strict=False)  # what of the keys is a column
         else:
             self.sampler = SeedSampler(seeds)
             transitions = transitions.select(*keys)
@@ -121,12 +120,9 @@ class OfflineData(L.LightningDataModule):
         """The chunk as the schema has it: of rows, the views now and next are derived (obs and state share memory)."""
         if not self.as_rows:
             return chunk
-        n_agents = chunk["action"].shape[-2]
         with torch.no_grad():
-            obs = agent_views(chunk["features"], n_agents, self.n_zeros)
-            later = agent_views(chunk["next_features"], n_agents, self.n_zeros)
-        views = {"obs": obs, "state": obs, "next": {"obs": later, "state": later}}
-        whole = chunk.exclude("features", "next_features").update(views)
+            now, later = self.views(chunk["features"]), self.views(chunk["next_features"])  # type: ignore[misc]
+        whole = chunk.exclude("features", "next_features").update({**now, "next": later})
         return whole.select(*self.keys)
 
     def train_dataloader(self) -> ChunkLoader:

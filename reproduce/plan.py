@@ -146,7 +146,7 @@ def _measure(settings: Settings, seconds: float) -> Cost:
     evaluator = Evaluator(lambda n: world(n, limit), seeds, protocol["eval_episodes"], modes)
     module = _prepared(settings, seeds, one, device)
     made_up = _transitions(module, one, _n_rows(settings.values["data"]["id"], one))
-    data = OfflineData(made_up, module.keys, seeds, settings.values["data"]["storage"], one.n_zeros, device)
+    data = OfflineData(made_up, module.keys, seeds, settings.values["data"]["storage"], one.views, device)
     phases = [phase for phase in module.phases() if phase.n_updates]
     left = seconds - (time.perf_counter() - began)  # what building took is part of the calibration
     share = max(0.1, (1 - EVALUATION_SHARE) * left / len(phases))

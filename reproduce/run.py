@@ -128,7 +128,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
     world = evaluator.world
     module = _module(settings, seeds, world)
     _check_sizes(transitions, world, values["data"]["id"], task["world"])
-    data = OfflineData(transitions, module.keys, seeds, values["data"]["storage"], world.n_zeros, device)
+    data = OfflineData(transitions, module.keys, seeds, values["data"]["storage"], world.views, device)
     folder = run_folder(settings, _data_facts(dataset.manifest)["sha256"])
     with _locked(folder, settings.row):
         callback = _fit(settings, module, data, evaluator, folder, device)

@@ -5,13 +5,15 @@ import inspect
 from typing import Any
 
 import torch
+from tensordict import TensorDict
 
 from data.worlds.bridge import Bridge
-from data.worlds.mamujoco import MultiAgentMujoco, open_loop_returns
+from data.worlds.mamujoco import MultiAgentMujoco
 from data.worlds.matrix import MatrixGame
+from data.worlds.mpe import ParticleWorld
 from reproduce.errors import ReproduceError, nearest
 
-WORLDS: dict[str, Any] = {"bridge": Bridge, "matrix": MatrixGame, "mamujoco": MultiAgentMujoco}
+WORLDS: dict[str, Any] = {"bridge": Bridge, "matrix": MatrixGame, "mamujoco": MultiAgentMujoco, "mpe": ParticleWorld}
 
 
 def make_world(name: str, n_worlds: int, device: str | torch.device = "cpu", **params) -> Any:
@@ -35,16 +37,17 @@ def make_world(name: str, n_worlds: int, device: str | torch.device = "cpu", **p
 
 
 def fingerprint(world_name: str, **params) -> str:
-    """Changes when what the world shows changes. MuJoCo: the returns of three open-loop episodes, at 4 decimals.
+    """Changes when what the world shows changes. Continuous worlds: the returns of three open-loop episodes from
+    `fixed_starts`, 100 steps at most of fixed sine waves, at 4 decimals: what tells two simulators apart.
 
     Table worlds: 12 hex digits over observations, legal actions, rewards and ends. 64 worlds are stepped open-loop for
     min(episode_limit, 200) steps; world w takes at step t the joint action w + floor(40503 t (w + 1) / 16) modulo the
     number of joint actions. No random numbers. Floats are hashed at 6 decimals, so rounding noise does not count.
     Behavior outside the states visited is not covered.
     """
-    if WORLDS.get(world_name) is MultiAgentMujoco:
-        make_world(world_name, 1, **params)  # refuses bad parameters
-        return " ".join(f"{value:.4f}" for value in open_loop_returns(**params))
+    world = make_world(world_name, 3, **params)
+    if not world.discrete:
+        return " ".join(f"{value:.4f}" for value in _open_loop_returns(world))
     world = make_world(world_name, 64, **params)
     w = torch.arange(64)
     place = world.n_actions ** torch.arange(world.n_agents)  # a joint action's digits, base A
@@ -64,3 +67,15 @@ def fingerprint(world_name: str, **params) -> str:
         td = world.step(td)["next"]
         add(td)
     return digest.hexdigest()[:12]
+
+
+def _open_loop_returns(world: Any) -> list[float]:
+    td = world.reset(TensorDict({"start": world.fixed_starts(3)}, [3]))
+    n = world.n_agents * world.action_size
+    phase = torch.arange(3.0).view(3, 1, 1) + torch.arange(float(n)).view(world.n_agents, -1)
+    returns = torch.zeros(3, dtype=torch.float64)
+    for t in range(min(world.episode_limit, 100)):
+        td["action"] = 0.8 * torch.sin(0.3 * t + 1.7 * phase)
+        td = world.step(td)["next"]
+        returns += td["reward"].squeeze(-1).double()
+    return returns.tolist()

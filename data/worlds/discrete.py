@@ -30,8 +30,8 @@ class DiscreteWorld(EnvBase):
 
     discrete = True
     start_size = 0
-    n_zeros = 0
     action_size = 0
+    views = None  # observations are stored as they are
 
     def __init__(self, n_worlds: int, n_agents: int, n_actions: int, low: list, high: list, episode_limit: int, device):
         super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])

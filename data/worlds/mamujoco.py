@@ -172,6 +172,15 @@ class MultiAgentMujoco(EnvBase):
         velocity = normal if self.rules.normal_velocity else uniform[:, nq:]
         return scale * torch.cat([uniform[:, :nq], velocity], 1)
 
+    def fixed_starts(self, n: int) -> Tensor:
+        """No start noise."""
+        return torch.zeros(n, self.start_size, dtype=torch.float64)
+
+    def views(self, features: Tensor) -> dict[str, Tensor]:
+        """features [.., F] -> what the agents see, obs and state [.., N, D] float32 (they share memory)."""
+        obs = agent_views(features, self.n_agents, self.n_zeros)
+        return {"obs": obs, "state": obs}
+
     def _each(self, work: Any, worlds: np.ndarray) -> None:
         """work(indices) over equal shares of `worlds`, in threads; the caller takes a share too."""
         if self._pool is None:
@@ -239,26 +248,12 @@ class MultiAgentMujoco(EnvBase):
         limit = self.rules.velocity_limit
         seen = [self._qpos[:, self.rules.hidden_positions :], np.clip(self._qvel, -limit, limit)]
         features = torch.from_numpy(np.concatenate(seen, 1)).to(self.device)
-        obs = agent_views(features, self.n_agents, self.n_zeros)
         terminated = torch.from_numpy(self._failed.copy()).to(self.device).unsqueeze(-1)
         truncated = torch.from_numpy(self._steps >= self.episode_limit).to(self.device).unsqueeze(-1) & ~terminated
         ends = {"done": terminated | truncated, "terminated": terminated, "truncated": truncated}
         return TensorDict(
-            {"obs": obs, "state": obs, "features": features, **ends, **extra}, self.batch_size, device=self.device
+            {**self.views(features), "features": features, **ends, **extra}, self.batch_size, device=self.device
         )
 
     def _set_seed(self, seed: int | None) -> None:
         """Nothing: start noise is given to `reset`, and the dynamics are deterministic."""
-
-
-def open_loop_returns(scenario: str, agent_conf: str, episode_limit: int = 1000) -> list[float]:
-    """Returns of three worlds started without noise, 100 steps of fixed sine waves: what tells two simulators apart."""
-    world = MultiAgentMujoco(3, scenario, agent_conf, episode_limit)
-    td = world.reset(TensorDict({"start": torch.zeros(3, world.start_size, dtype=torch.float64)}, [3]))
-    phase = torch.arange(3.0).view(3, 1, 1) + torch.arange(float(world.model.nu)).view(world.n_agents, -1)
-    returns = torch.zeros(3, dtype=torch.float64)
-    for t in range(100):
-        td["action"] = 0.8 * torch.sin(0.3 * t + 1.7 * phase)
-        td = world.step(td)["next"]
-        returns += td["reward"].squeeze(-1).double()
-    return returns.tolist()

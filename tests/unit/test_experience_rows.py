@@ -15,6 +15,7 @@ from data.observe import agent_views
 from data.sampling import stream
 from data.schema import row_statistics, validate_rows
 from data.sources import omiga_hdf5, omiga_vault
+from data.worlds import make_world
 from reproduce.errors import ReproduceError
 
 h5py = pytest.importorskip("h5py")
@@ -57,8 +58,6 @@ def test_played_rows_hold_whole_episodes(rows):
 
 
 def test_a_played_episode_is_what_the_world_does(rows):
-    from data.worlds import make_world
-
     length = int(rows["final"].squeeze(-1).nonzero()[0])
     params = {k: v for k, v in HOPPER.items() if k != "name"}
     world = make_world("mamujoco", 1, **params)
@@ -78,7 +77,8 @@ def test_a_chunk_is_the_official_layouts_numbers(rows, storage, tmp_path):
     omiga_hdf5.write(rows, tmp_path / "x.hdf5", HOPPER)
     with h5py.File(tmp_path / "x.hdf5") as file:
         o, a, r, d = (torch.from_numpy(file[key][:]) for key in "oard")
-    data = OfflineData(rows, KEYS, [0, 1], storage)
+    world = make_world("mamujoco", 1, **{k: v for k, v in HOPPER.items() if k != "name"})
+    data = OfflineData(rows, KEYS, [0, 1], storage, world.views)
     chunk = data.expand(data.sample(3, 16))
     assert chunk.batch_size == torch.Size([3, 2, 16])
     assert chunk["obs"].shape == (3, 2, 16, 3, 14)

@@ -1,0 +1,308 @@
+"""OMAR's multi-agent particle worlds (Pan et al. 2022, arXiv 2111.11188), vectorized, in float64.
+
+They differ from the worlds of the same names elsewhere: a force is a continuous action times acceleration squared
+(multiplied twice, where an agent has one), spread's reward is the bonus of the nearest agents minus 5 per contact, and
+all of simple_world's agents see into its forests. Only the first agents learn; the prey of simple_tag and simple_world
+follows a policy that comes with the data.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor, nn
+from torchrl.data import Bounded, Categorical, Composite, Unbounded
+from torchrl.envs import EnvBase
+
+from data.worlds.discrete import positive
+from reproduce.errors import ReproduceError, nearest
+
+DT, DAMPING, CONTACT_FORCE, CONTACT_MARGIN = 0.1, 0.25, 100.0, 1e-3
+FREE = 5.0  # force per unit of action of an agent without an acceleration
+OBSTACLE, FOOD, FOREST = 0.2, 0.03, 0.3  # radii
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Sizes and rules of one world. Agents: learners, then prey; landmarks: obstacles, then what nobody bumps into."""
+
+    sizes: tuple[float, ...]  # radius of each agent
+    n_learners: int
+    landmark_sizes: tuple[float, ...]
+    n_obstacles: int  # the first landmarks, which collide
+    start_range: float  # landmarks start uniform in +- this; agents in +-1
+    forces: tuple[float, ...]  # per unit of action
+    max_speeds: tuple[float, ...]
+    contact_reward: float  # of every learner, per learner and prey that touch
+
+
+INF = float("inf")
+HUNT = {"n_learners": 3, "start_range": 0.9, "forces": (9.0,) * 3 + (16.0,), "max_speeds": (1.0,) * 3 + (1.3,)}
+SCENARIOS = {
+    "simple_spread": Scenario((0.15,) * 3, 3, (0.05,) * 3, 0, 1.0, (FREE,) * 3, (INF,) * 3, 0.0),
+    "simple_tag": Scenario(
+        (0.075,) * 3 + (0.05,), landmark_sizes=(OBSTACLE,) * 2, n_obstacles=2, contact_reward=10.0, **HUNT
+    ),
+    "simple_world": Scenario(
+        (0.075,) * 3 + (0.045,),
+        landmark_sizes=(OBSTACLE, FOOD, FOOD, FOREST, FOREST),
+        n_obstacles=1,
+        contact_reward=5.0,
+        **HUNT,
+    ),
+}
+
+
+def rules_of(scenario: str) -> Scenario:
+    """Raises ReproduceError for an unknown scenario."""
+    if scenario not in SCENARIOS:
+        raise ReproduceError(
+            f"unknown scenario {scenario!r}; known: {', '.join(SCENARIOS)}.{nearest(scenario, list(SCENARIOS))}"
+        )
+    return SCENARIOS[scenario]
+
+
+def touching(a: Tensor, b: Tensor, reach: Tensor) -> Tensor:
+    """a [.., I, 2], b [.., J, 2], reach [I, J] -> [.., I, J] bool: closer than the sum of their radii."""
+    return (a.unsqueeze(-2) - b.unsqueeze(-3)).square().sum(-1).sqrt() < reach
+
+
+class Physics:
+    """What moves, what is seen and what is earned in any batch of worlds.
+
+    pos and vel [.., bodies, 2], landmarks [.., L, 2]; bodies are the learners, then the prey.
+    """
+
+    def __init__(self, scenario: str, dtype: torch.dtype = torch.float64, device: Any = "cpu"):
+        self.name, self.rules = scenario, rules_of(scenario)
+
+        def tensor(values: Any) -> Tensor:
+            return torch.tensor(values, dtype=dtype, device=device)  # from Python's floats: float32 sizes cost 1e-2
+
+        r = self.rules
+        self.n_bodies, self.n_learners, self.n_landmarks = len(r.sizes), r.n_learners, len(r.landmark_sizes)
+        self.n_prey = self.n_bodies - self.n_learners
+        self.sizes, self.landmark_sizes = tensor(r.sizes), tensor(r.landmark_sizes)
+        self.forces, self.max_speeds = tensor(r.forces).unsqueeze(-1), tensor(r.max_speeds).unsqueeze(-1)
+        solid = torch.cat([self.sizes, self.landmark_sizes[: r.n_obstacles]])
+        self.reach = self.sizes.unsqueeze(-1) + solid  # (bodies, solids)
+        itself = torch.zeros_like(self.reach, dtype=torch.bool)
+        itself.fill_diagonal_(True)
+        self.itself = itself
+
+    def move(self, pos: Tensor, vel: Tensor, landmarks: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of DT: soft contacts, damping, then speed limits."""
+        solid = torch.cat([pos, landmarks[..., : self.rules.n_obstacles, :]], -2)
+        apart = pos.unsqueeze(-2) - solid.unsqueeze(-3)  # (.., bodies, solids, 2)
+        distance = apart.square().sum(-1).sqrt()
+        penetration = torch.logaddexp(torch.zeros_like(distance), (self.reach - distance) / CONTACT_MARGIN)
+        push = CONTACT_FORCE * CONTACT_MARGIN * penetration / distance.masked_fill(self.itself, 1.0)
+        force = self.forces * action + (push.masked_fill(self.itself, 0.0).unsqueeze(-1) * apart).sum(-2)
+        vel = vel * (1 - DAMPING) + force * DT
+        speed = vel.square().sum(-1, keepdim=True).sqrt()
+        vel = torch.where(speed > self.max_speeds, vel / speed.clamp(min=1e-300) * self.max_speeds, vel)
+        return pos + vel * DT, vel
+
+    def rewards(self, pos: Tensor, landmarks: Tensor) -> Tensor:
+        """Of every learner, [.., learners]."""
+        n = self.n_learners
+        if self.name == "simple_spread":
+            nearest_agent = (landmarks.unsqueeze(-2) - pos.unsqueeze(-3)).square().sum(-1).sqrt().amin(-1)  # (.., L)
+            bonus = (1 / nearest_agent).clamp(max=10.0).sum(-1, keepdim=True)
+            contacts = touching(pos, pos, self.reach[:, : self.n_bodies]) & ~self.itself[:, : self.n_bodies]
+            return bonus - 5.0 * contacts.sum(-1)
+        hunters, prey = pos[..., :n, :], pos[..., n:, :]
+        distances = (hunters.unsqueeze(-2) - prey.unsqueeze(-3)).square().sum(-1).sqrt()  # (.., learners, prey)
+        contacts = distances < self.reach[:n, n : self.n_bodies]
+        earned = self.rules.contact_reward * contacts.sum((-2, -1)) - 0.1 * distances.sum((-2, -1))
+        return earned.unsqueeze(-1).expand(*earned.shape, n)
+
+    def views(self, pos: Tensor, vel: Tensor, landmarks: Tensor) -> list[Tensor]:
+        """What each agent sees, [.., O_i]."""
+        seen = []
+        for i in range(self.n_bodies):
+            own = pos[..., i, :]
+            others = [j for j in range(self.n_bodies) if j != i]
+            marks = (landmarks - own.unsqueeze(-2)).flatten(-2)
+            rest = (pos[..., others, :] - own.unsqueeze(-2)).flatten(-2)
+            parts = [vel[..., i, :], own, marks, rest]
+            if self.name == "simple_spread":
+                parts.append(torch.zeros_like(rest))  # nobody speaks
+            elif i < self.n_learners:
+                parts.append(vel[..., self.n_learners :, :].flatten(-2))
+            if self.name == "simple_world":
+                forests = landmarks[..., 3:, :]
+                inside = touching(pos[..., i : i + 1, :], forests, self.sizes[i] + self.landmark_sizes[3:].unsqueeze(0))
+                parts.append(inside[..., 0, :].to(pos.dtype) * 2 - 1)
+            seen.append(torch.cat(parts, -1))
+        return seen
+
+
+class Prey(nn.Module):
+    """The deterministic policy of a prey in OMAR's form: standardized view, 64-64, tanh. [n, O] -> [n, 2].
+
+    `state` holds in_fn.{weight, bias, running_mean, running_var} (optional: without them the view enters as it is) and
+    fc1..fc3.{weight, bias}.
+    """
+
+    LAYERS = ("fc1", "fc2", "fc3")
+
+    def __init__(self, state: dict[str, Tensor], obs_size: int, what: str):
+        super().__init__()
+        sizes = {"fc1": (64, obs_size), "fc2": (64, 64), "fc3": (2, 64)}
+        wanted = {f"{k}.weight": shape for k, shape in sizes.items()} | {f"{k}.bias": (s[0],) for k, s in sizes.items()}
+        if any(key.startswith("in_fn.") for key in state):
+            wanted |= {f"in_fn.{k}": (obs_size,) for k in ("weight", "bias", "running_mean", "running_var")}
+        for key, shape in wanted.items():
+            found = tuple(state[key].shape) if key in state else "missing"
+            if found != shape:
+                raise ReproduceError(f"{what}: {key} is {found}, a prey of this world has {list(shape)}.")
+            self.register_buffer(key.replace(".", "_"), state[key].double())
+        self.standardize = "in_fn.weight" in wanted
+
+    def forward(self, obs: Tensor) -> Tensor:
+        x = obs
+        if self.standardize:  # in evaluation mode: by the statistics of its training
+            scale = self.in_fn_weight / (self.in_fn_running_var + 1e-5).sqrt()  # type: ignore[operator]
+            x = (x - self.in_fn_running_mean) * scale + self.in_fn_bias  # type: ignore[operator]
+        for k, layer in enumerate(self.LAYERS):
+            x = nn.functional.linear(x, getattr(self, f"{layer}_weight"), getattr(self, f"{layer}_bias"))
+            x = x.relu() if k < 2 else x.tanh()
+        return x
+
+
+PREY = Path(__file__).parents[1] / "behavior" / "omar"  # weights trained here
+PUBLISHED_PREY = (
+    "datasets/{scenario}/pretrained_adv_model.pt, in the archive of OMAR's datasets that the repository "
+    "ling-pan/OMAR on GitHub links to"
+)
+
+
+def _prey(scenario: str, path: str | None, physics: Physics) -> Prey:
+    """The prey trained here (`path` None), or the official one from OMAR's checkpoint, which is never unpickled."""
+    obs_size = physics.views(*(torch.zeros(1, n, 2, dtype=torch.float64) for n in (4, 4, physics.n_landmarks)))[
+        -1
+    ].shape[-1]
+    where = PUBLISHED_PREY.format(scenario=scenario)
+    file = Path(path) if path else PREY / f"{scenario}_prey.safetensors"
+    if not file.is_file():
+        kind = f"the official prey is {where}" if path else "restore it from git"
+        raise ReproduceError(f"{scenario} needs its prey {file}, which is missing: {kind}.")
+    try:
+        if file.suffix == ".safetensors":
+            state = load_file(file)
+        else:
+            agents = torch.load(file, map_location="cpu", weights_only=True)["agent_params"]
+            state = agents[physics.n_learners]["policy"]
+    except Exception as error:  # unpickling refused, truncated files, other layouts
+        raise ReproduceError(f"prey {file} cannot be read ({error}); expected {where}.") from error
+    return Prey(state, obs_size, f"prey {file}")
+
+
+class ParticleWorld(EnvBase):
+    """n_worlds worlds of one scenario stepped at once, each agent with its own view.
+
+    Keys, at the root: obs and state [n, N, O] float32 (equal: a critic sees all views), features [n, F] float64
+    (positions, velocities, landmarks: everything else follows from them), action [n, N, 2] clamped to [-1, 1], rewards
+    [n, N], reward [n, 1] their mean, done, terminated, truncated [n, 1]. N are the learners; the prey acts by the
+    policy trained here, or by the checkpoint `prey`. Nothing terminates; a finished world that is stepped on keeps its
+    state and gives reward 0. A reset takes positions from `start` (see `draw_starts`); without it, from torch's stream.
+    """
+
+    discrete, n_actions, action_size = False, 0, 2
+
+    def __init__(
+        self,
+        n_worlds: int,
+        scenario: str,
+        prey: str | None = None,
+        episode_limit: int = 25,
+        device: str | torch.device = "cpu",
+    ):
+        super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])
+        self.physics = Physics(scenario, device=self.device)
+        self.n_agents, self.episode_limit = self.physics.n_learners, positive("episode_limit", episode_limit)
+        self.prey = _prey(scenario, prey, self.physics).to(self.device) if self.physics.n_prey else None
+        n_bodies, n_landmarks = self.physics.n_bodies, self.physics.n_landmarks
+        self.start_size = 2 * (n_bodies + n_landmarks)
+        self.n_features = self.start_size + 2 * n_bodies
+        self._features = torch.zeros(n_worlds, self.n_features, dtype=torch.float64, device=self.device)
+        self._steps = torch.zeros(n_worlds, dtype=torch.int64, device=self.device)
+        self.obs_size = self.state_size = self.views(self._features)["obs"].shape[-1]
+
+        def real(*shape: int, dtype: torch.dtype = torch.float32) -> Unbounded:
+            return Unbounded(shape=(n_worlds, *shape), dtype=dtype, device=self.device)
+
+        def flag() -> Categorical:
+            return Categorical(2, shape=(n_worlds, 1), dtype=torch.bool, device=self.device)
+
+        batch = {"shape": (n_worlds,), "device": self.device}
+        view = (self.n_agents, self.obs_size)
+        self.observation_spec = Composite(
+            obs=real(*view), state=real(*view), features=real(self.n_features, dtype=torch.float64),
+            rewards=real(self.n_agents), **batch,
+        )  # fmt: skip
+        self.action_spec = Bounded(-1.0, 1.0, shape=(n_worlds, self.n_agents, 2), device=self.device)
+        self.reward_spec = real(1)
+        self.full_done_spec = Composite(done=flag(), terminated=flag(), truncated=flag(), **batch)
+
+    def views(self, features: Tensor) -> dict[str, Tensor]:
+        """features [.., F] -> what the learners see, obs and state [.., N, O] float32."""
+        seen = self.physics.views(*self._parts(features.double()))[: self.physics.n_learners]
+        obs = torch.stack(seen, -2).float()
+        return {"obs": obs, "state": obs}
+
+    def _parts(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """features [.., F] -> positions, velocities [.., bodies, 2], landmarks [.., L, 2]."""
+        n = 2 * self.physics.n_bodies
+        return tuple(part.unflatten(-1, (-1, 2)) for part in features.split([n, n, features.shape[-1] - 2 * n], -1))  # type: ignore[return-value]
+
+    def draw_starts(self, n: int, generator: torch.Generator) -> Tensor:
+        """Positions of agents, then of landmarks, [n, 2 (agents + landmarks)] float64."""
+        uniform = torch.rand(n, self.start_size, generator=generator, dtype=torch.float64) * 2 - 1
+        uniform[:, 2 * self.physics.n_bodies :] *= self.physics.rules.start_range
+        return uniform
+
+    def fixed_starts(self, n: int) -> Tensor:
+        """Positions spread by fixed sine waves."""
+        return 0.8 * torch.sin(1.3 * torch.arange(n * self.start_size, dtype=torch.float64)).view(n, -1)
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDict:
+        given = TensorDict({}, self.batch_size) if tensordict is None else tensordict
+        chosen = given.get("_reset", None)
+        chosen = torch.ones_like(self._steps, dtype=torch.bool) if chosen is None else chosen.reshape(-1)
+        start = given.get("start", None)
+        if start is None:
+            seed = int(torch.randint(2**31, ()).item())
+            start = self.draw_starts(len(chosen), torch.Generator().manual_seed(seed))
+        n = 2 * self.physics.n_bodies
+        start = start.to(self.device)
+        fresh = torch.cat([start[:, :n], torch.zeros_like(start[:, :n]), start[:, n:]], 1)
+        self._features = torch.where(chosen.unsqueeze(-1), fresh, self._features)
+        self._steps = self._steps.masked_fill(chosen, 0)
+        return self._report(rewards=torch.zeros(len(chosen), self.n_agents, device=self.device))
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDict:
+        pos, vel, landmarks = self._parts(self._features)
+        action = tensordict["action"].double().clamp(-1, 1)
+        if self.prey is not None:
+            action = torch.cat([action, self.prey(self.physics.views(pos, vel, landmarks)[-1]).unsqueeze(1)], 1)
+        moved = self.physics.move(pos, vel, landmarks, action)
+        live = self._steps < self.episode_limit
+        features = torch.cat([moved[0].flatten(1), moved[1].flatten(1), landmarks.flatten(1)], 1)
+        self._features = torch.where(live.unsqueeze(-1), features, self._features)
+        self._steps = self._steps + live
+        rewards = self.physics.rewards(moved[0], landmarks).masked_fill(~live.unsqueeze(-1), 0.0).float()
+        return self._report(rewards=rewards, reward=rewards.mean(-1, keepdim=True))
+
+    def _report(self, **extra: Tensor) -> TensorDict:
+        over = (self._steps >= self.episode_limit).unsqueeze(-1)
+        ends = {"done": over, "terminated": torch.zeros_like(over), "truncated": over.clone()}
+        seen = {**self.views(self._features), "features": self._features}
+        return TensorDict({**seen, **ends, **extra}, self.batch_size, device=self.device)
+
+    def _set_seed(self, seed: int | None) -> None:
+        """Nothing: positions are given to `reset`, and the dynamics are deterministic."""
