@@ -90,7 +90,10 @@ class OfflineData(L.LightningDataModule):
         self.as_rows = "features" in transitions
         if self.as_rows:
             self.sampler: SeedSampler = RowSampler(seeds, transitions["final"].squeeze(-1))
-            transitions = transitions.select("features", *keys, strict=False)  # what of the keys is a column
+            if "rewards" in keys and "rewards" not in transitions:  # the team's reward is each agent's
+                rewards = transitions["reward"].expand(-1, transitions["action"].shape[-2])
+                transitions = transitions.clone(recurse=False).set("rewards", rewards)
+            transitions = transitions.select("features", *keys, strict=False)  # whatever else is derived
         else:
             self.sampler = SeedSampler(seeds)
             transitions = transitions.select(*keys)

@@ -15,7 +15,8 @@ stored once, as rows: an episode of T transitions is T + 1 rows, the last being 
 
     features    [R, F]     float32     terminated, truncated  [R, 1]  bool, of the transition that starts here
     action      [R, N, A]  float32     final                  [R, 1]  bool, no transition starts here
-    reward      [R, 1]     float32     action, reward and both ends are 0 in final rows
+    reward      [R, 1]     float32     rewards [R, N] float32, only in worlds whose agents have their own (reward: mean)
+                                       action, rewards and both ends are 0 in final rows
 
 A transition's `next` is the row after it; `obs`, `state` and `next` are derived from a sampled chunk.
 """
@@ -106,13 +107,16 @@ def validate(transitions: TensorDict, n_agents: int, obs_size: int, n_actions: i
         )
 
 
-def rows_layout(n_features: int, n_agents: int, action_size: int) -> dict[str, tuple[torch.dtype, tuple]]:
-    """Key of rows -> (dtype, shape without the leading R)."""
+def rows_layout(
+    n_features: int, n_agents: int, action_size: int, individual: bool = False
+) -> dict[str, tuple[torch.dtype, tuple]]:
+    """Key of rows -> (dtype, shape without the leading R). `individual`: agents have rewards of their own."""
     flags = dict.fromkeys(("terminated", "truncated", "final"), (torch.bool, (1,)))
     return {
         "features": (torch.float32, (n_features,)),
         "action": (torch.float32, (n_agents, action_size)),
         "reward": (torch.float32, (1,)),
+        **({"rewards": (torch.float32, (n_agents,))} if individual else {}),
         **flags,
     }
 
@@ -124,7 +128,7 @@ def rows_from(tensors: dict[str, Tensor]) -> TensorDict:
     return TensorDict(tensors, batch_size=[len(tensors["features"])])
 
 
-def validate_rows(rows: TensorDict, n_features: int, n_agents: int, action_size: int) -> None:
+def validate_rows(rows: TensorDict, n_features: int, n_agents: int, action_size: int, individual: bool = False) -> None:
     """Raise ReproduceError at the first key whose presence, dtype, shape or values are not the layout of rows.
 
     Values: no NaN or infinity, actions within +-ACTION_LIMIT, the last row final, an end only before a final row.
@@ -132,7 +136,7 @@ def validate_rows(rows: TensorDict, n_features: int, n_agents: int, action_size:
     n = len(rows)
     if n < 2:
         raise ReproduceError(f"rows: {n} of them, a transition needs two.")
-    for key, (dtype, shape) in rows_layout(n_features, n_agents, action_size).items():
+    for key, (dtype, shape) in rows_layout(n_features, n_agents, action_size, individual).items():
         value = rows.get(key, None)
         if value is None:
             raise ReproduceError(f"rows: key {key} is missing; {sorted(rows.keys())} found.")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,16 @@ from tensordict import TensorDict
 
 from data.generate import generate
 from data.registry import dataset
-from data.schema import flatten, return_statistics, row_statistics, rows_from, unflatten, validate, validate_rows
+from data.schema import (
+    flatten,
+    return_statistics,
+    row_statistics,
+    rows_from,
+    rows_layout,
+    unflatten,
+    validate,
+    validate_rows,
+)
 from data.sources import SOURCES
 from data.worlds import fingerprint, make_world
 from reproduce.errors import ReproduceError
@@ -154,7 +164,7 @@ def _validate(transitions: TensorDict, world: dict) -> None:
     if shape.discrete:
         validate(transitions, shape.n_agents, shape.obs_size, shape.n_actions)
     else:
-        validate_rows(transitions, shape.n_features, shape.n_agents, shape.action_size)
+        validate_rows(transitions, shape.n_features, shape.n_agents, shape.action_size, shape.individual_rewards)
 
 
 def _size(dataset_id: str) -> int:
@@ -164,7 +174,8 @@ def _size(dataset_id: str) -> int:
     if recipe["name"] == "concatenation":
         return sum(_size(part) for part in recipe["params"]["parts"])
     if not world.discrete:
-        return recipe["params"]["rows"] * (4 * (world.n_features + world.n_agents * world.action_size + 1) + 3)
+        keys = rows_layout(world.n_features, world.n_agents, world.action_size, world.individual_rewards)
+        return recipe["params"]["rows"] * sum(dtype.itemsize * math.prod(shape) for dtype, shape in keys.values())
     seen = world.n_agents * (4 * world.obs_size + world.n_actions) + 4 * world.state_size
     episodes = 2 * recipe["params"]["episodes"]  # `mix` makes twice as many
     return episodes * world.episode_limit * (2 * seen + 8 * world.n_agents + 22)

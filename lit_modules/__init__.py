@@ -9,6 +9,7 @@ ALGORITHMS = {
     "gaussian_bc": ("lit_modules.gaussian_bc", "GaussianBC"),
     "inspo": ("lit_modules.inspo", "InSPO"),
     "omiga": ("lit_modules.omiga", "OMIGA"),
+    "omsd": ("lit_modules.omsd", "OMSD"),
 }
 
 

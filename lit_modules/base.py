@@ -83,9 +83,11 @@ def make_plan(phases: Iterable[Phase], chunk_size: int, eval_every: int) -> list
 class Adam(torch.optim.Adam):
     """torch's fused Adam, with a step that can be compiled and captured: its state exists from the start."""
 
-    def __init__(self, params: Iterable[Tensor], lr: float):
+    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.0):
+        """`weight_decay` is decoupled, as in AdamW."""
         params = list(params)
-        super().__init__(params, lr=lr, fused=True, capturable=params[0].is_cuda)
+        how = {"fused": True, "capturable": params[0].is_cuda, "decoupled_weight_decay": weight_decay > 0}
+        super().__init__(params, lr=lr, weight_decay=weight_decay, **how)
         for param in params:
             self.state[param] = {
                 "step": torch.zeros((), dtype=torch.float32, device=param.device),
@@ -108,7 +110,8 @@ class Adam(torch.optim.Adam):
         exact = [step.double() for step in steps]
         adam(
             params, list(grads), m, v, [], exact, foreach=False, capturable=True, amsgrad=False, maximize=False,
-            beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=0.0, eps=group["eps"],
+            beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=group["weight_decay"], eps=group["eps"],
+            decoupled_weight_decay=group["decoupled_weight_decay"],
         )  # fmt: skip
         for step, value in zip(steps, exact, strict=True):
             step.copy_(value)
@@ -194,6 +197,7 @@ class SeedModule(L.LightningModule):
     keys: tuple[Any, ...] = ()
     discrete = True  # the kind of actions it is for
     modes: tuple[str, ...] = ("greedy", "sampled")  # how evaluation lets it act
+    starts_cloned = False  # whether the last phase starts from clones of the data, which its first evaluation shows
     obs_middle: Tensor
     obs_half_range: Tensor
 
@@ -246,6 +250,10 @@ class SeedModule(L.LightningModule):
     def uniform(self, *shape: int) -> Tensor:
         """[shape[0], S, *shape[1:]] in [0, 1): each seed's slice from its own stream."""
         return torch.stack([torch.rand(*shape, generator=g) for g in self.noise_streams], dim=1).to(self.device)
+
+    def normal(self, *shape: int) -> Tensor:
+        """[shape[0], S, *shape[1:]] standard normal: each seed's slice from its own stream."""
+        return torch.stack([torch.randn(*shape, generator=g) for g in self.noise_streams], dim=1).to(self.device)
 
     def descend(self, name: str, loss: Tensor, max_norm: float) -> None:
         """One step of a whole group: differentiate the sum over seeds, clip per leading row, step."""

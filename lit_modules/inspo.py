@@ -67,6 +67,7 @@ class InSPOConfig:
 
 
 class InSPO(SeedModule):
+    starts_cloned = True
     keys = ("obs", "legal_actions", "action", "reward", "terminated", ("next", "obs"), ("next", "legal_actions"))
 
     def __init__(self, config: InSPOConfig, seeds: list[int], dims: Dims, **clock: int):

@@ -52,6 +52,89 @@ class StackedMLP(nn.Module):
         return h.view(*lead, *h.shape[1:])
 
 
+class StackedScore(nn.Module):
+    """Independent noise-prediction networks of one shape, eps(x, t | c), one per index of `lead`.
+
+    Input x and condition c beside an embedding of the time: fixed random Fourier features (32 frequencies, deviation
+    30) through two layers of 128 with Mish. Then a residual trunk: `n_blocks` of dropout, LayerNorm, linear to 4 H,
+    Mish, linear back; sizes as in SRPO's released ScoreNet. Initialization as in StackedMLP.
+    """
+
+    FREQUENCIES, SCALE, TIME = 32, 30.0, 128
+
+    def __init__(
+        self,
+        size: int,
+        condition: int,
+        hidden: int,
+        n_blocks: int,
+        dropout: float,
+        lead: Sequence[int],
+        generators: Sequence[torch.Generator],
+    ):
+        super().__init__()
+        self.hidden, self.n_blocks, self.dropout = hidden, n_blocks, dropout
+        self.layers = [
+            (2 * self.FREQUENCIES, self.TIME),
+            (self.TIME, self.TIME),
+            (size + condition + self.TIME, hidden),
+        ]
+        self.layers += [(hidden, 4 * hidden), (4 * hidden, hidden)] * n_blocks + [(hidden, size)]
+        self.split = [n for fan_in, out in self.layers for n in (fan_in * out, out)] + [hidden, hidden] * n_blocks
+        rows, frequencies = [], []
+        for g in generators:
+            n = math.prod(lead[1:])
+            frequencies.append(torch.randn(n, self.FREQUENCIES, generator=g).view(*lead[1:], -1) * self.SCALE)
+            rows.append(self._initial_rows(n, g).view(*lead[1:], -1))
+        self.theta = nn.Parameter(torch.stack(rows))  # (*lead, P)
+        self.register_buffer("frequencies", torch.stack(frequencies))  # (*lead, FREQUENCIES)
+
+    def _initial_rows(self, n_rows: int, generator: torch.Generator) -> Tensor:
+        parts = []
+        for fan_in, out in self.layers:
+            for n in (fan_in * out, out):
+                parts.append((torch.rand(n_rows, n, generator=generator) * 2 - 1) / math.sqrt(fan_in))
+        norms = torch.cat([torch.ones(n_rows, self.hidden), torch.zeros(n_rows, self.hidden)], 1)
+        return torch.cat([*parts, *[norms] * self.n_blocks], 1)
+
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        condition: Tensor,
+        rows: tuple[Tensor, Tensor] | None = None,
+        keep: Tensor | None = None,
+    ) -> Tensor:
+        """x [*lead, B, A], t [*lead, B], condition [*lead, B, C] -> [*lead, B, A].
+
+        `rows`: (theta, frequencies) of other rows. `keep` [*lead, B, n_blocks * H] bool: hidden units not dropped.
+        """
+        theta, frequencies = (self.theta, self.frequencies) if rows is None else rows
+        lead = theta.shape[:-1]
+        parts = theta.flatten(0, -2).split(self.split, dim=1)
+        n_layers = len(self.layers)
+
+        def linear(h: Tensor, k: int) -> Tensor:
+            fan_in, out = self.layers[k]
+            weight, bias = parts[2 * k].view(-1, fan_in, out), parts[2 * k + 1].unsqueeze(1)
+            return torch.bmm(h, weight) + bias if torch.compiler.is_compiling() else torch.baddbmm(bias, h, weight)
+
+        mish = nn.functional.mish
+        angles = 2 * math.pi * t.flatten(0, -2).unsqueeze(-1) * frequencies.flatten(0, -2).unsqueeze(1)
+        time = linear(mish(linear(torch.cat([angles.sin(), angles.cos()], -1), 0)), 1)
+        h = torch.cat([x.flatten(0, -3), condition.flatten(0, -3), time], -1)
+        h = linear(h, 2)
+        for k in range(self.n_blocks):
+            scale, shift = (parts[2 * n_layers + 2 * k + i].unsqueeze(1) for i in range(2))
+            y = h
+            if keep is not None:
+                kept = keep.flatten(0, -3)[..., k * self.hidden : (k + 1) * self.hidden]
+                y = y * kept / (1 - self.dropout)
+            y = nn.functional.layer_norm(y, (self.hidden,)) * scale + shift
+            h = h + linear(mish(linear(y, 3 + 2 * k)), 4 + 2 * k)
+        return linear(mish(h), n_layers - 1).view(*lead, *x.shape[-2:])
+
+
 def masked_log_softmax(logits: Tensor, legal: Tensor | None) -> Tensor:
     """log-probabilities over the last axis with illegal actions (`legal` False) at a finite -1e8.
 

@@ -1,7 +1,8 @@
 """Claims: statements of a paper that need no official data. A claim is a config with its own pass rule.
 
 `arms` are rows with overrides; `checks` compare mean scores of two arms, or of an arm with a number, by the 95 % lower
-bound of the difference (Welch). `exact` names a function whose measured quantities must stay below limits.
+bound of the difference (Welch), or count the seeds above a number. `exact` names a function whose measured quantities
+must stay below limits.
 """
 
 import math
@@ -56,11 +57,18 @@ def _run_arm(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def decide(check: dict[str, Any], arms: dict[str, Any]) -> dict[str, Any]:
-    """One check: mean(left) - mean(right) is at least `at_least`, or |left - right| at most `within`.
+    """One check on the scores of the arm `left`.
 
-    Decided by the 95 % one-sided Welch bounds of the difference; `right` is an arm or a number.
+    every_above: all seeds are above it. share_above with between [low, high]: that share of the seeds is. Else
+    mean(left) - mean(right), `right` an arm or a number, is at least `at_least`, or `within` in absolute value, decided
+    by the 95 % one-sided Welch bounds of the difference.
     """
     mode, left = check["mode"], arms[check["left"]]["scores"][check["mode"]]
+    if "every_above" in check:
+        return {**check, "lowest": min(left), "passed": min(left) > check["every_above"]}
+    if "share_above" in check:
+        share = sum(score > check["share_above"] for score in left) / len(left)
+        return {**check, "share": share, "passed": check["between"][0] <= share <= check["between"][1]}
     number = not isinstance(check["right"], str)
     right = [float(check["right"])] if number else arms[check["right"]]["scores"][mode]
     low, high = welch_bounds(left, right)

@@ -16,6 +16,7 @@ from lit_modules.bc import BC, BCConfig
 from lit_modules.gaussian_bc import GaussianBC, GaussianBCConfig
 from lit_modules.inspo import InSPO, InSPOConfig
 from lit_modules.omiga import OMIGA, OMIGAConfig
+from lit_modules.omsd import OMSD, OMSDConfig
 from reproduce.files import write_json
 from reproduce.paths import ROOT
 
@@ -65,6 +66,43 @@ OMIGA_CONFIG = OMIGAConfig(
     simultaneous=True,
     shared=True,
 )
+OMSD_CONFIG = OMSDConfig(
+    name="omsd",
+    method="omsd",
+    n_critic_updates=20,
+    n_score_updates=10,
+    n_updates=20,
+    batch_size=16,
+    hidden=[8],
+    score_hidden=8,
+    score_blocks=1,
+    lr=1e-2,
+    score_lr=1e-2,
+    score_weight_decay=0.01,
+    dropout=0.1,
+    gamma=0.9,
+    tau=0.05,
+    expectile=0.7,
+    team_reward="mean",
+    beta=0.5,
+    t_low=0.02,
+    t_high=0.98,
+    weighting="vds",
+    subtract_noise=False,
+    normalize_gradient=False,
+    prefix="fresh",
+    condition="obs",
+    order=[],
+    lr_end=0.0,
+    share_stage1=False,
+    init_scale=1.0,
+)
+OMSD_VARIANTS: dict[str, dict[str, Any]] = {
+    "omsd": {},
+    "omsd_shared": {"share_stage1": True, "prefix": "stale", "order": [2, 0, 1], "subtract_noise": True},
+    "omsd_state": {"condition": "state", "weighting": "score", "normalize_gradient": True, "team_reward": "first"},
+    **{f"omsd_{method}": {"method": method} for method in ("ctde", "ind", "jal")},
+}
 POSTER = {"targets": "q", "z_limit": None, "rescale": False, "simultaneous": False, "shared": False}
 
 
@@ -108,7 +146,8 @@ def _continuous(n: int, dims: Dims, dtype: torch.dtype) -> TensorDict:
         return {"obs": normal(dims.n_agents, dims.obs_size), "state": normal(dims.n_agents, dims.state_size)}
 
     now = {**seen(), "action": 0.6 * normal(dims.n_agents, dims.action_size), "reward": normal(1)}
-    return TensorDict({**now, "terminated": torch.rand(n, 1, generator=g) < 0.1, "next": seen()}, [n])
+    later = {"terminated": torch.rand(n, 1, generator=g) < 0.1, "next": seen()}
+    return TensorDict({**now, **later, "rewards": normal(dims.n_agents)}, [n])
 
 
 def fitting(module: SeedModule, n: int = 200, dtype: torch.dtype = torch.float64) -> TensorDict:
@@ -130,6 +169,8 @@ def modules(seeds: list[int], **clock: int) -> dict[str, SeedModule]:
         "omiga": OMIGA(OMIGA_CONFIG, seeds, CONTINUOUS, **clock),
         "omiga_poster": OMIGA(poster, seeds, CONTINUOUS, **clock),
     }
+    for name, changes in OMSD_VARIANTS.items():
+        made[name] = OMSD(OMSDConfig(**{**vars(OMSD_CONFIG), **changes}), seeds, CONTINUOUS, **clock)
     return {name: module.double() for name, module in made.items()}
 
 

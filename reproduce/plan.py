@@ -254,6 +254,7 @@ def _transitions(module: SeedModule, world: Any, n: int) -> TensorDict:
             "features": torch.randn(n, world.n_features),
             "action": torch.rand(n, world.n_agents, world.action_size) * 2 - 1,
             "reward": torch.randn(n, 1),
+            **({"rewards": torch.randn(n, world.n_agents)} if world.individual_rewards else {}),
             **{"terminated": none, "truncated": none.clone(), "final": final},
         },
         [n],
@@ -362,7 +363,7 @@ def _row_bytes(world: Any) -> int:
     if world.discrete:
         keys = layout(world.n_agents, world.obs_size, world.state_size, world.n_actions)
     else:
-        keys = rows_layout(world.n_features, world.n_agents, world.action_size)
+        keys = rows_layout(world.n_features, world.n_agents, world.action_size, world.individual_rewards)
     return sum(dtype.itemsize * math.prod(shape) for dtype, shape in keys.values())
 
 

@@ -345,8 +345,8 @@ def _scores(
 
 
 def _cloning_scores(module: SeedModule, mode: str) -> list[float] | None:
-    """The policies start the last phase as clones of the data: the curve's first point, when a phase precedes it."""
-    if len(module.phases()) > 1 and module.history:
+    """The curve's first point, where the last phase starts from clones."""
+    if module.starts_cloned and module.history:
         return module.history[0][mode]
     return None
 

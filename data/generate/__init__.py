@@ -4,15 +4,17 @@ from collections.abc import Callable
 
 from tensordict import TensorDict
 
-from data.generate import bridge, mamujoco, matrix
+from data.generate import bandit, bridge, mamujoco, matrix, mpe
 from data.generate.collect import Progress
 from reproduce.errors import ReproduceError, nearest
 
 # name -> (make(world, seed, progress=, **params) -> transitions, measures(transitions) -> numbers)
 GENERATORS: dict[str, tuple[Callable[..., TensorDict], Callable[[TensorDict], dict[str, float]]]] = {
+    "bandit_modes": (bandit.modes, bandit.measures),
     "bridge_mix": (bridge.mix, bridge.mix_measures),
     "bridge_optimal": (bridge.optimal, bridge.optimal_measures),
     "mamujoco_mixture": (mamujoco.mixture, lambda rows: {}),
+    "mpe_random": (mpe.random, lambda rows: {}),
     "matrix_independent": (matrix.independent, matrix.measures),
     "matrix_joint_actions": (matrix.joint_actions, matrix.measures),
 }

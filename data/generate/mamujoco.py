@@ -4,7 +4,7 @@ A dataset is a mixture: so many episodes of this snapshot with that much action 
 plus Gaussian noise, not clipped: MuJoCo clamps its controls itself, and the official data leave [-1, 1] too.
 """
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -14,8 +14,9 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.generate.collect import Progress
+from data.generate.play import play
 from data.sampling import stream
-from data.schema import episode_returns, row_episodes, rows_from
+from data.schema import episode_returns, row_episodes
 from data.worlds import make_world
 from reproduce.errors import ReproduceError
 
@@ -47,33 +48,10 @@ def act(weights: list[Tensor], obs: Tensor) -> Tensor:
     return h
 
 
-@torch.no_grad()
-def play(world: dict, weights: list[Tensor], n_episodes: int, noise: float, generator: torch.Generator) -> TensorDict:
-    """Rows of n_episodes episodes, one after another; all are stepped at once."""
-    worlds = make_world(n_worlds=n_episodes, **world)
-    td = worlds.reset(TensorDict({"start": worlds.draw_starts(n_episodes, generator)}, [n_episodes]))
-    steps: list[dict[str, Tensor]] = []
-    live = torch.ones(n_episodes, 1, dtype=torch.bool)
-    while live.any():
-        mean = act(weights, td["obs"])
-        td["action"] = mean + noise * torch.randn(mean.shape, generator=generator)
-        after = worlds.step(td)["next"]
-        now = {"features": td["features"].float(), "action": td["action"], "live": live}
-        steps.append(now | {key: after[key] for key in ("reward", "terminated", "truncated")})
-        live, td = live & ~after["done"], after.exclude("reward")
-    columns = {key: torch.stack([step[key] for step in steps], 1) for key in steps[0]}  # [E, T, ..]
-    lengths = columns.pop("live").sum(1).squeeze(-1)  # [E]
-    # One row more per episode: the state it ended in.
-    features = torch.cat([columns["features"], td["features"].float().unsqueeze(1)], 1)
-    at = torch.arange(features.shape[1])
-    lived, final = at < lengths.unsqueeze(1), at == lengths.unsqueeze(1)
-    # A finished world keeps its state, so the row after the last lived one is that state wherever it stands.
-    rows = {"final": final.unsqueeze(-1)}
-    for key in ("action", "reward", "terminated", "truncated"):
-        padded = torch.cat([columns[key], torch.zeros_like(columns[key][:, :1])], 1)
-        rows[key] = padded.masked_fill(~lived.view(*lived.shape, *(1,) * (padded.ndim - 2)), 0)
-    keep = lived | final
-    return rows_from({key: value[keep] for key, value in (rows | {"features": features}).items()})
+def noisy_act(weights: list[Tensor], noise: float, obs: Tensor, generator: torch.Generator) -> Tensor:
+    """`act` plus Gaussian noise of that deviation."""
+    mean = act(weights, obs)
+    return mean + noise * torch.randn(mean.shape, generator=generator)
 
 
 def mixture(
@@ -93,7 +71,8 @@ def mixture(
             if waves * WAVE > MOST_TRIES * part["episodes"] + WAVE:
                 raise ReproduceError(f"snapshot {part['snapshot']} of {weights} hardly ever returns {part['returns']}.")
             n = min(WAVE, missing if "returns" not in part else part["episodes"])
-            wave = play(world, policies[part["snapshot"]], n, part["noise"], stream(seed, 4, 1000 * k + waves))
+            noisy = partial(noisy_act, policies[part["snapshot"]], part["noise"])
+            wave = play(world, noisy, n, stream(seed, 4, 1000 * k + waves))
             if "returns" in part:
                 wave = _within(wave, *part["returns"], missing)
             waves, missing = waves + 1, missing - int(wave["final"].sum())

@@ -7,13 +7,20 @@ from typing import Any
 import torch
 from tensordict import TensorDict
 
+from data.worlds.bandit import Bandit
 from data.worlds.bridge import Bridge
 from data.worlds.mamujoco import MultiAgentMujoco
 from data.worlds.matrix import MatrixGame
 from data.worlds.mpe import ParticleWorld
 from reproduce.errors import ReproduceError, nearest
 
-WORLDS: dict[str, Any] = {"bridge": Bridge, "matrix": MatrixGame, "mamujoco": MultiAgentMujoco, "mpe": ParticleWorld}
+WORLDS: dict[str, Any] = {
+    "bandit": Bandit,
+    "bridge": Bridge,
+    "matrix": MatrixGame,
+    "mamujoco": MultiAgentMujoco,
+    "mpe": ParticleWorld,
+}
 
 
 def make_world(name: str, n_worlds: int, device: str | torch.device = "cpu", **params) -> Any:

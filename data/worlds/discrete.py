@@ -29,6 +29,7 @@ class DiscreteWorld(EnvBase):
     """
 
     discrete = True
+    individual_rewards = False
     start_size = 0
     action_size = 0
     views = None  # observations are stored as they are

@@ -117,6 +117,7 @@ class MultiAgentMujoco(EnvBase):
     """
 
     discrete = False
+    individual_rewards = False
 
     def __init__(
         self,

@@ -212,7 +212,7 @@ class ParticleWorld(EnvBase):
     state and gives reward 0. A reset takes positions from `start` (see `draw_starts`); without it, from torch's stream.
     """
 
-    discrete, n_actions, action_size = False, 0, 2
+    discrete, n_actions, action_size, individual_rewards = False, 0, 2, True
 
     def __init__(
         self,

@@ -10,8 +10,12 @@ from reproduce.cli import main
 from reproduce.config import claim_ids, compose, expand, flat, row_ids, sources
 
 TINY = ["algo.n_updates=3", "protocol.eval_episodes=2", "protocol.n_seeds=2"]
-BEHAVIOR = ["algo.n_behavior_updates=2"]  # what InSPO's rows need to be tiny too
-SHORT = ["task.params.episode_limit=100"]  # as many steps as a simulated world's fingerprint takes
+# What the rows of a paper need to be tiny too, and how many updates they make then.
+ALSO = {
+    "inspo": (["algo.n_behavior_updates=2"], 5),
+    "omiga": (["task.params.episode_limit=100"], 3),  # as many steps as a simulated world's fingerprint takes
+    "omsd": (["algo.n_critic_updates=2", "algo.n_score_updates=2", "algo.score_hidden=8", "algo.batch_size=8"], 7),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +23,9 @@ def _tiny_data(monkeypatch):
     """Simulated datasets shrink to one short episode of each behavior policy; any statistics are accepted."""
     entries = registry.datasets()
     for entry in entries.values():
+        if entry["world"]["name"] == "bandit":
+            entry["acceptance"] = {}
+            entry["generator"]["params"]["rows"] = 400
         if entry["world"]["name"] == "mamujoco":
             entry["acceptance"] = {}
             entry["world"]["params"]["episode_limit"] = 100
@@ -31,15 +38,15 @@ def _tiny_data(monkeypatch):
 
 @pytest.mark.parametrize("row", row_ids())
 def test_row_runs_from_command_to_record(row, capsys):
-    two_phases = row.startswith("inspo/")
-    code = main([row, *TINY, *(BEHAVIOR if two_phases else SHORT), "--json"])
+    also, n_updates = ALSO[row.split("/")[0]]
+    code = main([row, *TINY, *also, "--json"])
     printed = json.loads(capsys.readouterr().out)
     assert code == printed["exit_code"] == 3  # fewer updates than the row's: NOT COMPARABLE
     record = records.latest(row)
-    assert record["n_updates"] == (5 if two_phases else 3)
+    assert record["n_updates"] == n_updates
     assert record["environment"]["fingerprint"] == record["environment"]["expected"]
     played = [mode for mode in paper.MODES if mode in record["evaluation"]]
-    assert played == (["greedy", "sampled"] if two_phases else ["greedy"])
+    assert played == (["greedy", "sampled"] if row.startswith("inspo/") else ["greedy"])
     for mode in played:
         assert [len(episodes) for episodes in record["evaluation"][mode]] == [2, 2]
         assert len(record["curve"][mode][-1]) == 2
@@ -73,17 +80,19 @@ def test_rows_with_a_config_are_published_rows_and_planned_ones_say_so(capsys):
     "override", ["algo=bc", "algo.importance=reweight", "algo.importance=none", "algo.entropy=false"]
 )
 def test_switches_run(override):
-    tiny = TINY if override == "algo=bc" else TINY + BEHAVIOR
+    tiny = TINY if override == "algo=bc" else [*TINY, *ALSO["inspo"][0]]
     assert main(["inspo/xor/ab_ba", *tiny, override]) == 3
 
 
 def test_memmap_storage_and_joint_cloning_run():
-    assert main(["inspo/bridge/optimal", *TINY, *BEHAVIOR, "data.storage=memmap"]) == 3
+    assert main(["inspo/bridge/optimal", *TINY, *ALSO["inspo"][0], "data.storage=memmap"]) == 3
     assert main(["inspo/bridge/optimal", *TINY, "algo=bc", "algo.joint=true"]) == 3
 
 
 def test_cloning_and_memmap_storage_run_on_simulated_data():
-    assert main(["omiga/mujoco/hopper_expert", *TINY, *SHORT, "algo=gaussian_bc", "data.storage=memmap"]) == 3
+    assert (
+        main(["omiga/mujoco/hopper_expert", *TINY, *ALSO["omiga"][0], "algo=gaussian_bc", "data.storage=memmap"]) == 3
+    )
 
 
 def test_an_algorithm_for_the_other_kind_of_actions_is_refused(capsys):
@@ -101,10 +110,10 @@ def test_the_short_budget_is_a_setting_like_any_other():
 
 def test_a_run_is_shown_beside_the_data_and_recorded_cloning(capsys):
     row = "omiga/mujoco/hopper_medium"
-    assert main([row, *TINY, *SHORT, "algo=gaussian_bc", "--json"]) == 3
+    assert main([row, *TINY, *ALSO["omiga"][0], "algo=gaussian_bc", "--json"]) == 3
     cloned = json.loads(capsys.readouterr().out)
     assert cloned["behavior_cloning"] is None
-    assert main([row, *TINY, *SHORT, "--json"]) == 3
+    assert main([row, *TINY, *ALSO["omiga"][0], "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["behavior_cloning"] == cloned["scores"]["per_seed"]
     assert main(["check", row]) == 3
     line = capsys.readouterr().out

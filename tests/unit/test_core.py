@@ -146,7 +146,7 @@ def test_updates_asked_for_are_updates_done(name):
     assert module.n_updates == sum(phase.n_updates for phase in module.phases()) == 50
 
 
-@pytest.mark.parametrize("name", list(modules([0])))
+@pytest.mark.parametrize("name", [name for name in modules([0]) if name != "omsd_shared"])  # shares by design
 def test_seed_k_of_a_stack_equals_seed_k_alone(name):
     stacked, alone = modules([0, 1, 2], chunk_size=10)[name], modules([1], chunk_size=10)[name]
     data = fitting(alone)

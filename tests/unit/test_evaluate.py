@@ -73,6 +73,13 @@ def test_checks_of_a_claim():
     assert decide({**check, "at_least": 0.5}, arms)["passed"] is True
     assert decide({**check, "at_least": 0.95}, arms)["passed"] is False
     assert decide({**check, "right": 1.0, "within": 0.5}, arms)["passed"] is True
+    seeds = {"left": {"scores": {"greedy": [1.0, 0.5, -1.0, -0.5]}}}
+    count = {"mode": "greedy", "left": "left"}
+    assert decide({**count, "every_above": -1.1}, seeds)["passed"] is True
+    assert decide({**count, "every_above": -1.0}, seeds)["passed"] is False
+    assert decide({**count, "share_above": 0.0, "between": [0.4, 0.6]}, seeds)["share"] == 0.5
+    assert decide({**count, "share_above": 0.0, "between": [0.4, 0.6]}, seeds)["passed"] is True
+    assert decide({**count, "share_above": 0.9, "between": [0.4, 0.6]}, seeds)["passed"] is False
     assert decide({**check, "right": 1.0, "within": 0.05}, arms)["passed"] is False
 
 

@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
 
-from data.generate.mamujoco import play
+from data.generate.mamujoco import noisy_act
+from data.generate.play import play
 from data.module import OfflineData
 from data.observe import agent_views
 from data.sampling import stream
@@ -34,7 +36,7 @@ def weights(world: dict, scale: float = 0.2) -> list[torch.Tensor]:
 
 
 def rows_of(world: dict, n: int = 6, noise: float = 0.6) -> TensorDict:
-    return play(world, weights(world), n, noise, stream(0, 9))
+    return play(world, partial(noisy_act, weights(world), noise), n, stream(0, 9))
 
 
 @pytest.fixture

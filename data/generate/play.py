@@ -1,0 +1,41 @@
+"""Episodes of any continuous world as rows of the schema, played by any policy, many at once."""
+
+from collections.abc import Callable
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from data.schema import rows_from
+from data.worlds import make_world
+
+Act = Callable[[Tensor, torch.Generator], Tensor]  # (obs [n, N, O], the noise's generator) -> action [n, N, A]
+EARNED = ("reward", "rewards", "terminated", "truncated")  # of a step; `rewards` only where agents have their own
+
+
+@torch.no_grad()
+def play(world: dict, act: Act, n_episodes: int, generator: torch.Generator) -> TensorDict:
+    """Rows of n_episodes episodes, one after another; all are stepped at once."""
+    worlds = make_world(n_worlds=n_episodes, **world)
+    td = worlds.reset(TensorDict({"start": worlds.draw_starts(n_episodes, generator)}, [n_episodes]))
+    steps: list[dict[str, Tensor]] = []
+    live = torch.ones(n_episodes, 1, dtype=torch.bool)
+    while live.any():
+        td["action"] = act(td["obs"], generator)
+        after = worlds.step(td)["next"]
+        now = {"features": td["features"].float(), "action": td["action"], "live": live}
+        steps.append(now | {key: after[key] for key in EARNED if key in after})
+        live, td = live & ~after["done"], after.exclude("reward")
+    columns = {key: torch.stack([step[key] for step in steps], 1) for key in steps[0]}  # [E, T, ..]
+    lengths = columns.pop("live").sum(1).squeeze(-1)  # [E]
+    # One row more per episode: the state it ended in.
+    features = torch.cat([columns.pop("features"), td["features"].float().unsqueeze(1)], 1)
+    at = torch.arange(features.shape[1])
+    lived, final = at < lengths.unsqueeze(1), at == lengths.unsqueeze(1)
+    # A finished world keeps its state, so the row after the last lived one is that state wherever it stands.
+    rows = {"final": final.unsqueeze(-1)}
+    for key, column in columns.items():
+        padded = torch.cat([column, torch.zeros_like(column[:, :1])], 1)
+        rows[key] = padded.masked_fill(~lived.view(*lived.shape, *(1,) * (padded.ndim - 2)), 0)
+    keep = lived | final
+    return rows_from({key: value[keep] for key, value in (rows | {"features": features}).items()})

@@ -1,0 +1,84 @@
+"""A one-step continuous game: n agents choose numbers in [-1, 1] and share the mean product of all pairs of them.
+
+Two agents: a_1 a_2 (OMSD's bandit). Every agent observes five ones.
+"""
+
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.data import Bounded, Categorical, Composite, Unbounded
+from torchrl.envs import EnvBase
+
+from data.worlds.discrete import positive
+from reproduce.errors import ReproduceError
+
+
+class Bandit(EnvBase):
+    """n_worlds games at once.
+
+    Keys, at the root: obs and state [n, N, 5] float32 ones, features [n, 1] (nothing), action [n, N, 1], rewards
+    [n, N], reward [n, 1], done, terminated, truncated [n, 1]. The first step terminates; later ones give reward 0.
+    """
+
+    discrete, individual_rewards, n_actions, action_size = False, True, 0, 1
+    n_features, start_size, episode_limit = 1, 0, 1
+    obs_size = state_size = 5
+
+    def __init__(self, n_worlds: int, n_agents: int = 2, device: str | torch.device = "cpu"):
+        super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])
+        if positive("n_agents", n_agents) < 2:
+            raise ReproduceError(f"n_agents is {n_agents}: the reward is over pairs, so two at least.")
+        self.n_agents = n_agents
+        self._over = torch.zeros(n_worlds, 1, dtype=torch.bool, device=self.device)
+
+        def real(*shape: int) -> Unbounded:
+            return Unbounded(shape=(n_worlds, *shape), device=self.device)
+
+        def flag() -> Categorical:
+            return Categorical(2, shape=(n_worlds, 1), dtype=torch.bool, device=self.device)
+
+        batch = {"shape": (n_worlds,), "device": self.device}
+        view = real(n_agents, self.obs_size)
+        self.observation_spec = Composite(
+            obs=view, state=view.clone(), features=real(1), rewards=real(n_agents), **batch
+        )
+        self.action_spec = Bounded(-1.0, 1.0, shape=(n_worlds, n_agents, 1), device=self.device)
+        self.reward_spec = real(1)
+        self.full_done_spec = Composite(done=flag(), terminated=flag(), truncated=flag(), **batch)
+
+    def views(self, features: Tensor) -> dict[str, Tensor]:
+        """features [.., 1] -> obs and state [.., N, 5]."""
+        obs = features.new_ones((*features.shape[:-1], self.n_agents, self.obs_size), dtype=torch.float32)
+        return {"obs": obs, "state": obs}
+
+    def draw_starts(self, n: int, generator: torch.Generator) -> Tensor:
+        """[n, 0]: nothing is drawn."""
+        return torch.empty(n, 0)
+
+    def fixed_starts(self, n: int) -> Tensor:
+        return torch.empty(n, 0)
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDict:
+        chosen = None if tensordict is None else tensordict.get("_reset", None)
+        chosen = torch.ones_like(self._over) if chosen is None else chosen.view_as(self._over)
+        self._over = self._over & ~chosen
+        return self._report(rewards=torch.zeros(len(chosen), self.n_agents, device=self.device))
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDict:
+        a = tensordict["action"].squeeze(-1).clamp(-1, 1)
+        pairs = (a.sum(-1).square() - a.square().sum(-1)) / (self.n_agents * (self.n_agents - 1))
+        reward = pairs.unsqueeze(-1).masked_fill(self._over, 0.0)
+        self._over = torch.ones_like(self._over)
+        return self._report(reward=reward, rewards=reward.repeat(1, self.n_agents))
+
+    def _report(self, **extra: Tensor) -> TensorDict:
+        features = torch.zeros(len(self._over), 1, device=self.device)
+        ends = {"done": self._over.clone(), "terminated": self._over.clone(), "truncated": torch.zeros_like(self._over)}
+        return TensorDict(
+            {**self.views(features), "features": features, **ends, **extra}, self.batch_size, device=self.device
+        )
+
+    def _set_seed(self, seed: int | None) -> None:
+        """Nothing: there is no chance in it."""

@@ -1,0 +1,340 @@
+# OMSD: Offline Multi-agent RL via Sequential Score Decomposition (ICML 2026), arXiv 2505.05968
+# Equations: public notes on the paper; the form of the losses: SRPO (thu-ml/SRPO, b3b916a), which it extends.
+#
+# D1  weighting=vds: w(t) = sigma_t^2 as SRPO's default; stable: 1; score: alpha_t / sigma_t. The paper: t -> 0.
+# D2  subtract_noise=false: SRPO's default does not subtract z from the predicted noise; in expectation it is the same.
+# D3  prefix=fresh: a later agent sees the actions of the policies just updated, as published. The first author's
+#     development code computes all actions before the loop (stale).
+# D4  condition=obs: scores are conditioned on the agent's own observation, as that code does; the notes write s.
+# D5  beta multiplies Q: Eq. 6 of the paper times beta. Small beta: close to the data.
+# D6  All agents' score networks have one shape, so that they are one stack: the prefix is padded with zeros.
+# D7  The paper's network sizes, rates and numbers of updates are unknown to us; each row says what it takes from where.
+# D8  share_stage1=true: critic and scores are trained once, by seed 0's streams, and all seeds' actors use them.
+"""Sequential score decomposition, and its ablations with independent or marginal scores."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from lit_modules.base import (
+    Adam,
+    Chunk,
+    Dims,
+    Phase,
+    SeedModule,
+    TurnAdam,
+    agent_major,
+    polyak,
+    rows_of,
+    target_of,
+)
+from lit_modules.nets import StackedMLP, StackedScore
+
+METHODS = ("omsd", "ctde", "ind", "jal")
+
+
+@dataclass
+class OMSDConfig:
+    """Objective: max E[ Q(s, a) ] - 1/beta sum_i KL( pi_i(.|o_i) || mu_i(.|o_i, a_<i) ), mu split by the chain rule.
+
+    Stage 1: IQL's twin Q and V, and score networks eps_i(a_i^t, t | o_i, a_<i) of the data. Stage 2: deterministic
+    actors, one after another, along w(t) eps - beta grad Q.
+    """
+
+    name: str
+    method: str  # omsd: eps_i given a_<i | ctde: eps_i alone | ind: eps_i and Q_i alone | jal: one joint agent
+    n_critic_updates: int
+    n_score_updates: int
+    n_updates: int  # of the actors
+    batch_size: int
+    hidden: list[int]  # of Q, V and actors
+    score_hidden: int
+    score_blocks: int
+    lr: float  # Adam, for Q, V and actors
+    score_lr: float  # AdamW
+    score_weight_decay: float
+    dropout: float  # in the score networks' blocks
+    gamma: float
+    tau: float
+    expectile: float
+    team_reward: str  # mean of the agents' rewards | first: agent 0's
+    beta: float  # weight of Q against the data
+    t_low: float  # diffusion times of stage 2, uniform in [t_low, t_high]
+    t_high: float
+    weighting: str  # vds | stable | score
+    subtract_noise: bool
+    normalize_gradient: bool  # of Q, per sample
+    prefix: str  # fresh | stale
+    condition: str  # obs | state
+    order: list[int]  # in which the agents are decomposed and updated; [] is 0, 1, ..
+    lr_end: float  # actors' rates fall on a cosine to this fraction
+    share_stage1: bool
+    init_scale: float  # of the actors' last layer: the spread of their first actions
+
+
+BETA_0, BETA_1, T_MIN = 0.1, 20.0, 1e-3
+
+
+def noise_schedule(t: Tensor) -> tuple[Tensor, Tensor]:
+    """VP-SDE: t in [0, 1] -> alpha_t, sigma_t with log alpha_t = -(beta_1 - beta_0) t^2 / 4 - beta_0 t / 2."""
+    alpha = (-(BETA_1 - BETA_0) * t.square() / 4 - BETA_0 * t / 2).exp()
+    return alpha, (1 - alpha.square()).sqrt()
+
+
+class OMSD(SeedModule):
+    keys = ("obs", "action", "rewards", "terminated", ("next", "obs"))
+    discrete, modes = False, ("greedy",)
+
+    def __init__(self, config: OMSDConfig, seeds: list[int], dims: Dims, **clock: int):
+        super().__init__(seeds, dims, **clock)
+        _check(config, dims)
+        self.config = config
+        joint = config.method == "jal"
+        # The agents as the method sees them: one that observes and does everything, or the world's.
+        self.n = 1 if joint else dims.n_agents
+        self.obs_size, self.action_size = (
+            (dims.n_agents * size if joint else size) for size in (dims.obs_size, dims.action_size)
+        )
+        self.order = config.order or list(range(self.n))
+        self.n_critics = dims.n_agents if config.method == "ind" else 1
+        n_stage1 = 1 if config.share_stage1 else len(seeds)
+        streams = self.weight_streams[:n_stage1]
+        seen, acted = (dims.n_agents * size // self.n_critics for size in (dims.obs_size, dims.action_size))
+        lead = (n_stage1, self.n_critics)
+        self.q1, self.q2 = (StackedMLP((seen + acted, *config.hidden, 1), lead, streams) for _ in range(2))
+        self.v = StackedMLP((seen, *config.hidden, 1), lead, streams)
+        self.q1_target, self.q2_target = target_of(self.q1), target_of(self.q2)
+        condition = (self.n * self.obs_size if config.condition == "state" else self.obs_size) + self.prefix_size
+        self.score = StackedScore(
+            self.action_size, condition, config.score_hidden, config.score_blocks, config.dropout,
+            (n_stage1, self.n), streams,
+        )  # fmt: skip
+        actor = (self.obs_size, *config.hidden, self.action_size)
+        self.policy = StackedMLP(actor, (len(seeds), self.n), self.weight_streams)
+        self.policy.theta.data[..., -self.policy.split[-2] - self.policy.split[-1] :] *= config.init_scale
+
+    @property
+    def prefix_size(self) -> int:
+        return (self.n - 1) * self.action_size if self.config.method == "omsd" else 0
+
+    # ---- stage 1
+
+    def update_critic(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One step of V, then of both Q, then of the targets. batch [S, B]."""
+        d = self.unpack(self.of_stage1(batch))
+        v_loss = self.v_loss(d)
+        self.descend("v", v_loss, float("inf"))
+        q_loss = self.q_loss(d)
+        self.descend("q", q_loss, float("inf"))
+        polyak(self.q1_target, self.q1, self.config.tau)
+        polyak(self.q2_target, self.q2, self.config.tau)
+        return self.of_all_seeds({"loss/v": v_loss, "loss/q": q_loss})
+
+    def v_loss(self, d: dict[str, Tensor]) -> Tensor:
+        """E | expectile - 1{u < 0} | u^2, u = min_k Q'_k(s, a) - V(s) -> [S]."""
+        with torch.no_grad():
+            q = torch.minimum(self.q1_target(d["sa"]), self.q2_target(d["sa"]))
+        u = q - self.v(d["s"])  # (S, G, B, 1)
+        weight = (self.config.expectile - (u.detach() < 0).to(u.dtype)).abs()
+        return (weight * u.square()).mean((1, 2, 3))
+
+    def q_loss(self, d: dict[str, Tensor]) -> Tensor:
+        """1/2 sum_k E ( r + gamma (1 - done) V(s') - Q_k(s, a) )^2 -> [S]."""
+        with torch.no_grad():
+            y = d["reward"] + self.config.gamma * d["mask"] * self.v(d["next_s"])  # (S, G, B, 1)
+        errors = [(y - q(d["sa"])).square().mean((1, 2, 3)) for q in (self.q1, self.q2)]
+        return 0.5 * (errors[0] + errors[1])
+
+    def update_score(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One step of every agent's score network, each on the data's own prefix. batch [S, B]."""
+        d = self.unpack(self.of_stage1(batch))
+        loss = self.score_loss(d["action"], self.conditions(d["obs"], d["action"]), noise)
+        self.descend("score", loss, float("inf"))
+        return self.of_all_seeds({"loss/score": loss})
+
+    def score_loss(self, action: Tensor, condition: Tensor, noise: dict[str, Tensor]) -> Tensor:
+        """sum_i E || eps_i(alpha_t a_i + sigma_t z, t | o_i, a_<i) - z ||^2 -> [S]. action (S, N, B, A)."""
+        t = T_MIN + (1 - T_MIN) * noise["t"]  # (S, N, B)
+        alpha, sigma = (x.unsqueeze(-1) for x in noise_schedule(t))
+        z = noise["z"]
+        predicted = self.score(alpha * action + sigma * z, t, condition, keep=noise.get("keep"))
+        return (predicted - z).square().sum(-1).mean(-1).sum(1)
+
+    # ---- stage 2
+
+    def update_actor(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The actors one after another in `order`, each seeing the actions of those before it. batch [S, B]."""
+        d, c = self.unpack(batch), self.config
+        with torch.no_grad():
+            actions = self.policy(d["obs"]).tanh()  # (S, N, B, A), of all agents
+        losses, sizes = [], []
+        for agent in self.order:
+            rows = agent + self.n * torch.arange(len(self.seeds), device=actions.device)  # of the stacked actors
+            theta = rows_of(self.policy, rows)
+            a = self.policy(d["obs"][:, agent], theta).tanh()  # (S, B, A)
+            e = self.weighted_noise(d["obs"], actions, a.detach(), agent, noise)
+            g = self.q_gradient(d, actions, a.detach(), agent)
+            loss = self.policy_loss(a, e, g)
+            (grad,) = torch.autograd.grad(loss.sum(), theta)
+            self.optimizer["policy"].step_rows(rows, grad, noise["lr_scale"])  # type: ignore[attr-defined]
+            if c.prefix == "fresh":  # D3
+                with torch.no_grad():
+                    theta = self.policy.theta.flatten(0, 1)[rows]
+                    actions[:, agent] = self.policy(d["obs"][:, agent], theta).tanh()
+            losses.append(loss.detach())
+            sizes.append((e.square().mean((1, 2)).sqrt(), g.square().mean((1, 2)).sqrt()))
+        of_e, of_g = (torch.stack(values).mean(0) for values in zip(*sizes, strict=True))
+        return {"loss/policy": torch.stack(losses).mean(0), "gradient/score": of_e, "gradient/q": of_g}
+
+    def policy_loss(self, a: Tensor, e: Tensor, g: Tensor) -> Tensor:
+        """E ( w(t) eps - beta grad Q ) . a, both factors constant -> [S]. a, e = w eps, g (S, B, A)."""
+        return ((e - self.config.beta * g).detach() * a).sum(-1).mean(-1)  # D5
+
+    @torch.no_grad()
+    def weighted_noise(self, obs: Tensor, actions: Tensor, a: Tensor, agent: int, noise: dict[str, Tensor]) -> Tensor:
+        """w(t) eps_i(alpha_t a_i + sigma_t z, t | o_i, a_<i), t ~ U[t_low, t_high] -> (S, B, A)."""
+        c = self.config
+        t = c.t_low + (c.t_high - c.t_low) * noise["t"][:, agent]  # (S, B)
+        alpha, sigma = (x.unsqueeze(-1) for x in noise_schedule(t))
+        z = noise["z"][:, agent]
+        condition = self.conditions(obs, actions)[:, agent]
+        e = self.score_of(agent, alpha * a + sigma * z, t, condition)
+        if c.subtract_noise:  # D2
+            e = e - z
+        return {"vds": sigma.square(), "stable": torch.ones_like(sigma), "score": alpha / sigma}[c.weighting] * e  # D1
+
+    def q_gradient(self, d: dict[str, Tensor], actions: Tensor, a: Tensor, agent: int) -> Tensor:
+        """grad_{a_i} 1/2 sum_k Q'_k(s, a_1 .. a_n) -> (S, B, A)."""
+        a = a.requires_grad_()
+        if self.config.method == "ind":
+            sa = torch.cat([d["obs"][:, agent], a], -1).unsqueeze(1)
+        else:
+            team = [a if j == agent else actions[:, j] for j in range(self.n)]
+            sa = torch.cat([d["s"][:, 0], *team], -1).unsqueeze(1)  # (S, 1, B, N O + N A)
+        rows = slice(agent, agent + 1) if self.config.method == "ind" else slice(0, 1)
+        q = sum(self.of_shared(net, net.theta[:, rows], sa) for net in (self.q1_target, self.q2_target)) / 2
+        (g,) = torch.autograd.grad(q.sum(), a)  # type: ignore[union-attr]
+        if self.config.normalize_gradient:
+            g = g / g.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-12)
+        return g
+
+    # ---- plumbing
+
+    def phases(self) -> list[Phase]:
+        c = self.config
+        numbers = {"critic": c.n_critic_updates, "score": c.n_score_updates, "actor": c.n_updates}
+        return [Phase(name, n, c.batch_size) for name, n in numbers.items()]
+
+    def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        c = self.config
+        return {
+            "v": Adam(self.v.parameters(), lr=c.lr),
+            "q": Adam([self.q1.theta, self.q2.theta], lr=c.lr),
+            "score": Adam([self.score.theta], lr=c.score_lr, weight_decay=c.score_weight_decay),
+            "policy": TurnAdam(self.policy.theta, lr=c.lr),
+        }
+
+    def draw(self, chunk: Chunk) -> dict[str, Tensor]:
+        """Per update of scores and actors: times t [K, S, N, B] in [0, 1), noise z [K, S, N, B, A]; and what belongs to
+        either: kept hidden units, or the scale of the rate."""
+        if chunk.phase == "critic":
+            return {}
+        c, k, b = self.config, chunk.n_updates, chunk.batch_size
+        stage1 = chunk.phase == "score"
+        drawn = {"t": self.uniform(k, self.n, b), "z": self.normal(k, self.n, b, self.action_size)}
+        if stage1 and c.dropout:
+            drawn["keep"] = self.uniform(k, self.n, b, c.score_blocks * c.score_hidden) >= c.dropout
+        if not stage1:
+            start = chunk.start - c.n_critic_updates - c.n_score_updates
+            elapsed = torch.arange(start, start + k, device=self.device) / c.n_updates
+            drawn["lr_scale"] = (c.lr_end + (1 - c.lr_end) * 0.5 * (1 + (math.pi * elapsed).cos())).to(self.dtype)
+        drawn = {name: x if x.dtype == torch.bool else x.to(self.dtype) for name, x in drawn.items()}
+        return {name: self.of_stage1(x, 1) for name, x in drawn.items()} if stage1 else drawn
+
+    def of_stage1(self, x: Tensor, dim: int = 0) -> Tensor:
+        """The first seed's share where all seeds use its stage 1. D8"""
+        return x.narrow(dim, 0, 1) if self.config.share_stage1 else x
+
+    def of_all_seeds(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """[S1] -> [S]: what all seeds share is each one's."""
+        return {name: loss.detach().expand(len(self.seeds)) for name, loss in losses.items()}
+
+    def of_shared(self, net: StackedMLP, theta: Tensor, x: Tensor) -> Tensor:
+        """x [S, G, B, in] through rows theta [S1, G, P] -> [S, G, B, out]."""
+        if len(theta) == len(x):
+            return net(x, theta)
+        out = net(x.transpose(0, 1).flatten(1, 2).unsqueeze(0), theta)  # (1, G, S * B, out)
+        return out[0].unflatten(1, (len(x), -1)).transpose(0, 1)
+
+    def score_of(self, agent: int, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """eps of one agent, x (S, B, A), t (S, B), condition (S, B, C) -> (S, B, A); nothing is dropped."""
+        rows = self.score.theta[:, agent], self.score.frequencies[:, agent]  # (S1, ..)
+        if len(rows[0]) == len(x):
+            return self.score(x, t, condition, rows)
+        flat = (v.flatten(0, 1).unsqueeze(0) for v in (x, t, condition))
+        return self.score(*flat, rows)[0].unflatten(0, x.shape[:2])
+
+    def conditions(self, obs: Tensor, actions: Tensor) -> Tensor:
+        """What each agent's score is conditioned on: obs (S, N, B, O), actions (S, N, B, A) -> (S, N, B, C). D4, D6"""
+        if self.config.condition == "state":
+            obs = obs.transpose(1, 2).flatten(2).unsqueeze(1).expand(-1, self.n, -1, -1)
+        if not self.prefix_size:
+            return obs
+        prefix = obs.new_zeros(*obs.shape[:3], self.prefix_size)
+        for k, agent in enumerate(self.order):
+            earlier = [actions[:, j] for j in self.order[:k]]
+            if earlier:
+                prefix[:, agent, :, : k * self.action_size] = torch.cat(earlier, -1)
+        return torch.cat([obs, prefix], -1)
+
+    def unpack(self, batch: TensorDict) -> dict[str, Tensor]:
+        """batch [S, B] -> obs (S, N, B, O) and action (S, N, B, A) of the method's agents; s, sa, next_s, reward and
+        mask of its critics, (S, G, B, ..)."""
+        obs, later, action = batch["obs"], batch["next", "obs"], batch["action"]  # (S, B, N, ..)
+        rewards = batch["rewards"]
+        if self.n_critics == 1:
+            s, acted, next_s = (x.flatten(2).unsqueeze(1) for x in (obs, action, later))
+            team = rewards.mean(-1) if self.config.team_reward == "mean" else rewards[..., 0]
+            reward = team.unsqueeze(1).unsqueeze(-1)  # (S, 1, B, 1)
+        else:
+            s, acted, next_s = (agent_major(x) for x in (obs, action, later))
+            reward = agent_major(rewards.unsqueeze(-1))
+        if self.config.method == "jal":
+            obs, action = (x.flatten(2).unsqueeze(2) for x in (obs, action))
+        return {
+            "obs": agent_major(obs),
+            "action": agent_major(action),
+            "s": s,
+            "sa": torch.cat([s, acted], -1),
+            "next_s": next_s,
+            "reward": reward,
+            "mask": (1 - batch["terminated"].to(obs.dtype)).unsqueeze(1),
+        }
+
+    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
+        """obs [S, E, N, O] -> action [S, E, N, A]. Nothing samples."""
+        if self.config.method == "jal":
+            joint = self.policy(obs.flatten(2).unsqueeze(1)).tanh()  # (S, 1, E, N A)
+            return joint[:, 0].unflatten(-1, (self.dims.n_agents, self.dims.action_size))
+        return self.policy(agent_major(obs)).tanh().transpose(1, 2)
+
+
+def _check(config: OMSDConfig, dims: Dims) -> None:
+    choices = {
+        "method": METHODS,
+        "team_reward": ("mean", "first"),
+        "weighting": ("vds", "stable", "score"),
+        "prefix": ("fresh", "stale"),
+        "condition": ("obs", "state"),
+    }
+    for key, allowed in choices.items():
+        if (value := getattr(config, key)) not in allowed:
+            raise ValueError(f"algo.{key}={value!r}: choose one of {', '.join(allowed)}")
+    n = 1 if config.method == "jal" else dims.n_agents
+    if config.order and sorted(config.order) != list(range(n)):
+        raise ValueError(f"algo.order={config.order}: must name each of the agents 0..{n - 1} once")
+    if not 0 <= config.t_low < config.t_high <= 1:
+        raise ValueError(f"algo.t_low={config.t_low}, algo.t_high={config.t_high}: 0 <= t_low < t_high <= 1 is needed")

@@ -1,0 +1,63 @@
+"""The continuous bandit and its data."""
+
+import pytest
+import torch
+from tensordict import TensorDict
+from torchrl.envs.utils import check_env_specs
+
+from data.generate import generate
+from data.registry import dataset
+from data.schema import row_statistics, validate_rows
+from data.worlds import make_world
+from reproduce.errors import ReproduceError
+
+
+def test_the_reward_is_the_product_or_the_mean_product_of_pairs():
+    check_env_specs(make_world("bandit", 2))
+    for n, action, reward in (
+        (2, [0.5, -0.4], -0.2),
+        (3, [0.5, -0.4, 1.0], (-0.2 + 0.5 - 0.4) / 3),
+        (2, [3.0, -3.0], -1),
+    ):
+        world = make_world("bandit", 1, n_agents=n)
+        td = world.reset().set("action", torch.tensor(action).view(1, n, 1))
+        after = world.step(td)["next"]
+        assert after["reward"].item() == pytest.approx(reward)
+        assert after["rewards"][0].tolist() == pytest.approx([reward] * n)
+        assert after["terminated"].all()
+        again = world.step(after.exclude("reward").set("action", td["action"]))["next"]
+        assert again["reward"].item() == 0
+        assert not world.reset(TensorDict({}, [1]))["done"].any()
+
+
+def test_one_agent_has_no_pairs():
+    with pytest.raises(ReproduceError, match="n_agents is 1"):
+        make_world("bandit", 1, n_agents=1)
+
+
+def test_the_data_are_two_modes():
+    entry = dataset("bandit/two_mode")
+    recipe = entry["generator"]
+    params = recipe["params"] | {"rows": 4000}
+    world = {"name": "bandit", **entry["world"]["params"]}
+    rows, measures = generate(recipe["name"], world, recipe["seed"], params)
+    again, _ = generate(recipe["name"], world, recipe["seed"], params)
+    validate_rows(rows, 1, 2, 1, individual=True)
+    assert torch.equal(rows["action"], again["action"])
+    statistics = row_statistics(rows)
+    assert (statistics["n_rows"], statistics["n_episodes"], statistics["n_terminated"]) == (4000, 2000, 2000)
+    assert measures["agreement"] == 1.0
+    assert abs(measures["positive"] - 0.5) < 0.05
+    action = rows["action"][~rows["final"].squeeze(-1)].squeeze(-1)
+    assert action.abs().max() <= 1
+    assert action.abs().mean().item() == pytest.approx(0.8, abs=0.01)
+
+
+def test_random_particle_data_hold_every_agents_reward():
+    world = {"name": "mpe", "scenario": "simple_spread", "episode_limit": 25}
+    rows, _ = generate("mpe_random", world, 0, {"episodes": 40, "rows": 1040})
+    validate_rows(rows, 18, 3, 2, individual=True)
+    torch.testing.assert_close(rows["reward"], rows["rewards"].mean(-1, keepdim=True))
+    statistics = row_statistics(rows)
+    assert (statistics["n_truncated"], statistics["n_terminated"]) == (40, 0)
+    assert 100 < statistics["return"]["mean"] < 220  # 159.8 +- 60.7 over 40000 episodes, official
