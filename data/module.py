@@ -1,5 +1,6 @@
 """Experience as a LightningDataModule: a TorchRL replay buffer that hands out chunks of K updates at once."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from data.sampling import RowSampler, SeedSampler
 
 if TYPE_CHECKING:
     from lit_modules.base import SeedModule
+
+logging.getLogger("torchrl").setLevel(logging.ERROR)
 
 
 class _Selecting:

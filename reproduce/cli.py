@@ -400,7 +400,8 @@ def _compare(pattern: str, as_json: bool) -> int:
     def cell(s: dict[str, Any] | None) -> str:
         if s is None:
             return "not built"
-        returns = f"{s['mean']:.0f} ± {s['std']:.0f} [{s['min']:.0f}, {s['max']:.0f}]"
+        extremes = f" [{s['min']:.0f}, {s['max']:.0f}]" if "min" in s else ""  # not published everywhere
+        returns = f"{s['mean']:.0f} ± {s['std']:.0f}{extremes}"
         return f"{returns}, {s['n_episodes']} episodes, {s['n_rows'] / 1e6:.2f}M rows"
 
     print("| dataset | official: return mean ± std [min, max] | regenerated here |\n|---|---|---|")

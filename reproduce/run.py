@@ -31,7 +31,7 @@ from reproduce.paths import ROOT, outputs_dir
 from reproduce.provenance import peak_memory, provenance
 from reproduce.verdict import judge
 
-for _name in ("lightning.pytorch", "lightning.fabric", "torchrl"):
+for _name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 
@@ -135,10 +135,10 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
         returns = evaluator(module)
         weights = folder / "weights.safetensors"
         _save_weights(module, weights)
-        scores, crashed = _scores(returns[protocol["mode"]], module, row.bound.minimum_score, seeds)
+        scores, crashed = _scores(returns[protocol["mode"]], module, row, seeds)
         measured = fingerprint(task["world"], **task["params"])
         facts = _data_facts(dataset.manifest)
-        clones = _cloning_scores(module, protocol["mode"]) or _recorded_cloning(
+        clones = _cloning_scores(module, protocol["mode"], row) or _recorded_cloning(
             settings, facts["sha256"], module.n_updates, seeds
         )
         verdict = judge(
@@ -334,20 +334,21 @@ def _check_sizes(transitions: Any, world: Any, data_id: str, name: str) -> None:
 
 
 def _scores(
-    returns: list[list[float]], module: SeedModule, minimum: float | None, seeds: list[int]
+    returns: list[list[float]], module: SeedModule, row: paper.PaperRow, seeds: list[int]
 ) -> tuple[list[float], list[dict[str, Any]]]:
-    """Mean episode return per seed; a seed that diverged counts as the minimum score, never dropped."""
+    """Mean return per seed in the row's metric; a seed that diverged counts as the minimum score, never dropped."""
+    minimum = row.bound.minimum_score
     crashed = [module.crashed[seed] for seed in seeds if seed in module.crashed]
     if crashed and minimum is None:
         raise ReproduceError(f"seed {crashed[0]['seed']} diverged and the row has no minimum_score in paper_results.")
-    means = [fmean(row) for row in returns]
+    means = [row.score(fmean(episodes)) for episodes in returns]
     return [minimum if s in module.crashed else x for s, x in zip(seeds, means, strict=True)], crashed  # type: ignore
 
 
-def _cloning_scores(module: SeedModule, mode: str) -> list[float] | None:
+def _cloning_scores(module: SeedModule, mode: str, row: paper.PaperRow) -> list[float] | None:
     """The curve's first point, where the last phase starts from clones."""
     if module.starts_cloned and module.history:
-        return module.history[0][mode]
+        return [row.score(mean) for mean in module.history[0][mode]]
     return None
 
 

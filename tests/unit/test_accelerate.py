@@ -13,7 +13,7 @@ from reproduce.losses import DIMS, INSPO_CONFIG, fitting, modules, train
 from reproduce.run import _why_not_comparable
 
 SHORT = {"n_updates": 4}
-LENGTHS = {"inspo": {"n_behavior_updates": 2}}
+LENGTHS = {"inspo": {"n_behavior_updates": 2}, "omsd": {"n_critic_updates": 2, "n_score_updates": 2}}
 
 
 def trained(name: str, accelerate: str, n: int = 60, device: str = "cpu", **changes):
@@ -37,7 +37,7 @@ def assert_same(one, other, tolerance: float) -> None:
         assert {k: x[k] for k in keys} == pytest.approx({k: y[k] for k in keys}, abs=tolerance)
 
 
-@pytest.mark.parametrize("name", ["bc", "gaussian_bc", "omiga"])
+@pytest.mark.parametrize("name", ["bc", "gaussian_bc", "omiga", "omsd"])
 def test_compiled_updates_equal_the_written_ones(name):
     compiled = trained(name, "compile")
     assert (compiled[0].accelerator.used, compiled[0].accelerator.fallback) == ("compile", None)

@@ -106,3 +106,16 @@ def damaged(tmp_path, change) -> str:
 def test_schema_errors_name_file_and_key(tmp_path, change, words):
     message = damaged(tmp_path, change)
     assert all(word in message for word in ["bridge.yaml", *words])
+
+
+QUALITIES = ("expert", "medium", "random")
+
+
+def test_normalized_scores_round_trip():
+    row = paper.row("omsd/mpe/cn_expert")
+    assert row.score(159.8) == 0
+    assert row.score(516.8) == pytest.approx(100)
+    assert row.score(525.0) == pytest.approx(102.3, abs=0.05)
+    assert paper.row("omiga/mujoco/hopper_expert").score(123.4) == 123.4
+    nine = [paper.row(f"omsd/mpe/{task}_{q}").bound.mean for task in ("cn", "pp", "world") for q in QUALITIES]
+    assert sum(nine) / 9 == pytest.approx(126.66, abs=0.01)
