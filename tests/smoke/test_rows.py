@@ -23,9 +23,9 @@ def _tiny_data(monkeypatch):
     """Simulated datasets shrink to one short episode of each behavior policy; any statistics are accepted."""
     entries = registry.datasets()
     for entry in entries.values():
-        if entry["world"]["name"] == "bandit":
+        if entry["world"]["name"] in ("bandit", "mpe"):
             entry["acceptance"] = {}
-            entry["generator"]["params"]["rows"] = 400
+            entry["generator"]["params"] |= {"rows": 400} | ({"episodes": 8} if entry["world"]["name"] == "mpe" else {})
         if entry["world"]["name"] == "mamujoco":
             entry["acceptance"] = {}
             entry["world"]["params"]["episode_limit"] = 100
