@@ -8,21 +8,16 @@ from typing import Any
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
-from torchrl.data import Bounded, Categorical, Composite, Unbounded
-from torchrl.envs import EnvBase
 
+from data.worlds.continuous import ContinuousWorld
 from data.worlds.discrete import positive
 from reproduce.errors import ReproduceError
 
 
-class Bandit(EnvBase):
-    """n_worlds games at once.
+class Bandit(ContinuousWorld):
+    """n_worlds games at once; `features` hold nothing. The first step terminates."""
 
-    Keys, at the root: obs and state [n, N, 5] float32 ones, features [n, 1] (nothing), action [n, N, 1], rewards
-    [n, N], reward [n, 1], done, terminated, truncated [n, 1]. The first step terminates; later ones give reward 0.
-    """
-
-    discrete, individual_rewards, n_actions, action_size = False, True, 0, 1
+    individual_rewards, action_size = True, 1
     n_features, start_size, episode_limit = 1, 0, 1
     obs_size = state_size = 5
 
@@ -32,21 +27,7 @@ class Bandit(EnvBase):
             raise ReproduceError(f"n_agents is {n_agents}: the reward is over pairs, so two at least.")
         self.n_agents = n_agents
         self._over = torch.zeros(n_worlds, 1, dtype=torch.bool, device=self.device)
-
-        def real(*shape: int) -> Unbounded:
-            return Unbounded(shape=(n_worlds, *shape), device=self.device)
-
-        def flag() -> Categorical:
-            return Categorical(2, shape=(n_worlds, 1), dtype=torch.bool, device=self.device)
-
-        batch = {"shape": (n_worlds,), "device": self.device}
-        view = real(n_agents, self.obs_size)
-        self.observation_spec = Composite(
-            obs=view, state=view.clone(), features=real(1), rewards=real(n_agents), **batch
-        )
-        self.action_spec = Bounded(-1.0, 1.0, shape=(n_worlds, n_agents, 1), device=self.device)
-        self.reward_spec = real(1)
-        self.full_done_spec = Composite(done=flag(), terminated=flag(), truncated=flag(), **batch)
+        self._specs()
 
     def views(self, features: Tensor) -> dict[str, Tensor]:
         """features [.., 1] -> obs and state [.., N, 5]."""
@@ -74,11 +55,8 @@ class Bandit(EnvBase):
         return self._report(reward=reward, rewards=reward.repeat(1, self.n_agents))
 
     def _report(self, **extra: Tensor) -> TensorDict:
-        features = torch.zeros(len(self._over), 1, device=self.device)
+        features = torch.zeros(len(self._over), 1, dtype=torch.float64, device=self.device)
         ends = {"done": self._over.clone(), "terminated": self._over.clone(), "truncated": torch.zeros_like(self._over)}
         return TensorDict(
             {**self.views(features), "features": features, **ends, **extra}, self.batch_size, device=self.device
         )
-
-    def _set_seed(self, seed: int | None) -> None:
-        """Nothing: there is no chance in it."""

@@ -19,10 +19,9 @@ import numpy as np
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
-from torchrl.data import Categorical, Composite, Unbounded
-from torchrl.envs import EnvBase
 
 from data.observe import agent_views
+from data.worlds.continuous import ContinuousWorld
 from data.worlds.discrete import positive
 from reproduce.errors import ReproduceError, nearest
 
@@ -106,18 +105,15 @@ def view_sizes(scenario: str, agent_conf: str) -> tuple[int, int, int, int]:
     return n_agents, action_size, model.nq - rules.hidden_positions + model.nv, rules.n_zeros
 
 
-class MultiAgentMujoco(EnvBase):
-    """n_worlds simulations stepped at once; every agent sees the whole state.
+class MultiAgentMujoco(ContinuousWorld):
+    """n_worlds simulations stepped at once; every agent sees the whole state, and all earn the team's reward.
 
-    Keys, at the root: obs [n, N, D] and state [n, N, D] float32 (equal), features [n, F] float64 (the simulator's
-    observation without Ant's zeros), action [n, N, A] float32 meant for [-1, 1], reward [n, 1], done, terminated,
-    truncated [n, 1]. A finished world that is stepped on keeps its state and its ends, and gives reward 0. A reset
-    takes the start noise from `start` [n, positions + velocities] (see `draw_starts`); without it, it draws a seed from
-    torch's global stream.
+    `features` are the simulator's observation without Ant's zeros. Actions are meant for [-1, 1]. A reset takes the
+    start noise from `start` [n, positions + velocities] (see `draw_starts`); without it, it draws a seed from torch's
+    global stream.
     """
 
-    discrete = False
-    individual_rewards = False
+    bounded_actions = False
 
     def __init__(
         self,
@@ -129,7 +125,6 @@ class MultiAgentMujoco(EnvBase):
     ):
         super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])
         self.n_agents, self.action_size, self.n_features, self.n_zeros = view_sizes(scenario, agent_conf)
-        self.n_actions = 0  # none are discrete
         self.rules, self.model = SCENARIOS[scenario], _model(scenario)
         self.episode_limit = positive("episode_limit", episode_limit)
         self._mj = needed("mujoco")
@@ -147,23 +142,7 @@ class MultiAgentMujoco(EnvBase):
         self.dt = self.model.opt.timestep * self.rules.frame_skip
         self._workers = min(os.cpu_count() or 1, n_worlds)
         self._pool = ThreadPoolExecutor(self._workers - 1) if self._workers > 1 else None
-        self._specs(n_worlds)
-
-    def _specs(self, n: int) -> None:
-        def real(*shape: int, dtype: torch.dtype = torch.float32) -> Unbounded:
-            return Unbounded(shape=(n, *shape), dtype=dtype, device=self.device)
-
-        def flag() -> Categorical:
-            return Categorical(2, shape=(n, 1), dtype=torch.bool, device=self.device)
-
-        batch = {"shape": (n,), "device": self.device}
-        view = (self.n_agents, self.obs_size)
-        self.observation_spec = Composite(
-            obs=real(*view), state=real(*view), features=real(self.n_features, dtype=torch.float64), **batch
-        )
-        self.action_spec = real(self.n_agents, self.action_size)
-        self.reward_spec = real(1)
-        self.full_done_spec = Composite(done=flag(), terminated=flag(), truncated=flag(), **batch)
+        self._specs()
 
     def draw_starts(self, n: int, generator: torch.Generator) -> Tensor:
         """Start noise for n worlds, [n, positions + velocities] float64, to be given to `reset` as `start`."""
@@ -255,6 +234,3 @@ class MultiAgentMujoco(EnvBase):
         return TensorDict(
             {**self.views(features), "features": features, **ends, **extra}, self.batch_size, device=self.device
         )
-
-    def _set_seed(self, seed: int | None) -> None:
-        """Nothing: start noise is given to `reset`, and the dynamics are deterministic."""

@@ -14,9 +14,8 @@ import torch
 from safetensors.torch import load_file
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
-from torchrl.data import Bounded, Categorical, Composite, Unbounded
-from torchrl.envs import EnvBase
 
+from data.worlds.continuous import ContinuousWorld
 from data.worlds.discrete import positive
 from reproduce.errors import ReproduceError, nearest
 
@@ -202,17 +201,15 @@ def _prey(scenario: str, path: str | None, physics: Physics) -> Prey:
     return Prey(state, obs_size, f"prey {file}")
 
 
-class ParticleWorld(EnvBase):
-    """n_worlds worlds of one scenario stepped at once, each agent with its own view.
+class ParticleWorld(ContinuousWorld):
+    """n_worlds worlds of one scenario. N are the learners; the prey acts by the policy trained here, or by the
+    checkpoint `prey`.
 
-    Keys, at the root: obs and state [n, N, O] float32 (equal: a critic sees all views), features [n, F] float64
-    (positions, velocities, landmarks: everything else follows from them), action [n, N, 2] clamped to [-1, 1], rewards
-    [n, N], reward [n, 1] their mean, done, terminated, truncated [n, 1]. N are the learners; the prey acts by the
-    policy trained here, or by the checkpoint `prey`. Nothing terminates; a finished world that is stepped on keeps its
-    state and gives reward 0. A reset takes positions from `start` (see `draw_starts`); without it, from torch's stream.
+    `features` are positions, velocities and landmarks; the team's reward is the mean of `rewards`. Nothing terminates.
+    A reset takes positions from `start` (see `draw_starts`); without it, from torch's global stream.
     """
 
-    discrete, n_actions, action_size, individual_rewards = False, 0, 2, True
+    action_size, individual_rewards = 2, True
 
     def __init__(
         self,
@@ -232,22 +229,7 @@ class ParticleWorld(EnvBase):
         self._features = torch.zeros(n_worlds, self.n_features, dtype=torch.float64, device=self.device)
         self._steps = torch.zeros(n_worlds, dtype=torch.int64, device=self.device)
         self.obs_size = self.state_size = self.views(self._features)["obs"].shape[-1]
-
-        def real(*shape: int, dtype: torch.dtype = torch.float32) -> Unbounded:
-            return Unbounded(shape=(n_worlds, *shape), dtype=dtype, device=self.device)
-
-        def flag() -> Categorical:
-            return Categorical(2, shape=(n_worlds, 1), dtype=torch.bool, device=self.device)
-
-        batch = {"shape": (n_worlds,), "device": self.device}
-        view = (self.n_agents, self.obs_size)
-        self.observation_spec = Composite(
-            obs=real(*view), state=real(*view), features=real(self.n_features, dtype=torch.float64),
-            rewards=real(self.n_agents), **batch,
-        )  # fmt: skip
-        self.action_spec = Bounded(-1.0, 1.0, shape=(n_worlds, self.n_agents, 2), device=self.device)
-        self.reward_spec = real(1)
-        self.full_done_spec = Composite(done=flag(), terminated=flag(), truncated=flag(), **batch)
+        self._specs()
 
     def views(self, features: Tensor) -> dict[str, Tensor]:
         """features [.., F] -> what the learners see, obs and state [.., N, O] float32."""
@@ -303,6 +285,3 @@ class ParticleWorld(EnvBase):
         ends = {"done": over, "terminated": torch.zeros_like(over), "truncated": over.clone()}
         seen = {**self.views(self._features), "features": self._features}
         return TensorDict({**seen, **ends, **extra}, self.batch_size, device=self.device)
-
-    def _set_seed(self, seed: int | None) -> None:
-        """Nothing: positions are given to `reset`, and the dynamics are deterministic."""
