@@ -86,8 +86,10 @@ class Adam(torch.optim.Adam):
     def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.0):
         """`weight_decay` is decoupled, as in AdamW."""
         params = list(params)
-        how = {"fused": True, "capturable": params[0].is_cuda, "decoupled_weight_decay": weight_decay > 0}
-        super().__init__(params, lr=lr, weight_decay=weight_decay, **how)
+        super().__init__(
+            params, lr=lr, weight_decay=weight_decay, decoupled_weight_decay=weight_decay > 0,
+            fused=True, capturable=params[0].is_cuda,
+        )  # fmt: skip
         for param in params:
             self.state[param] = {
                 "step": torch.zeros((), dtype=torch.float32, device=param.device),
