@@ -9,6 +9,7 @@ What is computed is the same, up to rounding. Random numbers enter a chunk as in
 generator before it, so neither mode changes which ones an update sees.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lit_modules.base import SeedModule
 
 MODES = ("none", "compile", "graph", "compile+graph")
+WARM_UP = 2  # chunks of a kind until nothing more is compiled or captured: CudaGraphModule captures in its second call
 
 
 class Accelerator:
@@ -37,6 +39,7 @@ class Accelerator:
         self.used = mode
         self.fallback: str | None = None
         self.prepared: dict[tuple[str, int], Callable] = {}
+        self.done: Counter[tuple[str, int]] = Counter()  # chunks of a phase and length
 
     def __call__(self, module: "SeedModule", phase: str, chunk: TensorDict, noise: dict[str, Tensor]) -> Tensor:
         """The diagnostics [K, quantities, S] of the K updates of `chunk` [K, S, B]; noise: tensors [K, ..]."""
@@ -44,12 +47,15 @@ class Accelerator:
             return module.updates(phase, chunk, noise)
         drawn = TensorDict(noise, batch_size=[len(chunk)])
         key = (phase, len(chunk))
-        if key in self.prepared:
+        if self.done[key] >= WARM_UP:
             return self.prepared[key](chunk, drawn)
         before = [(tensor, tensor.clone()) for tensor in module.tensors()]
         try:
-            self.prepared[key] = self._prepare(module, phase)
-            return self.prepared[key](chunk, drawn)
+            if key not in self.prepared:
+                self.prepared[key] = self._prepare(module, phase)
+            values = self.prepared[key](chunk, drawn)
+            self.done[key] += 1
+            return values
         except Exception as error:  # compilers and captures raise whatever they like
             self._give_up(module, error)
         with torch.no_grad():

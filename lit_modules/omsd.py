@@ -9,7 +9,8 @@
 # D5  beta multiplies Q: Eq. 6 of the paper times beta. Small beta: close to the data.
 # D6  All agents' score networks have one shape, so that they are one stack: the prefix is padded with zeros.
 # D7  The paper's network sizes, rates and numbers of updates are unknown to us; each row says what it takes from where.
-# D8  share_stage1=true: critic and scores are trained once, by seed 0's streams, and all seeds' actors use them.
+# D8  share_stage1=false: every seed has its own critic and scores. true: they are trained once, by the first seed's
+#     streams, for all seeds' actors. What the paper does is unknown.
 """Sequential score decomposition, and its ablations with independent or marginal scores."""
 
 import math

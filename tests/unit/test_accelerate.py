@@ -52,13 +52,18 @@ def test_a_compiled_round_equals_the_written_one_whole_and_in_parts(steps):
     assert_same(compiled, trained("inspo", "none", steps_per_turn=steps), 1e-12)
 
 
-def test_a_failure_in_the_middle_is_undone(monkeypatch):
+@pytest.mark.parametrize("at", [1, 2, 3, 4])  # updates: the first chunk, and the second, in which graphs are captured
+def test_a_failure_in_the_middle_is_undone(monkeypatch, at):
     """The region runs, changes parameters and optimizer state, and only then fails."""
+    calls = []
 
     def half_compiled(function, **_):
         def run(*args):
-            function(*args)
-            raise RuntimeError("\nno compiler today\nand more")
+            out = function(*args)
+            calls.append(1)
+            if len(calls) == at:
+                raise RuntimeError("\nno compiler today\nand more")
+            return out
 
         return run
 
