@@ -1,6 +1,7 @@
 """Experience as a LightningDataModule: a TorchRL replay buffer that hands out chunks of K updates at once."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,9 @@ class ChunkLoader:
     def __iter__(self) -> Iterator[TensorDict]:
         for chunk in self.module.plan:
             if chunk.start >= self.module.n_updates:
-                yield self.data.sample(chunk.n_updates, chunk.batch_size)
+                if chunk.streams is not None:
+                    self.data.sampler.start(chunk.streams)
+                yield self.data.sample(chunk.n_updates, chunk.batch_size, 1 if chunk.shared else None, chunk.keys)
 
     def state_dict(self) -> dict[str, Any]:
         return self.data.sampler.state_dict()
@@ -110,16 +113,24 @@ class OfflineData(L.LightningDataModule):
         )
         self.buffer.extend(transitions)
 
-    def sample(self, n_updates: int, batch_size: int) -> TensorDict:
-        """A chunk [K, S, B], not yet on the device."""
-        shape = (n_updates, len(self.seeds), batch_size)
-        self.sampler.n_updates = n_updates
-        drawn = self.buffer.sample(n_updates * len(self.seeds) * batch_size)
+    def sample(
+        self, n_updates: int, batch_size: int, n_seeds: int | None = None, keys: Sequence[Any] = ()
+    ) -> TensorDict:
+        """A chunk [K, S, B] for the first S = `n_seeds` of the seeds (default all), not yet on the device. `keys`: what
+        is needed of it, by default all that the updates of any phase read."""
+        n_seeds = n_seeds or len(self.seeds)
+        self.sampler.n_updates, self.sampler.n_seeds = n_updates, n_seeds
+        shape = (n_updates, n_seeds, batch_size)
+        later = not keys or any(isinstance(key, tuple) for key in keys)
+        if isinstance(self.sampler, RowSampler):
+            self.sampler.with_next = later
+        drawn = self.buffer.sample(math.prod(shape))
         if not self.as_rows:
-            return drawn.reshape(*shape)
-        now, after = drawn.split(len(drawn) // 2)
-        chunk = now.clone(recurse=False)
-        chunk["next_features"] = after["features"]
+            return (drawn.select(*keys) if keys else drawn).reshape(*shape)
+        chunk, *after = drawn.split(math.prod(shape))
+        chunk = chunk.select("features", *keys, strict=False) if keys else chunk.clone(recurse=False)
+        if later:
+            chunk["next_features"] = after[0]["features"]
         return chunk.reshape(*shape)
 
     def expand(self, chunk: TensorDict) -> TensorDict:
@@ -127,9 +138,10 @@ class OfflineData(L.LightningDataModule):
         if not self.as_rows:
             return chunk
         with torch.no_grad():
-            now, later = self.views(chunk["features"]), self.views(chunk["next_features"])  # type: ignore[misc]
-        whole = chunk.exclude("features", "next_features").update({**now, "next": later})
-        return whole.select(*self.keys)
+            derived: dict[str, Any] = dict(self.views(chunk["features"]))  # type: ignore[misc]
+            if "next_features" in chunk:
+                derived["next"] = self.views(chunk["next_features"])  # type: ignore[misc]
+        return chunk.exclude("features", "next_features").update(derived).select(*self.keys, strict=False)
 
     def train_dataloader(self) -> ChunkLoader:
         return ChunkLoader(self, self.trainer.lightning_module)  # type: ignore[arg-type]

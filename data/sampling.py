@@ -21,17 +21,23 @@ def stream(seed: int, purpose: int, clock: int = 0) -> torch.Generator:
 class SeedSampler(Sampler):
     """Uniform sampling with replacement; every seed draws its own indices from its own generator.
 
-    A request for K * S * B indices is answered in the order [K, S, B] with K = `n_updates` (set by the loader).
+    A request for K * S * B indices is answered in the order [K, S, B] with K = `n_updates` and the first S = `n_seeds`
+    of the seeds (both set by the loader).
     """
 
     def __init__(self, seeds: Sequence[int]):
         super().__init__()
-        self.generators = [stream(seed, 1) for seed in seeds]
-        self.n_updates = 1
+        self.seeds = list(seeds)
+        self.n_updates, self.n_seeds = 1, len(self.seeds)
+        self.start(0)
+
+    def start(self, clock: int) -> None:
+        """Begin every seed's stream of that number."""
+        self.generators = [stream(seed, 1, clock) for seed in self.seeds]
 
     def sample(self, storage: Any, batch_size: int) -> tuple[Tensor, dict]:
-        shape = (self.n_updates, batch_size // (self.n_updates * len(self.generators)))
-        drawn = [torch.randint(len(storage), shape, generator=g) for g in self.generators]
+        shape = (self.n_updates, batch_size // (self.n_updates * self.n_seeds))
+        drawn = [torch.randint(len(storage), shape, generator=g) for g in self.generators[: self.n_seeds]]
         return torch.stack(drawn, dim=1).flatten(), {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -52,7 +58,8 @@ class SeedSampler(Sampler):
 
 
 class RowSampler(SeedSampler):
-    """SeedSampler over the rows in which a transition starts. A request for n answers with n rows, then the rows after.
+    """SeedSampler over the rows in which a transition starts. A request for n answers with n rows, then, unless
+    `with_next` is off, the rows after.
 
     final: [R] bool, the rows in which none starts.
     """
@@ -60,11 +67,12 @@ class RowSampler(SeedSampler):
     def __init__(self, seeds: Sequence[int], final: Tensor):
         super().__init__(seeds)
         self.starts = (~final).nonzero().squeeze(-1)
+        self.with_next = True
 
     def sample(self, storage: Any, batch_size: int) -> tuple[Tensor, dict]:
         drawn, info = super().sample(self.starts, batch_size)
         rows = self.starts[drawn]
-        return torch.cat([rows, rows + 1]), info
+        return torch.cat([rows, rows + 1]) if self.with_next else rows, info
 
 
 def importance_resample(log_rho: Tensor, uniform: Tensor) -> Tensor:

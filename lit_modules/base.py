@@ -9,9 +9,10 @@ stops by the number of batches, and one batch is a chunk of K updates.
 """
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -47,11 +48,20 @@ class Dims:
 
 @dataclass(frozen=True)
 class Phase:
-    """`n_updates` calls of the module's `update_<name>`, each on a minibatch of `batch_size` transitions per seed."""
+    """`n_updates` calls of the module's `update_<name>`, each on a minibatch of `batch_size` transitions per seed.
+
+    A phase with `result`, the networks that it trains, can be kept and used again by a run that agrees in `decided_by`,
+    data and seeds (reproduce.kept). A module that has such a phase starts every phase with random streams of the phase's
+    own, so that what a phase draws does not depend on whether those before it ran.
+    """
 
     name: str
     n_updates: int
     batch_size: int
+    shared: bool = False  # trained once, by the first seed's streams, for all seeds
+    keys: tuple[Any, ...] = ()  # what its updates read, where that is not all of the module's keys
+    result: tuple[str, ...] = ()
+    decided_by: dict[str, Any] = field(default_factory=dict)  # settings by name
 
 
 @dataclass(frozen=True)
@@ -62,21 +72,28 @@ class Chunk:
     start: int
     n_updates: int
     batch_size: int
+    shared: bool = False
+    keys: tuple[Any, ...] = ()
+    streams: int | None = None  # the phase's number, where its streams start here
 
 
-def make_plan(phases: Iterable[Phase], chunk_size: int, eval_every: int) -> list[Chunk]:
+def make_plan(
+    phases: Sequence[Phase], chunk_size: int, eval_every: int, restored: Iterable[str] = ()
+) -> list[Chunk]:
     """Cut the phases into chunks of at most `chunk_size` updates that end at phase ends and at evaluations.
 
-    Evaluations fall `eval_every` updates apart, counted from the start of the last phase.
+    Evaluations fall `eval_every` updates apart, counted from the start of the last phase. The clock passes over phases
+    that are `restored`.
     """
-    plan, clock = [], 0
-    for phase in phases:
+    plan, clock, apart = [], 0, any(phase.result for phase in phases)
+    for number, phase in enumerate(phases):
         done = 0
-        while done < phase.n_updates:
+        while done < phase.n_updates and phase.name not in restored:
             n = min(chunk_size, phase.n_updates - done, eval_every - done % eval_every)
-            plan.append(Chunk(phase.name, clock + done, n, phase.batch_size))
+            streams = number if apart and not done else None
+            plan.append(Chunk(phase.name, clock + done, n, phase.batch_size, phase.shared, phase.keys, streams))
             done += n
-        clock += done
+        clock += phase.n_updates
     return plan
 
 
@@ -226,6 +243,7 @@ class SeedModule(L.LightningModule):
         self.crashed: dict[int, dict[str, Any]] = {}
         self.history: list[dict[str, Any]] = []
         self.quantities: dict[str, list[str]] = {}  # of each phase: what its updates report
+        self.restored: list[str] = []  # phases whose result was trained before
 
     # ---- a paper fills these in
 
@@ -249,13 +267,21 @@ class SeedModule(L.LightningModule):
         """[S, B, N, O] raw -> [S, N, B, O] in [-1, 1]: agents lead, as in the stacked networks."""
         return ((obs - self.obs_middle) / self.obs_half_range).transpose(1, 2)
 
-    def uniform(self, *shape: int) -> Tensor:
-        """[shape[0], S, *shape[1:]] in [0, 1): each seed's slice from its own stream."""
-        return torch.stack([torch.rand(*shape, generator=g) for g in self.noise_streams], dim=1).to(self.device)
+    def uniform(self, *shape: int, shared: bool = False) -> Tensor:
+        """[shape[0], S, *shape[1:]] in [0, 1): each seed's slice from its own stream; `shared`: the first seed's."""
+        streams = self.noise_streams[:1] if shared else self.noise_streams
+        return torch.stack([torch.rand(*shape, generator=g) for g in streams], dim=1).to(self.device)
 
-    def normal(self, *shape: int) -> Tensor:
-        """[shape[0], S, *shape[1:]] standard normal: each seed's slice from its own stream."""
-        return torch.stack([torch.randn(*shape, generator=g) for g in self.noise_streams], dim=1).to(self.device)
+    def normal(self, *shape: int, shared: bool = False) -> Tensor:
+        """[shape[0], S, *shape[1:]] standard normal, drawn as `uniform` draws."""
+        streams = self.noise_streams[:1] if shared else self.noise_streams
+        return torch.stack([torch.randn(*shape, generator=g) for g in streams], dim=1).to(self.device)
+
+    def bernoulli(self, p: float, *shape: int, shared: bool = False) -> Tensor:
+        """[shape[0], S, *shape[1:]] bool, True with probability p, drawn as `uniform` draws: a byte each."""
+        streams = self.noise_streams[:1] if shared else self.noise_streams
+        drawn = [torch.empty(shape, dtype=torch.bool).bernoulli_(p, generator=g) for g in streams]
+        return torch.stack(drawn, dim=1).to(self.device)
 
     def descend(self, name: str, loss: Tensor, max_norm: float) -> None:
         """One step of a whole group: differentiate the sum over seeds, clip per leading row, step."""
@@ -273,11 +299,11 @@ class SeedModule(L.LightningModule):
 
     @cached_property
     def plan(self) -> list[Chunk]:
-        return make_plan(self.phases(), self.chunk_size, self.eval_every)
+        return make_plan(self.phases(), self.chunk_size, self.eval_every, self.restored)
 
-    @cached_property
-    def chunk_at(self) -> dict[int, Chunk]:
-        return {chunk.start: chunk for chunk in self.plan}
+    @property
+    def next_chunk(self) -> Chunk:
+        return self.plan[bisect_left(self.plan, self.n_updates, key=lambda chunk: chunk.start)]
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:  # type: ignore[override]
         self.optimizer = self.named_optimizers()
@@ -285,10 +311,12 @@ class SeedModule(L.LightningModule):
 
     def training_step(self, chunk: TensorDict, batch_idx: int) -> None:
         """K updates: chunk [K, S, B]. The diagnostics of all of them are looked at once, at the end."""
-        planned = self.chunk_at[self.n_updates]
+        planned = self.next_chunk
         started = time.perf_counter()
+        if planned.streams is not None:
+            self.noise_streams = [stream(seed, 2, planned.streams) for seed in self.seeds]
         values = self.accelerator(self, planned.phase, chunk, self.draw(planned))  # (K, quantities, S)
-        self.n_updates += planned.n_updates
+        self.n_updates = planned.start + planned.n_updates
         names = self.quantities[planned.phase]
         self._look_for_divergence(names, values, planned.start)
         self.train_seconds += time.perf_counter() - started
@@ -340,6 +368,7 @@ class SeedModule(L.LightningModule):
             "noise_streams": [g.get_state() for g in self.noise_streams],
             "crashed": self.crashed,
             "history": self.history,
+            "restored": self.restored,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from data.sampling import stream
 from lit_modules.base import (
     Adam,
     Chunk,
@@ -35,6 +36,10 @@ from lit_modules.base import (
 from lit_modules.nets import StackedMLP, StackedScore
 
 METHODS = ("omsd", "ctde", "ind", "jal")
+# The settings that decide what a phase of stage 1 learns.
+OF_CRITIC = ("n_critic_updates", "batch_size", "hidden", "lr", "gamma", "tau", "expectile", "team_reward")
+OF_SCORE = ("n_score_updates", "batch_size", "score_hidden", "score_blocks", "score_lr", "score_weight_decay")
+OF_SCORE += ("dropout", "condition")
 
 
 @dataclass
@@ -102,7 +107,9 @@ class OMSD(SeedModule):
         self.order = config.order or list(range(self.n))
         self.n_critics = dims.n_agents if config.method == "ind" else 1
         n_stage1 = 1 if config.share_stage1 else len(seeds)
-        streams = self.weight_streams[:n_stage1]
+        # Streams of their own: each network starts the same whatever the others are.
+        streams, of_scores, of_actors = ([stream(seed, 0, k) for seed in seeds] for k in range(3))
+        streams, of_scores = streams[:n_stage1], of_scores[:n_stage1]
         seen, acted = (dims.n_agents * size // self.n_critics for size in (dims.obs_size, dims.action_size))
         lead = (n_stage1, self.n_critics)
         self.q1, self.q2 = (StackedMLP((seen + acted, *config.hidden, 1), lead, streams) for _ in range(2))
@@ -111,10 +118,10 @@ class OMSD(SeedModule):
         condition = (self.n * self.obs_size if config.condition == "state" else self.obs_size) + self.prefix_size
         self.score = StackedScore(
             self.action_size, condition, config.score_hidden, config.score_blocks, config.dropout,
-            (n_stage1, self.n), streams,
+            (n_stage1, self.n), of_scores,
         )  # fmt: skip
         actor = (self.obs_size, *config.hidden, self.action_size)
-        self.policy = StackedMLP(actor, (len(seeds), self.n), self.weight_streams)
+        self.policy = StackedMLP(actor, (len(seeds), self.n), of_actors)
         self.policy.theta.data[..., -self.policy.split[-2] - self.policy.split[-1] :] *= config.init_scale
 
     @property
@@ -124,8 +131,8 @@ class OMSD(SeedModule):
     # ---- stage 1
 
     def update_critic(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One step of V, then of both Q, then of the targets. batch [S, B]."""
-        d = self.unpack(self.of_stage1(batch))
+        """One step of V, then of both Q, then of the targets. batch [S1, B]."""
+        d = self.unpack(batch)
         v_loss = self.v_loss(d)
         self.descend("v", v_loss, float("inf"))
         q_loss = self.q_loss(d)
@@ -150,8 +157,8 @@ class OMSD(SeedModule):
         return 0.5 * (errors[0] + errors[1])
 
     def update_score(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One step of every agent's score network, each on the data's own prefix. batch [S, B]."""
-        d = self.unpack(self.of_stage1(batch))
+        """One step of every agent's score network, each on the data's own prefix. batch [S1, B]."""
+        d = self.unpack(batch)
         loss = self.score_loss(d["action"], self.conditions(d["obs"], d["action"]), noise)
         self.descend("score", loss, float("inf"))
         return self.of_all_seeds({"loss/score": loss})
@@ -225,9 +232,18 @@ class OMSD(SeedModule):
     # ---- plumbing
 
     def phases(self) -> list[Phase]:
-        c = self.config
-        numbers = {"critic": c.n_critic_updates, "score": c.n_score_updates, "actor": c.n_updates}
-        return [Phase(name, n, c.batch_size) for name, n in numbers.items()]
+        c, shared = self.config, self.config.share_stage1
+        given = {"jal": "joint", "omsd": "of those before"}.get(c.method, "none")
+        of_critic = {key: getattr(c, key) for key in OF_CRITIC} | {"own critics": self.n_critics > 1}
+        of_score = {key: getattr(c, key) for key in OF_SCORE} | {"given actions": given, "order": self.order}
+        if given != "of those before":
+            del of_score["order"]
+        nets = ("q1", "q2", "v", "q1_target", "q2_target")
+        return [
+            Phase("critic", c.n_critic_updates, c.batch_size, shared, (), nets, of_critic),
+            Phase("score", c.n_score_updates, c.batch_size, shared, ("obs", "action"), ("score",), of_score),
+            Phase("actor", c.n_updates, c.batch_size, keys=("obs",)),
+        ]
 
     def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
@@ -243,21 +259,16 @@ class OMSD(SeedModule):
         either: kept hidden units, or the scale of the rate."""
         if chunk.phase == "critic":
             return {}
-        c, k, b = self.config, chunk.n_updates, chunk.batch_size
-        stage1 = chunk.phase == "score"
-        drawn = {"t": self.uniform(k, self.n, b), "z": self.normal(k, self.n, b, self.action_size)}
-        if stage1 and c.dropout:
-            drawn["keep"] = self.uniform(k, self.n, b, c.score_blocks * c.score_hidden) >= c.dropout
-        if not stage1:
+        c, k, b, shared = self.config, chunk.n_updates, chunk.batch_size, chunk.shared
+        t, z = self.uniform(k, self.n, b, shared=shared), self.normal(k, self.n, b, self.action_size, shared=shared)
+        drawn = {"t": t, "z": z}
+        if chunk.phase == "score" and c.dropout:
+            drawn["keep"] = self.bernoulli(1 - c.dropout, k, self.n, b, c.score_blocks * c.score_hidden, shared=shared)
+        if chunk.phase == "actor":
             start = chunk.start - c.n_critic_updates - c.n_score_updates
             elapsed = torch.arange(start, start + k, device=self.device) / c.n_updates
             drawn["lr_scale"] = (c.lr_end + (1 - c.lr_end) * 0.5 * (1 + (math.pi * elapsed).cos())).to(self.dtype)
-        drawn = {name: x if x.dtype == torch.bool else x.to(self.dtype) for name, x in drawn.items()}
-        return {name: self.of_stage1(x, 1) for name, x in drawn.items()} if stage1 else drawn
-
-    def of_stage1(self, x: Tensor, dim: int = 0) -> Tensor:
-        """The first seed's share where all seeds use its stage 1. D8"""
-        return x.narrow(dim, 0, 1) if self.config.share_stage1 else x
+        return {name: x if x.dtype == torch.bool else x.to(self.dtype) for name, x in drawn.items()}
 
     def of_all_seeds(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """[S1] -> [S]: what all seeds share is each one's."""
@@ -293,27 +304,26 @@ class OMSD(SeedModule):
 
     def unpack(self, batch: TensorDict) -> dict[str, Tensor]:
         """batch [S, B] -> obs (S, N, B, O) and action (S, N, B, A) of the method's agents; s, sa, next_s, reward and
-        mask of its critics, (S, G, B, ..)."""
-        obs, later, action = batch["obs"], batch["next", "obs"], batch["action"]  # (S, B, N, ..)
-        rewards = batch["rewards"]
-        if self.n_critics == 1:
-            s, acted, next_s = (x.flatten(2).unsqueeze(1) for x in (obs, action, later))
-            team = rewards.mean(-1) if self.config.team_reward == "mean" else rewards[..., 0]
-            reward = team.unsqueeze(1).unsqueeze(-1)  # (S, 1, B, 1)
-        else:
-            s, acted, next_s = (agent_major(x) for x in (obs, action, later))
-            reward = agent_major(rewards.unsqueeze(-1))
-        if self.config.method == "jal":
-            obs, action = (x.flatten(2).unsqueeze(2) for x in (obs, action))
-        return {
-            "obs": agent_major(obs),
-            "action": agent_major(action),
-            "s": s,
-            "sa": torch.cat([s, acted], -1),
-            "next_s": next_s,
-            "reward": reward,
-            "mask": (1 - batch["terminated"].to(obs.dtype)).unsqueeze(1),
-        }
+        mask of its critics, (S, G, B, ..), as far as the phase reads what they come from."""
+        joint = self.config.method == "jal"
+
+        def of_agents(x: Tensor) -> Tensor:  # (S, B, N, ..)
+            return agent_major(x.flatten(2).unsqueeze(2) if joint else x)
+
+        def of_critics(x: Tensor) -> Tensor:
+            return x.flatten(2).unsqueeze(1) if self.n_critics == 1 else agent_major(x)
+
+        d = {"obs": of_agents(batch["obs"]), "s": of_critics(batch["obs"])}
+        if "action" in batch:
+            d |= {"action": of_agents(batch["action"])}
+        if "rewards" in batch:
+            rewards = batch["rewards"].unsqueeze(-1)  # (S, B, N, 1)
+            if self.n_critics == 1:
+                rewards = rewards.mean(2, keepdim=True) if self.config.team_reward == "mean" else rewards[:, :, :1]
+            d |= {"reward": agent_major(rewards), "next_s": of_critics(batch["next", "obs"])}
+            d |= {"sa": torch.cat([d["s"], of_critics(batch["action"])], -1)}
+            d |= {"mask": (1 - batch["terminated"].to(d["s"].dtype)).unsqueeze(1)}
+        return d
 
     def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
         """obs [S, E, N, O] -> action [S, E, N, A]. Nothing samples."""

@@ -63,6 +63,7 @@ class RunConfig:
     checkpoint_every_s: float
     accelerate: str
     matmul_precision: str
+    stage1: str | None
 
 
 @dataclass

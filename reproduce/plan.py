@@ -195,9 +195,10 @@ def _time_updates(
     def one(n_updates: int) -> tuple[float, int]:
         """Seconds and bytes per update, of a chunk of so many."""
         module.n_updates = start
-        module.__dict__["chunk_at"] = {start: Chunk(phase.name, start, n_updates, phase.batch_size)}
+        module.__dict__["plan"] = [Chunk(phase.name, start, n_updates, phase.batch_size, phase.shared, phase.keys)]
         started = time.perf_counter()
-        batch = data.expand(data.sample(n_updates, phase.batch_size).to(device))
+        drawn = data.sample(n_updates, phase.batch_size, 1 if phase.shared else None, phase.keys)
+        batch = data.expand(drawn.to(device))
         module.training_step(batch, 0)
         _synchronize(device)
         return (time.perf_counter() - started) / n_updates, _bytes(batch) // n_updates

@@ -27,6 +27,7 @@ from reproduce.config import Settings
 from reproduce.errors import ReproduceError
 from reproduce.evaluate import Evaluator
 from reproduce.files import sha256, write_with
+from reproduce.kept import Kept
 from reproduce.paths import ROOT, outputs_dir
 from reproduce.provenance import peak_memory, provenance
 from reproduce.verdict import judge
@@ -53,10 +54,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Clockwork(L.Callback):
-    """At chunk ends: evaluate where the protocol asks, save where the time has come, move the bar."""
+    """At chunk ends: evaluate where the protocol asks, keep finished phases, save in time, move the bar."""
 
-    def __init__(self, row: str, evaluator: Evaluator, checkpoint: Path, every_s: float, progress: console.Bar):
-        self.row, self.evaluator, self.progress = row, evaluator, progress
+    def __init__(
+        self, row: str, evaluator: Evaluator, kept: Kept, checkpoint: Path, every_s: float, progress: console.Bar
+    ):
+        self.row, self.evaluator, self.kept, self.progress = row, evaluator, kept, progress
         self.checkpoint, self.every_s = checkpoint, every_s
         self.saved_at = time.monotonic()
         self.points: list[int] = []
@@ -70,6 +73,7 @@ class Clockwork(L.Callback):
         if module.accelerator.fallback and not self.told_of_fallback:
             console.note(f"{self.row}: not accelerated, goes on as written ({module.accelerator.fallback})")
             self.told_of_fallback = True
+        self.kept.keep(module.n_updates)
         if module.n_updates in self.points:
             started = time.perf_counter()
             self.progress.update(module.n_updates, text=f"{self.row} (evaluating)")
@@ -131,7 +135,9 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
     data = OfflineData(transitions, module.keys, seeds, values["data"]["storage"], world.views, device)
     folder = run_folder(settings, _data_facts(dataset.manifest)["sha256"])
     with _locked(folder, settings.row):
-        callback = _fit(settings, module, data, evaluator, folder, device)
+        run = {key: value for key, value in values["run"].items() if key in DECIDES_BITS}
+        kept = Kept(settings, module, _data_facts(dataset.manifest)["sha256"], seeds, run)
+        callback = _fit(settings, module, data, evaluator, kept, folder, device)
         returns = evaluator(module)
         weights = folder / "weights.safetensors"
         _save_weights(module, weights)
@@ -167,6 +173,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
             "scores": {"metric": row.metric, "mode": protocol["mode"], "per_seed": scores},
             "behavior_cloning": clones,
             "crashed": crashed,
+            "stage1": kept.facts(),
             "acceleration": {
                 "asked": values["run"]["accelerate"],
                 "used": module.accelerator.used,
@@ -214,16 +221,30 @@ def run_folder(settings: Settings, data_sha256: str) -> Path:
 
 
 def _fit(
-    settings: Settings, module: SeedModule, data: OfflineData, evaluator: Evaluator, folder: Path, device: torch.device
+    settings: Settings,
+    module: SeedModule,
+    data: OfflineData,
+    evaluator: Evaluator,
+    kept: Kept,
+    folder: Path,
+    device: torch.device,
 ) -> Clockwork:
-    checkpoint = folder / "last.ckpt"
-    resume = torch.load(checkpoint, weights_only=True)["seed_module"]["n_updates"] if checkpoint.exists() else 0
+    checkpoint, resume = folder / "last.ckpt", 0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)["seed_module"]
+        resume, module.restored = saved["n_updates"], saved["restored"]
+    else:
+        kept.restore()
+        if module.restored:
+            console.note(f"{settings.row}: {' and '.join(module.restored)} trained before, taken from {kept.folder}")
     total = sum(phase.n_updates for phase in module.phases())
     if resume:
         console.note(f"{settings.row}: resumes at update {resume} of {total}")
     with warnings.catch_warnings(), console.bar(settings.row, total, "updates", resume) as bar:
         warnings.simplefilter("ignore")
-        callback = Clockwork(settings.row, evaluator, checkpoint, settings.values["run"]["checkpoint_every_s"], bar)
+        callback = Clockwork(
+            settings.row, evaluator, kept, checkpoint, settings.values["run"]["checkpoint_every_s"], bar
+        )
         trainer = L.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,

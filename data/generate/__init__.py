@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tensordict import TensorDict
 
-from data.generate import bandit, bridge, mamujoco, matrix, mpe
+from data.generate import bandit, bridge, matrix, mixture, mpe
 from data.generate.collect import Progress
 from reproduce.errors import ReproduceError, nearest
 
@@ -13,7 +13,8 @@ GENERATORS: dict[str, tuple[Callable[..., TensorDict], Callable[[TensorDict], di
     "bandit_modes": (bandit.modes, bandit.measures),
     "bridge_mix": (bridge.mix, bridge.mix_measures),
     "bridge_optimal": (bridge.optimal, bridge.optimal_measures),
-    "mamujoco_mixture": (mamujoco.mixture, lambda rows: {}),
+    "mamujoco_mixture": (mixture.mixture, lambda rows: {}),
+    "mpe_mixture": (mixture.mixture, lambda rows: {}),
     "mpe_random": (mpe.random, lambda rows: {}),
     "matrix_independent": (matrix.independent, matrix.measures),
     "matrix_joint_actions": (matrix.joint_actions, matrix.measures),

@@ -1,16 +1,19 @@
-"""Behavior policies for regenerated MuJoCo data: trained online once, their snapshots kept along the way.
+"""Behavior policies for regenerated data: trained online once, their snapshots kept along the way.
 
-Together the snapshots are the training run; data.generate.mamujoco collects with them.
+Together the snapshots are the training run; data.generate.mixture collects with them. NAME is a recipe of
+configs/behavior; NAME-3 the same with seed 3, for teams that are trained independently.
 
     python -m data.generate.behavior train omiga/hopper_3x1      # configs/behavior -> outputs/behavior, half an hour
     python -m data.generate.behavior measure omiga/hopper_3x1    # returns of every snapshot, beside it
     python -m data.generate.behavior keep omiga/hopper_3x1       # the snapshots that datasets use -> data/behavior
     python -m data.generate.behavior random omiga/hopper_3x1     # returns of uniform actions, for paper_results
+    python -m data.generate.behavior prey omar/simple_tag_prey 100000   # that snapshot is the world's prey -> data/behavior
 """
 
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from data.generate import ppo, td3
-from data.generate.mamujoco import WEIGHTS, play, random_returns, snapshots
+from data.generate import matd3, ppo, td3
+from data.generate.mixture import WEIGHTS, noisy_act, play, random_returns, snapshots
 from data.registry import datasets
 from data.sampling import stream
 from data.schema import row_statistics
@@ -28,15 +31,25 @@ from reproduce.files import write_json, write_with
 from reproduce.paths import CONFIGS, outputs_dir
 from reproduce.provenance import provenance
 
-MEASURED_EPISODES = 10
-LEARNERS = {"td3": td3, "ppo": ppo}
+MEASURED_EPISODES = {"mamujoco": 10, "mpe": 400}
+MIXTURES = ("mamujoco_mixture", "mpe_mixture")
+LEARNERS = {"td3": td3, "ppo": ppo, "matd3": matd3}
 
 
 def recipe_of(name: str) -> tuple[Any, Any]:
-    """(learner's module, its Recipe) of configs/behavior/<name>.yaml."""
+    """(learner's module, its Recipe) of configs/behavior/<name>.yaml; <name>-<seed>: with that seed."""
+    name, _, seed = name.partition("-")
     values = yaml.safe_load((CONFIGS / "behavior" / f"{name}.yaml").read_text(encoding="utf-8"))
+    values |= {"seed": int(seed)} if seed else {}
     learner = LEARNERS[values.pop("learner")]
     return learner, learner.Recipe(**values)
+
+
+def world_of(recipe: Any) -> dict[str, Any]:
+    """The world that the recipe's policies act in, as datasets name it."""
+    if isinstance(recipe, matd3.Recipe):
+        return {"name": "mpe", "scenario": recipe.scenario}
+    return {"name": "mamujoco", "scenario": recipe.scenario, "agent_conf": recipe.agent_conf}
 
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -63,10 +76,11 @@ def _train(name: str) -> None:
 def _measure(name: str, noises: list[float]) -> None:
     """Return statistics of every snapshot under several noises; what mixtures are chosen by."""
     (_, recipe), found = recipe_of(name), []
-    world = {"name": "mamujoco", "scenario": recipe.scenario, "agent_conf": recipe.agent_conf}
+    world = world_of(recipe)
     for steps, weights in snapshots(name, outputs_dir() / "behavior").items():
         for noise in noises:
-            s = row_statistics(play(world, weights, MEASURED_EPISODES, noise, stream(recipe.seed, 6, steps)))
+            noisy = partial(noisy_act, weights, noise, clip=world["name"] == "mpe")
+            s = row_statistics(play(world, noisy, MEASURED_EPISODES[world["name"]], stream(recipe.seed, 6, steps)))
             point = {"snapshot": steps, "noise": noise, **s["return"], "length": s["length"]["mean"]}
             found.append(point)
             print(json.dumps({k: round(v, 1) for k, v in point.items()}), flush=True)
@@ -75,8 +89,7 @@ def _measure(name: str, noises: list[float]) -> None:
 
 def _random(name: str) -> None:
     _, recipe = recipe_of(name)
-    world = {"name": "mamujoco", "scenario": recipe.scenario, "agent_conf": recipe.agent_conf}
-    returns = torch.cat([random_returns(world, seed, 100) for seed in range(10)])
+    returns = torch.cat([random_returns(world_of(recipe), seed, 100) for seed in range(10)])
     error = returns.std().item() / len(returns) ** 0.5
     commit = provenance("cpu")["commit"]
     print(
@@ -86,16 +99,31 @@ def _random(name: str) -> None:
 
 def _keep(name: str) -> None:
     """Copy the snapshots that the registry's datasets name, and the run's story."""
-    recipes = [entry["generator"]["params"] for entry in datasets().values()]
-    used = {part["snapshot"] for params in recipes if params.get("weights") == name for part in params["parts"]}
+    recipes = [e["generator"]["params"] for e in datasets().values() if e["generator"]["name"] in MIXTURES]
+    parts = [{"weights": params.get("weights")} | part for params in recipes for part in params["parts"]]
+    used = {part["snapshot"] for part in parts if part["weights"] == name}
     everything = load_file(outputs_dir() / "behavior" / f"{name}.safetensors")
     _save(WEIGHTS / f"{name}.safetensors", {k: v for k, v in everything.items() if int(k.split("/")[0]) in used})
+    _tell(name)
+
+
+def _prey(name: str, snapshot: int) -> None:
+    """The snapshot in the form in which a world reads its prey."""
+    kept = load_file(outputs_dir() / "behavior" / f"{name}.safetensors")
+    parts = {f"fc{k + 1}.{part}": kept[f"{snapshot}/{part}{k}"][0] for k in range(3) for part in ("weight", "bias")}
+    _save(WEIGHTS / f"{name}.safetensors", {key: value.contiguous() for key, value in parts.items()})
+    _tell(name, {"snapshot": snapshot})
+
+
+def _tell(name: str, more: dict[str, Any] | None = None) -> None:
+    """The run's story beside its weights."""
     story = json.loads((outputs_dir() / "behavior" / f"{name}.json").read_text(encoding="utf-8"))
-    write_json(WEIGHTS / f"{name}.json", story)
+    write_json(WEIGHTS / f"{name}.json", story | (more or {}))
 
 
 if __name__ == "__main__":
-    command, which, *noises = sys.argv[1:]
-    measured = [float(noise) for noise in noises] or [0.1]
+    command, which, *numbers = sys.argv[1:]
+    measured = [float(noise) for noise in numbers] or [0.1]
     commands = {"train": _train, "measure": lambda name: _measure(name, measured), "keep": _keep, "random": _random}
+    commands["prey"] = lambda name: _prey(name, int(numbers[0]))
     commands[command](which)

@@ -4,10 +4,10 @@ from torch import Tensor, nn
 from torchrl.modules import MultiAgentMLP
 
 
-def actor_network(obs_size: int, action_size: int, n_agents: int, cells: int) -> nn.Module:
-    """obs [..., N, D] -> action [..., N, A] in [-1, 1]; one set of weights for all agents."""
+def actor_network(obs_size: int, action_size: int, n_agents: int, cells: int, share: bool = True) -> nn.Module:
+    """obs [..., N, D] -> action [..., N, A] in [-1, 1]; `share`: one set of weights for all agents."""
     mlp = MultiAgentMLP(
-        obs_size, action_size, n_agents, centralized=False, share_params=True, depth=2, num_cells=cells,
+        obs_size, action_size, n_agents, centralized=False, share_params=share, depth=2, num_cells=cells,
         activation_class=nn.ReLU,
     )  # fmt: skip
     return nn.Sequential(mlp, nn.Tanh())

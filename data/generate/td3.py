@@ -61,46 +61,70 @@ class Critic(nn.Module):
         return self.mlp(torch.cat([features, action.flatten(-2)], -1))
 
 
-def train(recipe: Recipe, report: Callable[[dict[str, Any]], None]) -> dict[int, dict[str, Tensor]]:
-    """Environment steps -> layers of the actor, every `snapshot_every` steps. `report` gets a point at each."""
-    torch.manual_seed(recipe.seed)
-    world = MultiAgentMujoco(recipe.n_worlds, recipe.scenario, recipe.agent_conf)
-    network = actor_network(world.obs_size, world.action_size, world.n_agents, recipe.cells)
-    actor = TensorDictModule(Decentralized(network), ["obs", "features"], ["action"])
-    joint_action = world.n_agents * world.action_size
-    critic = TensorDictModule(
-        Critic(world.n_features, joint_action, recipe.critic_cells), ["features", "action"], ["state_action_value"]
-    )
-    loss = TD3Loss(actor, critic, bounds=(-1.0, 1.0), num_qvalue_nets=2, loss_function="l2")
-    loss.make_value_estimator(gamma=recipe.gamma)
-    targets = SoftUpdate(loss, tau=recipe.tau)
-    optimizers = [
-        torch.optim.Adam(list(params.flatten_keys().values()), lr=recipe.lr, fused=True)
-        for params in (loss.actor_network_params, loss.qvalue_network_params)
-    ]
-    buffer = TensorDictReplayBuffer(
-        storage=LazyTensorStorage(recipe.n_steps + recipe.n_worlds), batch_size=recipe.batch_size
-    )
+class Team:
+    """The agents that learn together: networks, targets, experience and TD3's update.
 
-    def descend(optimizer: torch.optim.Optimizer, value: Tensor) -> None:
+    `share`: one set of weights for all agents, or one for each.
+    """
+
+    def __init__(self, recipe: Any, sizes: tuple[int, int, int], n_features: int, n_rows: int, share: bool = True):
+        """sizes: of an agent's view, of its action, number of agents. n_rows: how much experience is kept."""
+        obs_size, action_size, n_agents = sizes
+        self.network = actor_network(*sizes, recipe.cells, share)
+        actor = TensorDictModule(Decentralized(self.network), ["obs", "features"], ["action"])
+        critic = TensorDictModule(
+            Critic(n_features, n_agents * action_size, recipe.critic_cells),
+            ["features", "action"],
+            ["state_action_value"],
+        )
+        self.loss = TD3Loss(actor, critic, bounds=(-1.0, 1.0), num_qvalue_nets=2, loss_function="l2")
+        self.loss.make_value_estimator(gamma=recipe.gamma)
+        self.targets = SoftUpdate(self.loss, tau=recipe.tau)
+        self.optimizers = [
+            torch.optim.Adam(list(params.flatten_keys().values()), lr=recipe.lr, fused=True)
+            for params in (self.loss.actor_network_params, self.loss.qvalue_network_params)
+        ]
+        self.buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(n_rows), batch_size=recipe.batch_size)
+        self.n_updates = 0
+
+    def explore(self, obs: Tensor, noise: float) -> Tensor:
+        """obs [n, N, D] -> actions [n, N, A], noise of that deviation added, clipped."""
+        with torch.no_grad():
+            mean = self.network(obs)
+            return (mean + noise * torch.randn_like(mean)).clamp(-1, 1)
+
+    def update(self) -> None:
+        self.n_updates += 1
+        batch = self.buffer.sample()
+        self._descend(self.optimizers[1], self.loss.value_loss(batch)[0])
+        if self.n_updates % 2 == 0:  # TD3's delayed policy
+            self._descend(self.optimizers[0], self.loss.actor_loss(batch)[0])
+            self.targets.step()
+
+    def _descend(self, optimizer: torch.optim.Optimizer, value: Tensor) -> None:
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
 
-    kept, owed, updates, returns, running = {}, 0.0, 0, [], torch.zeros(recipe.n_worlds)
+
+def train(recipe: Recipe, report: Callable[[dict[str, Any]], None]) -> dict[int, dict[str, Tensor]]:
+    """Environment steps -> layers of the actor, every `snapshot_every` steps. `report` gets a point at each."""
+    torch.manual_seed(recipe.seed)
+    world = MultiAgentMujoco(recipe.n_worlds, recipe.scenario, recipe.agent_conf)
+    sizes = (world.obs_size, world.action_size, world.n_agents)
+    team = Team(recipe, sizes, world.n_features, recipe.n_steps + recipe.n_worlds)
+    kept, owed, returns, running = {}, 0.0, [], torch.zeros(recipe.n_worlds)
     td, started = world.reset(), time.perf_counter()
     for step in range(0, recipe.n_steps, recipe.n_worlds):
         if step < recipe.random_steps:
             td["action"] = torch.rand(recipe.n_worlds, world.n_agents, world.action_size) * 2 - 1
         else:
-            with torch.no_grad():
-                mean = network(td["obs"])
-                td["action"] = (mean + recipe.noise * torch.randn_like(mean)).clamp(-1, 1)
+            td["action"] = team.explore(td["obs"], recipe.noise)
         after = world.step(td)["next"]
         now = {key: td[key].float() for key in ("obs", "features", "action")}
         later = {key: after[key].float() for key in ("obs", "features", "reward")}
         ends = {key: after[key] for key in ("done", "terminated")}
-        buffer.extend(TensorDict({**now, "next": later | ends}, [recipe.n_worlds]))
+        team.buffer.extend(TensorDict({**now, "next": later | ends}, [recipe.n_worlds]))
         running += after["reward"].squeeze(-1)
         ended = after["done"].squeeze(-1)
         returns += running[ended].tolist()
@@ -110,15 +134,11 @@ def train(recipe: Recipe, report: Callable[[dict[str, Any]], None]) -> dict[int,
             td = world.reset(td.set("_reset", ended.unsqueeze(-1))).exclude("_reset")
         owed += recipe.updates_per_step * recipe.n_worlds if step >= recipe.random_steps else 0.0
         while owed >= 1:
-            owed, updates = owed - 1, updates + 1
-            batch = buffer.sample()
-            descend(optimizers[1], loss.value_loss(batch)[0])
-            if updates % 2 == 0:  # TD3's delayed policy
-                descend(optimizers[0], loss.actor_loss(batch)[0])
-                targets.step()
+            owed -= 1
+            team.update()
         done = step + recipe.n_worlds
         if done % recipe.snapshot_every < recipe.n_worlds:
-            kept[done] = layers(network)
+            kept[done] = layers(team.network)
             recent = returns[-8:]
             mean = round(sum(recent) / len(recent), 1) if recent else None
             seconds = round(time.perf_counter() - started, 1)

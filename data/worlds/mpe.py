@@ -6,6 +6,7 @@ all of simple_world's agents see into its forests. Only the first agents learn; 
 follows a policy that comes with the data.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -203,7 +204,7 @@ def _prey(scenario: str, path: str | None, physics: Physics) -> Prey:
 
 class ParticleWorld(ContinuousWorld):
     """n_worlds worlds of one scenario. N are the learners; the prey acts by the policy trained here, or by the
-    checkpoint `prey`.
+    checkpoint or function `prey`.
 
     `features` are positions, velocities and landmarks; the team's reward is the mean of `rewards`. Nothing terminates.
     A reset takes positions from `start` (see `draw_starts`); without it, from torch's global stream.
@@ -215,14 +216,17 @@ class ParticleWorld(ContinuousWorld):
         self,
         n_worlds: int,
         scenario: str,
-        prey: str | None = None,
+        prey: str | Callable[[Tensor], Tensor] | None = None,
         episode_limit: int = 25,
         device: str | torch.device = "cpu",
     ):
         super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])
         self.physics = Physics(scenario, device=self.device)
         self.n_agents, self.episode_limit = self.physics.n_learners, positive("episode_limit", episode_limit)
-        self.prey = _prey(scenario, prey, self.physics).to(self.device) if self.physics.n_prey else None
+        known = None if callable(prey) else prey
+        self.prey: Any = prey if callable(prey) else None
+        if self.physics.n_prey and self.prey is None:
+            self.prey = _prey(scenario, known, self.physics).to(self.device)
         n_bodies, n_landmarks = self.physics.n_bodies, self.physics.n_landmarks
         self.start_size = 2 * (n_bodies + n_landmarks)
         self.n_features = self.start_size + 2 * n_bodies
@@ -233,14 +237,18 @@ class ParticleWorld(ContinuousWorld):
 
     def views(self, features: Tensor) -> dict[str, Tensor]:
         """features [.., F] -> what the learners see, obs and state [.., N, O] float32."""
-        seen = self.physics.views(*self._parts(features.double()))[: self.physics.n_learners]
+        seen = self.physics.views(*self.parts(features.double()))[: self.physics.n_learners]
         obs = torch.stack(seen, -2).float()
         return {"obs": obs, "state": obs}
 
-    def _parts(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def parts(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """features [.., F] -> positions, velocities [.., bodies, 2], landmarks [.., L, 2]."""
         n = 2 * self.physics.n_bodies
         return tuple(part.unflatten(-1, (-1, 2)) for part in features.split([n, n, features.shape[-1] - 2 * n], -1))  # type: ignore[return-value]
+
+    def prey_view(self, features: Tensor) -> Tensor:
+        """features [.., F] -> what the prey sees, [.., O] float64."""
+        return self.physics.views(*self.parts(features.double()))[-1]
 
     def draw_starts(self, n: int, generator: torch.Generator) -> Tensor:
         """Positions of agents, then of landmarks, [n, 2 (agents + landmarks)] float64."""
@@ -268,10 +276,10 @@ class ParticleWorld(ContinuousWorld):
         return self._report(rewards=torch.zeros(len(chosen), self.n_agents, device=self.device))
 
     def _step(self, tensordict: TensorDictBase) -> TensorDict:
-        pos, vel, landmarks = self._parts(self._features)
+        pos, vel, landmarks = self.parts(self._features)
         action = tensordict["action"].double().clamp(-1, 1)
         if self.prey is not None:
-            action = torch.cat([action, self.prey(self.physics.views(pos, vel, landmarks)[-1]).unsqueeze(1)], 1)
+            action = torch.cat([action, self.prey(self.prey_view(self._features)).unsqueeze(1)], 1)
         moved = self.physics.move(pos, vel, landmarks, action)
         live = self._steps < self.episode_limit
         features = torch.cat([moved[0].flatten(1), moved[1].flatten(1), landmarks.flatten(1)], 1)

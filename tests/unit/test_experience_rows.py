@@ -10,7 +10,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from data.generate.mamujoco import noisy_act
+from data.generate.mixture import noisy_act
 from data.generate.play import play
 from data.module import OfflineData
 from data.observe import agent_views

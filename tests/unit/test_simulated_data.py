@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from data import registry, store
-from data.generate import mamujoco
+from data.generate import mixture
 from data.generate.behavior import LEARNERS, recipe_of
 from data.generate.policies import actor_network, layers
 from data.schema import episode_returns, row_episodes, row_statistics
@@ -43,24 +43,24 @@ def entries(monkeypatch):
 def test_committed_policies_fit_their_worlds_and_their_recipes(name):
     _, recipe = recipe_of(name)
     n_agents, action_size, n_features, n_zeros = view_sizes(recipe.scenario, recipe.agent_conf)
-    for weights in mamujoco.snapshots(name).values():
+    for weights in mixture.snapshots(name).values():
         assert [tuple(w.shape) for w in weights[::2]] == [
             (recipe.cells, n_features + n_zeros + n_agents), (recipe.cells, recipe.cells), (action_size, recipe.cells)
         ]  # fmt: skip
-    story = json.loads((mamujoco.WEIGHTS / f"{name}.json").read_text(encoding="utf-8"))
+    story = json.loads((mixture.WEIGHTS / f"{name}.json").read_text(encoding="utf-8"))
     assert story["recipe"] == vars(recipe)
     assert story["curve"]
 
 
 def test_the_weights_are_small_together():
-    assert sum(path.stat().st_size for path in mamujoco.WEIGHTS.rglob("*.safetensors")) < 5_000_000
+    assert sum(path.stat().st_size for path in mixture.WEIGHTS.rglob("*.safetensors")) < 5_000_000
 
 
 def test_every_policy_that_a_dataset_names_is_committed():
     for name in SIMULATED:
         params = REAL[name]["generator"]["params"]
         if "weights" in params:
-            assert {part["snapshot"] for part in params["parts"]} <= set(mamujoco.snapshots(params["weights"]))
+            assert {part["snapshot"] for part in params["parts"]} <= set(mixture.snapshots(params["weights"]))
         else:
             assert set(params["parts"]) <= set(REAL)
 
@@ -71,7 +71,7 @@ def test_a_snapshot_acts_as_the_network_it_was_taken_from():
     obs = torch.randn(5, 3, 14)
     saved = layers(network)
     weights = [saved[f"{kind}{k}"] for k in range(3) for kind in ("weight", "bias")]
-    torch.testing.assert_close(mamujoco.act(weights, obs), network(obs))
+    torch.testing.assert_close(mixture.act(weights, obs), network(obs))
 
 
 @pytest.mark.parametrize("learner", list(LEARNERS))
@@ -171,15 +171,15 @@ def test_a_range_of_returns_keeps_whole_episodes_within_it(entries, monkeypatch)
     params = entries[HOPPER]["generator"]["params"]
     world = {"name": "mamujoco", **entries[HOPPER]["world"]["params"]}
     part = params["parts"][0] | {"episodes": 5}
-    free = returns_of(mamujoco.mixture(world, 0, params["weights"], [part | {"episodes": 50}], 1))
+    free = returns_of(mixture.mixture(world, 0, params["weights"], [part | {"episodes": 50}], 1))
     low, high = free.quantile(0.3).item(), free.quantile(0.7).item()
-    rows = mamujoco.mixture(world, 0, params["weights"], [part | {"returns": [low, high]}], 1)
+    rows = mixture.mixture(world, 0, params["weights"], [part | {"returns": [low, high]}], 1)
     kept = returns_of(rows)
     assert len(kept) == 5
     assert low <= kept.min() <= kept.max() <= high
-    monkeypatch.setattr(mamujoco, "WAVE", 2)
+    monkeypatch.setitem(mixture.WAVE, "mamujoco", 2)
     with pytest.raises(ReproduceError, match="hardly ever returns"):
-        mamujoco.mixture(world, 0, params["weights"], [part | {"returns": [1e6, 2e6]}], 1)
+        mixture.mixture(world, 0, params["weights"], [part | {"returns": [1e6, 2e6]}], 1)
 
 
 def returns_of(rows) -> torch.Tensor:
@@ -190,15 +190,15 @@ def test_damaged_policies_and_unknown_snapshots(tmp_path, monkeypatch, entries):
     entries[HOPPER]["generator"]["params"]["parts"][0]["snapshot"] = 7
     with pytest.raises(ReproduceError, match="no snapshot 7"):
         store.build(HOPPER)
-    monkeypatch.setattr(mamujoco, "WEIGHTS", tmp_path)
-    mamujoco.snapshots.cache_clear()
+    monkeypatch.setattr(mixture, "WEIGHTS", tmp_path)
+    mixture.snapshots.cache_clear()
     (tmp_path / "omiga").mkdir()
     (tmp_path / "omiga" / "hopper_3x1.safetensors").write_text("no weights")
     with pytest.raises(ReproduceError, match="restore the file from git"):
         store.build(HOPPER)
-    mamujoco.snapshots.cache_clear()
+    mixture.snapshots.cache_clear()
 
 
 def test_committed_weights_are_plain_tensors():
-    for path in mamujoco.WEIGHTS.rglob("*.safetensors"):
+    for path in mixture.WEIGHTS.rglob("*.safetensors"):
         assert all(value.dtype == torch.float32 and value.isfinite().all() for value in load_file(path).values())

@@ -1,7 +1,8 @@
-"""Multi-agent MuJoCo data from committed behavior policies (data.generate.behavior trained them).
+"""Simulated data from committed behavior policies (data.generate.behavior trained them).
 
 A dataset is a mixture: so many episodes of this snapshot with that much action noise. Actions are the policy's output
-plus Gaussian noise, not clipped: MuJoCo clamps its controls itself, and the official data leave [-1, 1] too.
+plus Gaussian noise, clipped to [-1, 1] in the particle worlds. MuJoCo clamps its controls itself, and its official data
+leave [-1, 1], so there they are not clipped.
 """
 
 from functools import cache, partial
@@ -21,7 +22,7 @@ from data.worlds import make_world
 from reproduce.errors import ReproduceError
 
 WEIGHTS = Path(__file__).parents[1] / "behavior"
-WAVE = 100  # episodes stepped at once
+WAVE = {"mamujoco": 100, "mpe": 2000}  # episodes stepped at once
 MOST_TRIES = 20  # times the episodes asked for, before a range of returns counts as out of reach
 
 
@@ -40,38 +41,47 @@ def snapshots(name: str, folder: Path | None = None) -> dict[int, list[Tensor]]:
 
 
 def act(weights: list[Tensor], obs: Tensor) -> Tensor:
-    """obs [..., N, D] -> tanh of a two-layer ReLU network, [..., N, A]: every agent by the same weights."""
+    """obs [..., N, D] -> tanh of a two-layer ReLU network, [..., N, A]: weights [out, in] for all agents, or [N, out, in]
+    of each."""
     h = obs
     for layer in range(3):
-        h = torch.nn.functional.linear(h, weights[2 * layer], weights[2 * layer + 1])
+        weight, bias = weights[2 * layer], weights[2 * layer + 1]
+        own = weight.ndim == 3
+        h = (weight @ h.unsqueeze(-1)).squeeze(-1) + bias if own else torch.nn.functional.linear(h, weight, bias)
         h = h.relu() if layer < 2 else h.tanh()
     return h
 
 
-def noisy_act(weights: list[Tensor], noise: float, obs: Tensor, generator: torch.Generator) -> Tensor:
+def noisy_act(
+    weights: list[Tensor], noise: float, obs: Tensor, generator: torch.Generator, clip: bool = False
+) -> Tensor:
     """`act` plus Gaussian noise of that deviation."""
     mean = act(weights, obs)
-    return mean + noise * torch.randn(mean.shape, generator=generator)
+    noisy = mean + noise * torch.randn(mean.shape, generator=generator)
+    return noisy.clamp(-1, 1) if clip else noisy
 
 
 def mixture(
-    world: dict, seed: int, weights: str, parts: list[dict], rows: int, progress: Progress | None = None
+    world: dict, seed: int, parts: list[dict], rows: int, weights: str = "", progress: Progress | None = None
 ) -> TensorDict:
-    """Rows of every part {snapshot, episodes, noise}, each from streams of its own; `rows` is the size expected.
+    """Rows of every part {weights, snapshot, episodes, noise}, each from streams of its own; `rows` is the size expected.
 
-    A part with `returns: [low, high]` keeps the episodes whose return lies within, and plays on until it has enough.
+    `weights` names the policies of parts that name none. A part with `returns: [low, high]` keeps the episodes whose
+    return lies within, and plays on until it has enough.
     """
-    policies, made, done = snapshots(weights), [], 0
+    made, done, most, clip = [], 0, WAVE[world["name"]], world["name"] == "mpe"
     for k, part in enumerate(parts):
+        name = part.get("weights", weights)
+        policies = snapshots(name)
         if part["snapshot"] not in policies:
             known = f"known: {', '.join(map(str, policies))}"
-            raise ReproduceError(f"behavior policies {weights} have no snapshot {part['snapshot']}; {known}.")
+            raise ReproduceError(f"behavior policies {name} have no snapshot {part['snapshot']}; {known}.")
         missing, waves = part["episodes"], 0
         while missing > 0:
-            if waves * WAVE > MOST_TRIES * part["episodes"] + WAVE:
-                raise ReproduceError(f"snapshot {part['snapshot']} of {weights} hardly ever returns {part['returns']}.")
-            n = min(WAVE, missing if "returns" not in part else part["episodes"])
-            noisy = partial(noisy_act, policies[part["snapshot"]], part["noise"])
+            if waves * most > MOST_TRIES * part["episodes"] + most:
+                raise ReproduceError(f"snapshot {part['snapshot']} of {name} hardly ever returns {part['returns']}.")
+            n = min(most, missing if "returns" not in part else part["episodes"])
+            noisy = partial(noisy_act, policies[part["snapshot"]], part["noise"], clip=clip)
             wave = play(world, noisy, n, stream(seed, 4, 1000 * k + waves))
             if "returns" in part:
                 wave = _within(wave, *part["returns"], missing)
