@@ -14,6 +14,7 @@ import torch
 from tensordict import TensorDict
 
 from data.schema import unflatten, validate
+from data.sources.npy import opened
 from data.worlds.bridge import GOALS
 from reproduce.errors import ReproduceError
 from reproduce.files import write_json, write_with
@@ -59,19 +60,9 @@ def _read_meta(path: Path) -> int:
 
 
 def _read(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    """One array, checked. Never unpickles; mapped, so that a header that lies about the size allocates nothing."""
+    """One array, checked."""
     wanted = f"expected {dtype} {list(shape)}, {file_size(dtype, shape)} bytes"
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise ReproduceError(f"{path} is missing, {wanted}. Published in {PUBLISHED}.") from None
-    except (OSError, ValueError, EOFError) as error:
-        text = str(error)
-        why = "holds pickled Python objects" if "ickle" in text or "ython object" in text else "is truncated or damaged"
-        size = path.stat().st_size if path.is_file() else "no"
-        raise ReproduceError(f"{path} {why} ({size} bytes), {wanted}. Fetch it again from {PUBLISHED}.") from error
-    if not isinstance(array, np.ndarray):
-        raise ReproduceError(f"{path} is an archive, {wanted}.")
+    array = opened(path, wanted, PUBLISHED)
     if array.dtype != np.dtype(dtype) or array.shape != shape:
         raise ReproduceError(f"{path} is {array.dtype} {list(array.shape)}, {wanted}.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
