@@ -3,9 +3,10 @@
 import contextlib
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,10 +40,15 @@ TRANSITIONS, MANIFEST = "transitions.safetensors", "manifest.json"
 
 @dataclass(frozen=True)
 class Dataset:
-    """transitions: the schema, [n]. manifest: what `reproduce data show` prints."""
+    """transitions: the schema, [n]. manifest: what `reproduce data show` prints.
+
+    played_in: parameters of the world that these data bring along and must be evaluated in (the official prey); empty
+    where the task's own world is the one.
+    """
 
     transitions: TensorDict
     manifest: dict[str, Any]
+    played_in: dict[str, Any] = field(default_factory=dict)
 
 
 def folder_of(dataset_id: str) -> Path:
@@ -51,17 +57,24 @@ def folder_of(dataset_id: str) -> Path:
 
 
 def get(
-    dataset_id: str, kind: Kind = "regenerated", root: Path | str | None = None, progress: Progress | None = None
+    dataset_id: str,
+    kind: Kind = "regenerated",
+    root: Path | str | None = None,
+    progress: Progress | None = None,
+    seed: int | None = None,
 ) -> Dataset:
-    """The Dataset. `regenerated` is built when it is not there; `official` is read from below `root`.
+    """The Dataset. `regenerated` is built when it is not there; `official` is read from below `root`, of several
+    dataset seeds the registry's unless `seed` names another.
 
-    Raises ReproduceError for unknown ids and kinds, missing or damaged files, and wrong checksums.
+    Raises ReproduceError for unknown ids, kinds and seeds, missing or damaged files, and wrong checksums.
     """
     entry = dataset(dataset_id)
     if kind == "official":
-        return _official(dataset_id, entry, root)
+        return _official(dataset_id, entry, root, seed)
     if kind != "regenerated":
         raise ReproduceError(f"data kind {kind!r}, expected regenerated or official.")
+    if seed is not None:
+        raise ReproduceError(f"data.seed={seed} picks among official datasets; regenerated data take none.")
     if not (folder_of(dataset_id) / MANIFEST).exists():
         build(dataset_id, progress=progress)
     return _load(dataset_id, entry)
@@ -221,14 +234,20 @@ def _load(dataset_id: str, entry: dict) -> Dataset:
     return Dataset(transitions, manifest)
 
 
-def _official(dataset_id: str, entry: dict, root: Path | str | None) -> Dataset:
+def _official(dataset_id: str, entry: dict, root: Path | str | None, seed: int | None) -> Dataset:
     """Read the authors' files. Checksums are compared where the registry knows them, before anything is parsed."""
     official = entry["official"]
     if official is None:
         raise ReproduceError(
             f"{dataset_id} has no official data: {entry['official_reason']}. Use the regenerated kind."
         )
-    choices = [official, *official.get("also", [])]
+    choices = [choice | {"default_path": choice["path"]} for choice in (official, *official.get("also", []))]
+    if seed is not None:
+        seeded = [(SOURCES[choice["source"]].with_seed, choice) for choice in choices]
+        choices = [choice | {"path": pick(choice["path"], seed)} for pick, choice in seeded if pick]
+        choices = [c if c["path"] == c["default_path"] else c | {"files": {}} for c in choices]  # checksums unknown
+        if not choices:
+            raise ReproduceError(f"data.seed={seed}: {dataset_id} has one official dataset; leave data.seed out.")
     where = "Published: {published}. Point data.root at the folder that holds {path}."
     if root is None:
         advice = " Or: ".join(where.format(**choice) for choice in choices)
@@ -246,8 +265,9 @@ def _official(dataset_id: str, entry: dict, root: Path | str | None) -> Dataset:
         if not (place / name).is_file():
             known = f"sha256 {checksums[name]}" if name in checksums else "checksum unknown"
             others = "".join(f" Or: {where.format(**other)}" for other in choices if other is not official)
-            raise ReproduceError(f"{dataset_id}: {place / name} is missing ({size}, {known}). {advice}{others}")
-    present = wanted if place.is_file() or official["source"] == "alberdice" else _below(place)
+            file = os.path.normpath(place / name)
+            raise ReproduceError(f"{dataset_id}: {file} is missing ({size}, {known}).{_beside(place)} {advice}{others}")
+    present = _below(place) if official["source"] == "omiga_vault" else wanted
     for name in present:
         try:
             files[name or place.name] = found = sha256(place / name if name else place)
@@ -258,10 +278,13 @@ def _official(dataset_id: str, entry: dict, root: Path | str | None) -> Dataset:
                 f"{dataset_id}: {place / name} has sha256 {found}, the file seen before has "
                 f"{checksums[name or place.name]}: it is damaged or another version. {advice}"
             )
+    played_in = source.world_params(place, world)
     transitions = source.load(place, world)
     manifest = {
-        **_manifest(dataset_id, "official", entry, params, _statistics(transitions)),
+        **_manifest(dataset_id, "official", entry, params | played_in, _statistics(transitions)),
         "source_format": official["source"],
+        "path": official["path"],
+        "default_path": official["default_path"],
         "sha256": None,
         "files": files,
         "checksums_known": sorted(checksums),
@@ -269,7 +292,14 @@ def _official(dataset_id: str, entry: dict, root: Path | str | None) -> Dataset:
         "made_by": {"published": official["published"]},
         "acceptance": {},
     }
-    return Dataset(transitions, manifest)
+    return Dataset(transitions, manifest, played_in)
+
+
+def _beside(place: Path) -> str:
+    """What there is where a dataset's folder was looked for, in words."""
+    if place.exists() or not place.parent.is_dir():
+        return ""
+    return f" {place.parent} holds {', '.join(sorted(path.name for path in place.parent.iterdir())[:10]) or 'nothing'}."
 
 
 def _below(folder: Path) -> list[str]:

@@ -342,6 +342,7 @@ def data(argv: list[str]) -> int:
     args = parser("data", ("action", ""), ("pattern", "?"), json_too=True)
     args.add_argument("--force", action="store_true", help="build again although it is there")
     args.add_argument("--root", help="show the authors' files under this folder instead of the regenerated data")
+    args.add_argument("--seed", type=int, help="with --root: another dataset seed than the one that rows read")
     options = args.parse_args(argv)
     from fnmatch import fnmatchcase
 
@@ -367,7 +368,7 @@ def data(argv: list[str]) -> int:
             if options.action == "build":
                 store.build(name, force=options.force, progress=bar.update)
             kind = "official" if options.root else "regenerated"
-            manifests[name] = store.get(name, kind, options.root, progress=bar.update).manifest
+            manifests[name] = store.get(name, kind, options.root, bar.update, options.seed).manifest
     if options.action == "show" or options.json:
         print(json.dumps(manifests if len(manifests) > 1 else next(iter(manifests.values())), indent=1))
     else:

@@ -14,7 +14,7 @@ from reproduce.errors import ReproduceError, nearest
 from reproduce.paths import CONFIGS
 
 # Keys that change how a run is carried out, not what is computed in law.
-FREE = ("run.", "data.kind", "data.root", "data.storage", "protocol.n_seeds")
+FREE = ("run.", "data.kind", "data.root", "data.seed", "data.storage", "protocol.n_seeds")
 CHOICES = {
     "data.kind": ("regenerated", "official"),
     "data.storage": ("tensor", "memmap"),
@@ -33,6 +33,7 @@ class DataConfig:
     id: str
     kind: str
     root: str | None
+    seed: int | None
     storage: str
 
 

@@ -123,8 +123,10 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
         raise ReproduceError(
             f"protocol.mode={protocol['mode']}: {values['algo']['name']} acts {module_class.modes} only."
         )
+    # The prey that came with the data, unless the settings name one.
+    brought = {key: value for key, value in dataset.played_in.items() if task["params"].get(key) is None}
     evaluator = Evaluator(
-        lambda n: make_world(task["world"], n, device, **task["params"]),
+        lambda n: make_world(task["world"], n, device, **task["params"] | brought),
         seeds,
         protocol["eval_episodes"],
         module_class.modes,
@@ -150,7 +152,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
         verdict = judge(
             scores,
             row.bound,
-            not_comparable=_why_not_comparable(settings, measured),
+            not_comparable=_why_not_comparable(settings, measured, dataset.manifest),
             data_kind=values["data"]["kind"],
             behavior_cloning=clones,
         )
@@ -164,7 +166,12 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
             "overrides": settings.overrides,
             "differs": settings.differs,
             "data": facts,
-            "environment": {"world": task["world"], "fingerprint": measured, "expected": task["fingerprint"]},
+            "environment": {
+                "world": task["world"],
+                "fingerprint": measured,
+                "expected": task["fingerprint"],
+                **_brought(task, brought),
+            },
             "seeds": seeds,
             "n_updates": module.n_updates,
             "deviations": deviations(values["algo"]["name"]),
@@ -323,7 +330,7 @@ def _device(run: dict[str, Any]) -> tuple[torch.device, int]:
 
 def _dataset(data: dict[str, Any]) -> store.Dataset:
     with console.bar(f"data {data['id']}", 1, "steps") as bar:
-        return store.get(data["id"], data["kind"], data["root"], progress=bar.update)
+        return store.get(data["id"], data["kind"], data["root"], bar.update, data["seed"])
 
 
 def _data_facts(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -333,11 +340,23 @@ def _data_facts(manifest: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": manifest["id"],
         "kind": manifest["kind"],
+        **({"path": manifest["path"]} if "path" in manifest else {}),
         "sha256": manifest["sha256"] or hashlib.sha256(files.encode()).hexdigest(),
         "n_transitions": statistics["n_transitions"],
         "n_episodes": statistics["n_episodes"],
         "return": statistics["return"],
     }
+
+
+def _brought(task: dict[str, Any], brought: dict[str, Any]) -> dict[str, Any]:
+    """What a record says of the official prey, where it was played against, with the fingerprint of that world.
+
+    The record's other fingerprint stays that of the task's own world: it tells whether the simulator is the row's.
+    """
+    if not brought:
+        return {}
+    found = fingerprint(task["world"], **task["params"] | brought)
+    return {"prey": {"kind": "official", "sha256": sha256(Path(brought["prey"])), "fingerprint": found}}
 
 
 def _check_sizes(transitions: Any, world: Any, data_id: str, name: str) -> None:
@@ -384,8 +403,10 @@ def _recorded_cloning(settings: Settings, data_sha256: str, n_updates: int, seed
     return None
 
 
-def _why_not_comparable(settings: Settings, measured: str) -> list[str]:
+def _why_not_comparable(settings: Settings, measured: str, manifest: dict[str, Any]) -> list[str]:
     reasons = [f"{d['key']} is {d['used']}, the row says {d['row']}" for d in settings.differs]
+    if manifest.get("path") != manifest.get("default_path"):
+        reasons.append(f"the data are {manifest['path']}, the row's are {manifest['default_path']}")
     expected = settings.values["task"]["fingerprint"]
     if measured != expected:
         reasons.append(f"the world's fingerprint is {measured}, expected {expected}")

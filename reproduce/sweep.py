@@ -208,9 +208,10 @@ def _prepared(names: list[str], overrides: list[str], threads: int) -> tuple[dic
         try:
             settings = compose(name, own)
             data = settings.values["data"]
-            key = (data["id"], data["kind"], data["root"])
+            key = (data["id"], data["kind"], data["root"], data["seed"])
             if key not in files:
-                files[key] = json.dumps(store.get(*key).manifest["files"], sort_keys=True)
+                found = store.get(data["id"], data["kind"], data["root"], seed=data["seed"])
+                files[key] = json.dumps(found.manifest["files"], sort_keys=True)
             jobs[name], runs[name] = own, run_folder(settings, files[key]).name
         except ReproduceError as error:
             refused[name] = _error(name, str(error))

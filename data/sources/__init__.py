@@ -7,15 +7,21 @@ from typing import Any
 
 from tensordict import TensorDict
 
-from data.sources import alberdice, omiga_hdf5, omiga_vault
+from data.sources import alberdice, omar_npy, omiga_hdf5, omiga_vault
 
 
 @dataclass(frozen=True)
 class Source:
-    """files(official, world): names below the dataset's folder -> their size in words. load(path, world)."""
+    """files(official, world): names below the dataset's folder -> their size in words. load(path, world).
+
+    with_seed(path, seed): the registry's path of another dataset seed, where each of several training runs has its own
+    data. world_params(path, world): what beside the data decides the world that they are from.
+    """
 
     files: Callable[[dict[str, Any], dict[str, Any]], dict[str, str]]
     load: Callable[[Path, dict[str, Any]], TensorDict]
+    with_seed: Callable[[str, int], str] | None = None
+    world_params: Callable[[Path, dict[str, Any]], dict[str, Any]] = lambda path, world: {}
 
 
 def _alberdice_files(official: dict[str, Any], world: dict[str, Any]) -> dict[str, str]:
@@ -25,6 +31,7 @@ def _alberdice_files(official: dict[str, Any], world: dict[str, Any]) -> dict[st
 
 SOURCES = {
     "alberdice": Source(_alberdice_files, lambda path, world: alberdice.load(path, world["name"])),
+    "omar_npy": Source(omar_npy.files, omar_npy.load, omar_npy.with_seed, omar_npy.world_params),
     "omiga_hdf5": Source(lambda official, world: {"": "size unknown"}, omiga_hdf5.load),
     "omiga_vault": Source(lambda official, world: {omiga_vault.METADATA: "text"}, omiga_vault.load),
 }
