@@ -9,16 +9,17 @@ from safetensors.torch import load_file
 
 from data import registry, store
 from data.generate import mixture
-from data.generate.behavior import LEARNERS, recipe_of
+from data.generate.behavior import LEARNERS, recipe_of, world_of
 from data.generate.policies import actor_network, layers
 from data.schema import episode_returns, row_episodes, row_statistics
 from data.sources import omiga_hdf5, omiga_vault
-from data.worlds.mamujoco import view_sizes
+from data.worlds import make_world
 from reproduce.cli import main
 from reproduce.errors import ReproduceError
 from reproduce.paths import CONFIGS
 
-TASKS = sorted(str(p.relative_to(CONFIGS / "behavior").with_suffix("")) for p in (CONFIGS / "behavior").rglob("*.yaml"))
+TASKS = sorted(str(p.relative_to(mixture.WEIGHTS).with_suffix("")) for p in mixture.WEIGHTS.rglob("*.safetensors"))
+RECIPES = sorted(str(p.relative_to(CONFIGS / "behavior").with_suffix("")) for p in CONFIGS.rglob("behavior/*/*.yaml"))
 HOPPER = "omiga/hopper_3x1-medium"
 REAL = copy.deepcopy(registry.datasets())
 SIMULATED = [name for name, entry in REAL.items() if entry["world"]["name"] == "mamujoco"]
@@ -42,11 +43,14 @@ def entries(monkeypatch):
 @pytest.mark.parametrize("name", TASKS)
 def test_committed_policies_fit_their_worlds_and_their_recipes(name):
     _, recipe = recipe_of(name)
-    n_agents, action_size, n_features, n_zeros = view_sizes(recipe.scenario, recipe.agent_conf)
-    for weights in mixture.snapshots(name).values():
-        assert [tuple(w.shape) for w in weights[::2]] == [
-            (recipe.cells, n_features + n_zeros + n_agents), (recipe.cells, recipe.cells), (action_size, recipe.cells)
-        ]  # fmt: skip
+    if not name.endswith("_prey"):
+        world = make_world(n_worlds=1, **world_of(recipe))
+        lead = (3,) if name.startswith("omar/") else ()  # weights of each agent's own
+        for weights in mixture.snapshots(name).values():
+            assert [tuple(w.shape) for w in weights[::2]] == [
+                (*lead, recipe.cells, world.obs_size), (*lead, recipe.cells, recipe.cells),
+                (*lead, world.action_size, recipe.cells),
+            ]  # fmt: skip
     story = json.loads((mixture.WEIGHTS / f"{name}.json").read_text(encoding="utf-8"))
     assert story["recipe"] == vars(recipe)
     assert story["curve"]
@@ -57,12 +61,13 @@ def test_the_weights_are_small_together():
 
 
 def test_every_policy_that_a_dataset_names_is_committed():
-    for name in SIMULATED:
+    for name in (name for name, entry in REAL.items() if "parts" in entry["generator"]["params"]):
         params = REAL[name]["generator"]["params"]
-        if "weights" in params:
-            assert {part["snapshot"] for part in params["parts"]} <= set(mixture.snapshots(params["weights"]))
-        else:
-            assert set(params["parts"]) <= set(REAL)
+        for part in params["parts"]:
+            if isinstance(part, str):
+                assert part in REAL
+            else:
+                assert part["snapshot"] in mixture.snapshots(part.get("weights", params.get("weights")))
 
 
 def test_a_snapshot_acts_as_the_network_it_was_taken_from():
@@ -72,14 +77,17 @@ def test_a_snapshot_acts_as_the_network_it_was_taken_from():
     saved = layers(network)
     weights = [saved[f"{kind}{k}"] for k in range(3) for kind in ("weight", "bias")]
     torch.testing.assert_close(mixture.act(weights, obs), network(obs))
+    own = actor_network(14, 2, 3, 16, share=False)
+    saved = layers(own)
+    weights = [saved[f"{kind}{k}"] for k in range(3) for kind in ("weight", "bias")]
+    torch.testing.assert_close(mixture.act(weights, obs), own(obs))
 
 
 @pytest.mark.parametrize("learner", list(LEARNERS))
 def test_learners_train_and_repeat(learner):
     module = LEARNERS[learner]
     common = {
-        "scenario": "Hopper-v2",
-        "agent_conf": "3x1",
+        **({"scenario": "simple_tag"} if learner == "matd3" else {"scenario": "Hopper-v2", "agent_conf": "3x1"}),
         "seed": 3,
         "n_worlds": 2,
         "cells": 8,
@@ -89,6 +97,8 @@ def test_learners_train_and_repeat(learner):
     own = {
         "td3": {"n_steps": 60, "random_steps": 20, "updates_per_step": 0.5, "batch_size": 8, "critic_cells": 8}
         | {"tau": 0.1, "noise": 0.1, "snapshot_every": 20},
+        "matd3": {"n_steps": 120, "random_steps": 20, "updates_per_step": 0.2, "batch_size": 8, "critic_cells": 8}
+        | {"tau": 0.1, "noise": 0.1, "snapshot_every": 40, "prey": "learning", "reward_scale": 0.1},
         "ppo": {"n_iterations": 2, "horizon": 16, "n_epochs": 1, "minibatch_size": 8, "gae_lambda": 0.9, "clip": 0.2}
         | {"entropy": 0.0, "initial_scale": 0.5, "reward_scale": 1.0, "snapshot_every": 1},
     }[learner]
@@ -171,15 +181,15 @@ def test_a_range_of_returns_keeps_whole_episodes_within_it(entries, monkeypatch)
     params = entries[HOPPER]["generator"]["params"]
     world = {"name": "mamujoco", **entries[HOPPER]["world"]["params"]}
     part = params["parts"][0] | {"episodes": 5}
-    free = returns_of(mixture.mixture(world, 0, params["weights"], [part | {"episodes": 50}], 1))
+    free = returns_of(mixture.mixture(world, 0, [part | {"episodes": 50}], 1, params["weights"]))
     low, high = free.quantile(0.3).item(), free.quantile(0.7).item()
-    rows = mixture.mixture(world, 0, params["weights"], [part | {"returns": [low, high]}], 1)
+    rows = mixture.mixture(world, 0, [part | {"returns": [low, high]}], 1, params["weights"])
     kept = returns_of(rows)
     assert len(kept) == 5
     assert low <= kept.min() <= kept.max() <= high
     monkeypatch.setitem(mixture.WAVE, "mamujoco", 2)
     with pytest.raises(ReproduceError, match="hardly ever returns"):
-        mixture.mixture(world, 0, params["weights"], [part | {"returns": [1e6, 2e6]}], 1)
+        mixture.mixture(world, 0, [part | {"returns": [1e6, 2e6]}], 1, params["weights"])
 
 
 def returns_of(rows) -> torch.Tensor:
