@@ -4,6 +4,8 @@
 
 import itertools
 import math
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +15,8 @@ from data.module import ChunkLoader, OfflineData
 from data.worlds import make_world
 from lit_modules.base import Dims
 from lit_modules.omsd import OMSD, OMSDConfig, noise_schedule
+
+BANDIT = "bandit/two_mode"
 
 
 def mode_shift(largest_n: int, n_modes: int) -> dict[str, float]:
@@ -44,13 +48,57 @@ def _tv(p: dict, q: dict) -> float:
     return 0.5 * sum(abs(p.get(key, 0.0) - q.get(key, 0.0)) for key in {*p, *q})
 
 
-def mixture_noise(x: Tensor, t: float, weights: Tensor, centers: Tensor, std: float) -> Tensor:
-    """eps(x, t) = -sigma_t times the score of diffused normals, [n]: x [n], weights [n, K], centers [K]."""
-    alpha, sigma = noise_schedule(torch.tensor(t, dtype=x.dtype))
+def mixture_noise(x: Tensor, t: Tensor | float, weights: Tensor, centers: Tensor, std: Tensor | float) -> Tensor:
+    """eps(x, t) = -sigma_t times the score of diffused normals: x [n], weights, centers [n or 1, K] -> [n].
+
+    t is one for all or [n], std one for all or [K]. Diffusion scales a center by alpha_t and makes a variance
+    alpha_t^2 std^2 + sigma_t^2; weights stay.
+    """
+    alpha, sigma = (v.unsqueeze(-1) for v in noise_schedule(torch.as_tensor(t, dtype=x.dtype)))  # ([n], 1)
     variance = (alpha * std).square() + sigma.square()
     apart = x.unsqueeze(-1) - alpha * centers  # (n, K)
-    responsibility = (weights.log() - apart.square() / (2 * variance)).softmax(-1)
-    return sigma * (responsibility * apart).sum(-1) / variance
+    responsibility = (weights.log() - apart.square() / (2 * variance) - variance.log() / 2).softmax(-1)
+    return sigma.squeeze(-1) * (responsibility * apart / variance).sum(-1)
+
+
+def bandit_config(**changes: Any) -> OMSDConfig:
+    """Small networks and SRPO's diffusion for the two-mode bandit."""
+    config = OMSDConfig(
+        name="omsd", method="omsd", n_critic_updates=0, n_score_updates=0, n_updates=1, batch_size=64,
+        hidden=[8], score_hidden=64, score_blocks=2, lr=1e-3, score_lr=1e-3, score_weight_decay=0.01, dropout=0.0,
+        gamma=0.99, tau=0.005, expectile=0.7, team_reward="first", beta=0.1, t_low=0.02, t_high=0.98, weighting="vds",
+        subtract_noise=False, normalize_gradient=False, prefix="fresh", condition="obs", order=[], lr_end=0.0,
+        share_stage1=False, init_scale=1.0,
+    )  # fmt: skip
+    return replace(config, **changes)
+
+
+def bandit_module(config: OMSDConfig, seeds: list[int], kind: type[OMSD] = OMSD) -> tuple[OMSD, OfflineData]:
+    """A module for the two-mode bandit, to be trained without a trainer, and its data."""
+    world = make_world("bandit", 1, n_agents=2)
+    module = kind(config, seeds, Dims(2, world.obs_size, action_size=1, state_size=world.obs_size))
+    module.configure_optimizers()
+    module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    return module, OfflineData(store.get(BANDIT).transitions, module.keys, seeds, views=world.views)
+
+
+def train_stage_1(module: OMSD, data: OfflineData) -> None:
+    """Critic and scores, these at a rate that falls linearly: a constant one leaves errors of .2."""
+    c, first = module.config, module.config.n_critic_updates
+    for chunk in ChunkLoader(data, module):
+        planned = module.chunk_at[module.n_updates]
+        if planned.phase == "actor":
+            break
+        if planned.phase == "score":
+            rate = c.score_lr * (1 - (planned.start - first) / c.n_score_updates)
+            module.optimizer["score"].param_groups[0]["lr"] = rate
+        module.training_step(data.expand(chunk), 0)
+
+
+def data_actions() -> Tensor:
+    """The bandit's joint actions, [n, 2] float64."""
+    rows = store.get(BANDIT).transitions
+    return rows["action"][~rows["final"].squeeze(-1)][..., 0].double()
 
 
 def conditional_scores(n_updates: int, batch_size: int, seed: int) -> dict[str, float]:
@@ -60,48 +108,34 @@ def conditional_scores(n_updates: int, batch_size: int, seed: int) -> dict[str, 
     error_marginal: of the first agent's, which has no prefix. wrong_sign: 1 unless at a_2 = 0, t = .2 the conditional
     score points to the mode of a_1 = +-.8; center_of_marginal: |eps_1(0)| there, which is pulled to neither.
     """
-    config = OMSDConfig(
-        name="omsd", method="omsd", n_critic_updates=0, n_score_updates=n_updates, n_updates=1, batch_size=batch_size,
-        hidden=[8], score_hidden=64, score_blocks=2, lr=1e-3, score_lr=1e-3, score_weight_decay=0.01, dropout=0.0,
-        gamma=0.99, tau=0.005, expectile=0.7, team_reward="first", beta=0.1, t_low=0.02, t_high=0.98, weighting="vds",
-        subtract_noise=False, normalize_gradient=False, prefix="fresh", condition="obs", order=[], lr_end=0.0,
-        share_stage1=False, init_scale=1.0,
-    )  # fmt: skip
-    world = make_world("bandit", 1, n_agents=2)
-    module = OMSD(config, [seed], Dims(2, world.obs_size, action_size=1, state_size=world.obs_size))
-    module.configure_optimizers()
-    module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
-    rows = store.get("bandit/two_mode").transitions
-    data = OfflineData(rows, module.keys, [seed], views=world.views)
-    for planned, chunk in zip(module.plan, ChunkLoader(data, module), strict=True):
-        if planned.phase == "score":  # at a rate that falls linearly: a constant one leaves errors of .2
-            module.optimizer["score"].param_groups[0]["lr"] = config.score_lr * (1 - planned.start / n_updates)
-            module.training_step(data.expand(chunk), 0)
+    module, data = bandit_module(bandit_config(n_score_updates=n_updates, batch_size=batch_size), [seed])
+    train_stage_1(module, data)
     g = torch.Generator().manual_seed(seed)
-    action = rows["action"][~rows["final"].squeeze(-1)][:4096, :, 0].double()  # (n, 2)
+    action = data_actions()[:4096]  # (n, 2)
     centers, std = torch.tensor([0.8, -0.8], dtype=torch.float64), 0.1
     given = (-(action[:, :1] - centers).square() / (2 * std**2)).softmax(-1)  # p(mode | a_1), (n, 2)
     errors: dict[str, float] = {"error_conditional": 0.0, "error_marginal": 0.0}
     for t in (0.05, 0.2, 0.5):
         alpha, sigma = noise_schedule(torch.tensor(t, dtype=torch.float64))
         x = alpha * action + sigma * torch.randn(action.shape, generator=g, dtype=torch.float64)
-        predicted = _predicted(module, x, t, action[:, 0])
+        predicted = predicted_noise(module, x, t, action[:, 0])
         for agent, (name, weights) in enumerate(
             (("error_marginal", torch.full_like(given, 0.5)), ("error_conditional", given))
         ):
             exact = mixture_noise(x[:, agent], t, weights, centers, std)
             errors[name] = max(errors[name], (predicted[:, agent] - exact).square().mean().sqrt().item())
-    middle = _predicted(module, torch.zeros(2, 2), 0.2, torch.tensor([0.8, -0.8]))
+    middle = predicted_noise(module, torch.zeros(2, 2), 0.2, torch.tensor([0.8, -0.8]))
     right = middle[0, 1] < 0 < middle[1, 1]  # the score is -eps / sigma
     return errors | {"wrong_sign": 1.0 - float(right), "center_of_marginal": middle[:, 0].abs().max().item()}
 
 
 @torch.no_grad()
-def _predicted(module: OMSD, x: Tensor, t: float, first: Tensor) -> Tensor:
-    """eps of both agents at x [n, 2], the second given a_1 = first [n] -> [n, 2] float64."""
+def predicted_noise(module: OMSD, x: Tensor, t: Tensor | float, first: Tensor) -> Tensor:
+    """eps of both agents at x [n, 2] and t (one, or [n]), the second given a_1 = first [n] -> [n, 2] float64."""
     n = len(x)
     actions = torch.stack([first, first], 0).float().view(1, 2, n, 1)
     obs = torch.ones(1, 2, n, module.obs_size)
     noisy = x.float().T.reshape(1, 2, n, 1)
-    eps = module.score(noisy, torch.full((1, 2, n), t), module.conditions(obs, actions))
+    times = torch.as_tensor(t).float().expand(1, 2, n)
+    eps = module.score(noisy, times, module.conditions(obs, actions))
     return eps[0, :, :, 0].T.double()
