@@ -17,6 +17,8 @@ def test_the_reward_is_the_product_or_the_mean_product_of_pairs():
     for n, action, reward in (
         (2, [0.5, -0.4], -0.2),
         (3, [0.5, -0.4, 1.0], (-0.2 + 0.5 - 0.4) / 3),
+        (3, [0.8, 0.8, -0.8], -0.64 / 3),
+        (3, [-0.8, -0.8, -0.8], 0.64),
         (2, [3.0, -3.0], -1),
     ):
         world = make_world("bandit", 1, n_agents=n)
@@ -35,19 +37,21 @@ def test_one_agent_has_no_pairs():
         make_world("bandit", 1, n_agents=1)
 
 
-def test_the_data_are_two_modes():
-    entry = dataset("bandit/two_mode")
+@pytest.mark.parametrize(("dataset_id", "n"), [("bandit/two_mode", 2), ("bandit/three_agents", 3)])
+def test_the_data_are_two_modes(dataset_id, n):
+    entry = dataset(dataset_id)
     recipe = entry["generator"]
     params = recipe["params"] | {"rows": 4000}
     world = {"name": "bandit", **entry["world"]["params"]}
     rows, measures = generate(recipe["name"], world, recipe["seed"], params)
     again, _ = generate(recipe["name"], world, recipe["seed"], params)
-    validate_rows(rows, 1, 2, 1, individual=True)
+    validate_rows(rows, 1, n, 1, individual=True)
     assert torch.equal(rows["action"], again["action"])
     statistics = row_statistics(rows)
     assert (statistics["n_rows"], statistics["n_episodes"], statistics["n_terminated"]) == (4000, 2000, 2000)
     assert measures["agreement"] == 1.0
     assert abs(measures["positive"] - 0.5) < 0.05
+    assert statistics["return"]["mean"] == pytest.approx(0.64, abs=0.01)
     action = rows["action"][~rows["final"].squeeze(-1)].squeeze(-1)
     assert action.abs().max() <= 1
     assert action.abs().mean().item() == pytest.approx(0.8, abs=0.01)

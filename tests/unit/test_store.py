@@ -31,7 +31,7 @@ IDS = [
 ]
 QUALITIES = ("expert", "medium", "medium-replay", "medium-expert")
 SIMULATED = [f"omiga/{task}-{q}" for task in ("hopper_3x1", "halfcheetah_6x1", "ant_2x4") for q in QUALITIES]
-SIMULATED += ["bandit/two_mode", "omar/simple_spread-random"]
+SIMULATED += ["bandit/three_agents", "bandit/two_mode", "omar/simple_spread-random"]
 BRIDGE = {"name": "bridge", "episode_limit": 50}
 
 
