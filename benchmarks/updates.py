@@ -8,6 +8,7 @@ import torch
 from plain_bc import PlainBC, PlainGaussianBC
 from plain_inspo import PlainInSPO
 from plain_omiga import PlainOMIGA
+from plain_omsd import PlainOMSD
 from tensordict import TensorDict
 from timing import Line, medians
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -59,8 +60,8 @@ class Case:
         """(the module, a call that does K updates of its last phase)."""
         module = algorithm(self.algo)[0](self.config, list(range(n_seeds)), self.dims, accelerate=mode).to(device)
         module.configure_optimizers()
-        phase = module.phases()[-1]
-        start = module.phases()[0].n_updates if len(module.phases()) > 1 else 0
+        *earlier, phase = module.phases()
+        start = sum(done.n_updates for done in earlier)
         noise = module.draw(Chunk(phase.name, start, K, phase.batch_size))
         chunk = transitions(phase.batch_size, self.dims, torch.float32).to(device)
         chunk = chunk.expand(K, n_seeds, phase.batch_size).clone()
@@ -75,6 +76,9 @@ class Case:
         if self.algo == "inspo":
             model, uniform = PlainInSPO(self.config, n, o, n_actions), torch.rand(n, self.config.batch_size)
             return lambda: [model.round(flat, list(range(n)), uniform, 0.1) for _ in range(K)]
+        if self.algo == "omsd":
+            actors, times, z = PlainOMSD(self.config, n, o, a), torch.rand(n, batch), torch.randn(n, batch, a)
+            return lambda: [actors.update(flat, times, z) for _ in range(K)]
         made = {"bc": PlainBC, "gaussian_bc": PlainGaussianBC, "omiga": PlainOMIGA}[self.algo]
         plain = made(self.config, n, o, n_actions or a)
         return lambda: [plain.update(flat) for _ in range(K)]
@@ -96,6 +100,7 @@ def cases() -> list[Case]:
     bridge = compose("inspo/bridge/mix", ["algo=bc"]).algo
     small = replace(omiga, hidden=[64, 64], mixer_hidden=[32])
     few = {"n_updates": 100, "n_behavior_updates": 0}
+    omsd = replace(compose("omsd/mpe/cn_random").algo, score_hidden=128)
     return [
         Case("inspo xor", "inspo", replace(compose("inspo/xor/ab_ba").algo, **few), (2, 4, 2, 0), "0.20 compiled"),
         Case("inspo m_ne", "inspo", replace(compose("inspo/m_ne/balanced").algo, **few), (2, 4, 3, 0), "0.20 compiled"),
@@ -106,6 +111,7 @@ def cases() -> list[Case]:
         Case("omiga halfcheetah", "omiga", omiga, HALFCHEETAH, "0.82 compiled"),
         Case("omiga ant", "omiga", omiga, ANT),
         Case("gaussian_bc halfcheetah", "gaussian_bc", cloning, HALFCHEETAH),
+        Case("omsd mpe", "omsd", omsd, (3, 18, 0, 2)),
     ]
 
 

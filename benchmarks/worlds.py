@@ -1,25 +1,31 @@
 """Worlds stepped at once, in a batch or in threads, beside one world at a time."""
 
 import random
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from tensordict import TensorDict
 from timing import Line, medians
 
 from data.worlds import make_world
 from data.worlds.bridge import GOALS, STARTS, move, reward_of
+from data.worlds.mpe import Physics
 
 EPISODES, LIMIT = 100, 20
 WORLDS, STEPS = 50, 40  # what an evaluation of five seeds and ten episodes steps at once
+PARTICLES, EPISODE = (1, 100, 1000), 25  # worlds at once; steps
 MUJOCO = {"HalfCheetah-v2": ("6x1", "HalfCheetah-v5"), "Hopper-v2": ("3x1", "Hopper-v5"), "Ant-v2": ("2x4", "Ant-v5")}
 
 
 def evaluation(repeats: int) -> Iterator[Line]:
     yield from _bridge(repeats)
+    yield from _particles(repeats)
     if find_spec("mujoco") and find_spec("gymnasium"):
         yield from _mujoco(repeats)
 
@@ -74,6 +80,48 @@ def _play_plain(episodes: int) -> None:
             total += reward_of(*cells)
             if cells == GOALS:
                 break
+
+
+def _particles(repeats: int) -> Iterator[Line]:
+    """World steps per second, on one thread, of whole episodes of 25 steps with random actions."""
+    with tempfile.TemporaryDirectory() as folder:
+        prey = {"prey": str(random_prey("simple_tag", Path(folder)))}  # how fast it acts does not depend on its weights
+        for scenario, params in (("simple_spread", {}), ("simple_tag", prey)):
+            times = medians({str(n): episode(n, scenario, **params) for n in PARTICLES}, repeats)
+            rates = {n: n * EPISODE / times[str(n)] for n in PARTICLES}
+            for n, rate in rates.items():
+                target = "at least 100000 steps/s" if n == 1000 else ""
+                what = f"{n} world{'s' if n > 1 else ''}, one thread"
+                yield Line("evaluation", scenario, what, rate, "steps/s", rate / rates[1], "1 world, steps/s", target)
+
+
+def random_prey(scenario: str, folder: Path) -> Path:
+    """A prey's checkpoint with random weights."""
+    physics, g = Physics(scenario), torch.Generator().manual_seed(0)
+    bodies = torch.zeros(1, physics.n_bodies, 2, dtype=torch.float64)
+    size = physics.views(bodies, bodies, bodies.new_zeros(1, physics.n_landmarks, 2))[-1].shape[-1]
+    layers = {"fc1": (64, size), "fc2": (64, 64), "fc3": (2, 64)}
+    state = {f"{name}.weight": torch.randn(shape, generator=g) / shape[1] ** 0.5 for name, shape in layers.items()}
+    state |= {f"{name}.bias": torch.zeros(shape[0]) for name, shape in layers.items()}
+    save_file(state, folder / "prey.safetensors")
+    return folder / "prey.safetensors"
+
+
+def episode(n_worlds: int, scenario: str, **params: Any) -> Callable[[], TensorDict]:
+    """A call that plays one episode in each of n_worlds and returns its last step."""
+    world = make_world("mpe", n_worlds, scenario=scenario, episode_limit=EPISODE, **params)
+    g = torch.Generator().manual_seed(0)
+    actions = torch.rand(EPISODE, n_worlds, world.n_agents, world.action_size, generator=g) * 2 - 1
+    starts = TensorDict({"start": world.draw_starts(n_worlds, g)}, [n_worlds])
+
+    def run() -> TensorDict:
+        td = world.reset(starts)
+        for action in actions:
+            td["action"] = action
+            td = world.step(td)["next"]
+        return td
+
+    return run
 
 
 def _mujoco(repeats: int) -> Iterator[Line]:

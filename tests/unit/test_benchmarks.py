@@ -4,6 +4,7 @@ import pytest
 from test_records import record
 from timing import Line, medians
 from updates import cases
+from worlds import episode, random_prey
 
 from reproduce import records
 from reproduce.errors import ReproduceError
@@ -49,6 +50,16 @@ def test_every_case_runs_stacked_and_plain(case):
     assert run().isfinite().all()
     assert any((a != b).any() for a, b in zip(before, module.parameters(), strict=True))
     case.plain()()
+
+
+@pytest.mark.parametrize("scenario", ["simple_spread", "simple_tag"])
+def test_a_timed_episode_moves_every_world_to_its_end(scenario, tmp_path):
+    params = {"prey": str(random_prey(scenario, tmp_path))} if scenario == "simple_tag" else {}
+    run = episode(3, scenario, **params)
+    last = run()
+    assert last["truncated"].all()
+    assert len(last["features"].unique(dim=0)) == 3
+    assert run()["features"].equal(last["features"])  # each call starts anew
 
 
 def test_the_report_shows_the_newest_whole_benchmark(tmp_path):
