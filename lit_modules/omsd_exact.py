@@ -86,7 +86,7 @@ def train_stage_1(module: OMSD, data: OfflineData) -> None:
     """Critic and scores, these at a rate that falls linearly: a constant one leaves errors of .2."""
     c, first = module.config, module.config.n_critic_updates
     for chunk in ChunkLoader(data, module):
-        planned = module.chunk_at[module.n_updates]
+        planned = module.next_chunk
         if planned.phase == "actor":
             break
         if planned.phase == "score":
