@@ -77,9 +77,7 @@ class Chunk:
     streams: int | None = None  # the phase's number, where its streams start here
 
 
-def make_plan(
-    phases: Sequence[Phase], chunk_size: int, eval_every: int, restored: Iterable[str] = ()
-) -> list[Chunk]:
+def make_plan(phases: Sequence[Phase], chunk_size: int, eval_every: int, restored: Iterable[str] = ()) -> list[Chunk]:
     """Cut the phases into chunks of at most `chunk_size` updates that end at phase ends and at evaluations.
 
     Evaluations fall `eval_every` updates apart, counted from the start of the last phase. The clock passes over phases

@@ -85,7 +85,13 @@ def train(recipe: Recipe, report: Callable[[dict[str, Any]], None]) -> dict[int,
     team = Team(recipe, (world.obs_size, 2, world.n_agents), world.n_features, n_rows, share=False)
     teams = [team]
     if prey:
-        prey.team = Team(recipe, (world.prey_view(torch.zeros(1, world.n_features)).shape[-1], 2, 1), world.n_features, n_rows, share=False)
+        prey.team = Team(
+            recipe,
+            (world.prey_view(torch.zeros(1, world.n_features)).shape[-1], 2, 1),
+            world.n_features,
+            n_rows,
+            share=False,
+        )
         teams.append(prey.team)
 
     def remember(side: Team, td: TensorDict, after: TensorDict, **own: Tensor) -> None:
