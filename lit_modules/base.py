@@ -51,8 +51,8 @@ class Phase:
     """`n_updates` calls of the module's `update_<name>`, each on a minibatch of `batch_size` transitions per seed.
 
     A phase with `result`, the networks that it trains, can be kept and used again by a run that agrees in `decided_by`,
-    data and seeds (reproduce.kept). A module that has such a phase starts every phase with random streams of the phase's
-    own, so that what a phase draws does not depend on whether those before it ran.
+    data and seeds (reproduce.kept). A module that has such a phase starts every phase with random streams of the
+    phase's own, so that what a phase draws does not depend on whether those before it ran.
     """
 
     name: str

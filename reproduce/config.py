@@ -135,7 +135,11 @@ def compose(row: str, overrides: list[str] | tuple[str, ...] = ()) -> Settings:
     expand(row, row_ids())
     from lit_modules import ALGORITHMS, algorithm
 
-    row_values, algo_class = _validated(row, _hydra(row, []))
+    stated = _hydra(row, [])
+    # A choice that the row's file calls as good as its own is what the rest is compared with.
+    if judged := [override for override in overrides if override in stated.get("also_judged", [])]:
+        stated = _hydra(row, judged)
+    row_values, algo_class = _validated(row, stated)
     of_run = [f.name for f in fields(RunConfig)]
     overrides = [f"run.{o}" if o.partition("=")[0] in of_run else o for o in overrides]
     known = list(flat(row_values))

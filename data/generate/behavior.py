@@ -7,7 +7,8 @@ configs/behavior; NAME-3 the same with seed 3, for teams that are trained indepe
     python -m data.generate.behavior measure omiga/hopper_3x1    # returns of every snapshot, beside it
     python -m data.generate.behavior keep omiga/hopper_3x1       # the snapshots that datasets use -> data/behavior
     python -m data.generate.behavior random omiga/hopper_3x1     # returns of uniform actions, for paper_results
-    python -m data.generate.behavior prey omar/simple_tag_prey 100000   # that snapshot is the world's prey -> data/behavior
+    python -m data.generate.behavior prey omar/simple_tag_prey 20000   # that snapshot is the world's prey
+    python -m data.generate.behavior references omar/simple_tag  # returns of uniform actions and of the expert data
 """
 
 import json

@@ -41,8 +41,8 @@ def snapshots(name: str, folder: Path | None = None) -> dict[int, list[Tensor]]:
 
 
 def act(weights: list[Tensor], obs: Tensor) -> Tensor:
-    """obs [..., N, D] -> tanh of a two-layer ReLU network, [..., N, A]: weights [out, in] for all agents, or [N, out, in]
-    of each."""
+    """obs [..., N, D] -> tanh of a two-layer ReLU network, [..., N, A]: weights [out, in] for all agents, or of each
+    [N, out, in]."""
     h = obs
     for layer in range(3):
         weight, bias = weights[2 * layer], weights[2 * layer + 1]
@@ -64,7 +64,7 @@ def noisy_act(
 def mixture(
     world: dict, seed: int, parts: list[dict], rows: int, weights: str = "", progress: Progress | None = None
 ) -> TensorDict:
-    """Rows of every part {weights, snapshot, episodes, noise}, each from streams of its own; `rows` is the size expected.
+    """Rows of every part {weights, snapshot, episodes, noise}, each from streams of its own; `rows`: the size expected.
 
     `weights` names the policies of parts that name none. A part with `returns: [low, high]` keeps the episodes whose
     return lies within, and plays on until it has enough.

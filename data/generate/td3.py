@@ -69,11 +69,11 @@ class Team:
 
     def __init__(self, recipe: Any, sizes: tuple[int, int, int], n_features: int, n_rows: int, share: bool = True):
         """sizes: of an agent's view, of its action, number of agents. n_rows: how much experience is kept."""
-        obs_size, action_size, n_agents = sizes
+        joint_action = sizes[1] * sizes[2]
         self.network = actor_network(*sizes, recipe.cells, share)
         actor = TensorDictModule(Decentralized(self.network), ["obs", "features"], ["action"])
         critic = TensorDictModule(
-            Critic(n_features, n_agents * action_size, recipe.critic_cells),
+            Critic(n_features, joint_action, recipe.critic_cells),
             ["features", "action"],
             ["state_action_value"],
         )
