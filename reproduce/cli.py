@@ -166,6 +166,7 @@ def _document(record: dict[str, Any]) -> dict[str, Any]:
         "time",
         "weights_sha256",
         "file",
+        "notes",
     )
     return {key: record.get(key) for key in keys} | {"exit_code": record["verdict"]["exit_code"]}
 
@@ -190,7 +191,8 @@ def _line(document: dict[str, Any]) -> str:
         parts.append(f"data {document['data']['return']['mean']:.5g}")
         parts += [f"behavior cloning {sum(clones) / len(clones):.5g}"] if clones else []
     parts.append(took)
-    return "  ".join(parts) + "".join(f"\n    {reason}" for reason in v["reasons"])
+    more = [*v["reasons"], *(document.get("notes") or [])]
+    return "  ".join(parts) + "".join(f"\n    {text}" for text in more)
 
 
 def _interval(verdict: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ class Kept:
         """`run`: the settings under `run` that decide bits."""
         self.module, self.given = module, settings.values["run"]["stage1"]
         self.folder = Path(self.given) if self.given else outputs_dir() / "stage1"
-        self.used: dict[str, dict[str, Any]] = {}  # what a record says
+        self.first_seed = seeds[0]
         self.phases: dict[int, Phase] = {}  # by the clock at their ends
         clock = 0
         for phase in module.phases():

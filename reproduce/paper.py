@@ -50,14 +50,16 @@ class PaperRow:
     settings: dict[str, Any] = field(default_factory=dict)
     missing: str = ""
 
-    def score(self, episode_return: float) -> float:
+    def score(self, episode_return: float, references: dict[str, float] | None = None) -> float:
         """A mean episode return in the metric of the row. normalized_score: 100 (R - random) / (expert - random).
 
-        Raises ReproduceError where that needs a constant that is unknown.
+        `references`: returns of random and expert play in place of the published constants. Raises ReproduceError
+        where a constant that is needed is unknown.
         """
         if self.metric != "normalized_score":
             return episode_return
-        low, high = (self.references.get(f"normalization_{end}") for end in ("random", "expert"))
+        ends = [(references or {}).get(e, self.references.get(f"normalization_{e}")) for e in ("random", "expert")]
+        low, high = ends
         if low is None or high is None:
             raise ReproduceError(f"row {self.id}: a normalized score needs normalization_random and _expert.")
         return 100 * (episode_return - low) / (high - low)

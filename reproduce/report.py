@@ -51,7 +51,7 @@ class Run:
         return [
             short(self.row), theirs(self.row), ours, gap, f"{MARKS[v.state]} {v.headline}", _data(record),
             "decided" if v.seeds_needed is None and v.exit_code < 2 else str(v.seeds_needed or "unknown"),
-            _words(v.within_reported_std), _words(v.vacuous), "; ".join(record["deviations"]) or "none",
+            _words(v.within_reported_std), _words(v.vacuous), "; ".join([*record["deviations"], *record.get("notes", [])]) or "none",
             str(provenance.get("commit", "unknown"))[:10] + dirty, duration(record["time"].get("wall_s")),
         ]  # fmt: skip
 

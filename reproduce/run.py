@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from data import store
+from data.generate.mixture import WEIGHTS as BEHAVIOR
 from data.module import OfflineData
 from data.worlds import fingerprint, make_world
 from lit_modules import algorithm, deviations
@@ -143,11 +144,12 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
         returns = evaluator(module)
         weights = folder / "weights.safetensors"
         _save_weights(module, weights)
-        scores, crashed = _scores(returns[protocol["mode"]], module, row, seeds)
+        references = None if brought else own_references(task)
+        scores, crashed = _scores(returns[protocol["mode"]], module, row, seeds, references)
         measured = fingerprint(task["world"], **task["params"])
         facts = _data_facts(dataset.manifest)
         clones = _cloning_scores(module, protocol["mode"], row) or _recorded_cloning(
-            settings, facts["sha256"], module.n_updates, seeds
+            settings, facts["sha256"], seeds
         )
         verdict = judge(
             scores,
@@ -177,7 +179,8 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
             "deviations": deviations(values["algo"]["name"]),
             "weights_sha256": sha256(weights),
             "evaluation": {"n_updates": module.n_updates, "checkpoint": protocol["checkpoint"], **returns},
-            "scores": {"metric": row.metric, "mode": protocol["mode"], "per_seed": scores},
+            "scores": {"metric": row.metric, "mode": protocol["mode"], "per_seed": scores, "references": references},
+            "notes": _notes(kept, row, references),
             "behavior_cloning": clones,
             "crashed": crashed,
             "stage1": kept.facts(),
@@ -374,15 +377,46 @@ def _check_sizes(transitions: Any, world: Any, data_id: str, name: str) -> None:
 
 
 def _scores(
-    returns: list[list[float]], module: SeedModule, row: paper.PaperRow, seeds: list[int]
+    returns: list[list[float]],
+    module: SeedModule,
+    row: paper.PaperRow,
+    seeds: list[int],
+    references: dict[str, float] | None,
 ) -> tuple[list[float], list[dict[str, Any]]]:
     """Mean return per seed in the row's metric; a seed that diverged counts as the minimum score, never dropped."""
     minimum = row.bound.minimum_score
     crashed = [module.crashed[seed] for seed in seeds if seed in module.crashed]
     if crashed and minimum is None:
         raise ReproduceError(f"seed {crashed[0]['seed']} diverged and the row has no minimum_score in paper_results.")
-    means = [row.score(fmean(episodes)) for episodes in returns]
+    means = [row.score(fmean(episodes), references) for episodes in returns]
     return [minimum if s in module.crashed else x for s, x in zip(seeds, means, strict=True)], crashed  # type: ignore
+
+
+def own_references(task: dict[str, Any]) -> dict[str, float] | None:
+    """Returns of random and of expert play against the prey trained here, in a task that has one; else None.
+
+    They are measured by `python -m data.generate.behavior references`, for scores normalized on regenerated data.
+    """
+    file = BEHAVIOR / "omar" / f"{task['params'].get('scenario')}_references.json"
+    if not file.is_file():
+        return None
+    measured = json.loads(file.read_text(encoding="utf-8"))
+    return {end: measured[end]["mean"] for end in ("random", "expert")}
+
+
+def _notes(kept: Kept, row: paper.PaperRow, references: dict[str, float] | None) -> list[str]:
+    """What a reader of the verdict must know besides."""
+    notes = []
+    facts = kept.facts()
+    if shared := [name for name, fact in facts.items() if fact["shared_by_seeds"]]:
+        notes.append(f"all seeds share the {' and the '.join(shared)} that seed {kept.first_seed} trained: the spread is stage 2's")
+    if references and row.metric == "normalized_score":
+        theirs = [row.references.get(f"normalization_{end}") for end in ("random", "expert")]
+        notes.append(
+            f"normalized by our prey's references, random {references['random']:.4g} and expert {references['expert']:.4g}; "
+            f"OMAR's, of its own prey, are {theirs[0]} and {theirs[1]}"
+        )
+    return notes
 
 
 def _cloning_scores(module: SeedModule, mode: str, row: paper.PaperRow) -> list[float] | None:
@@ -392,13 +426,15 @@ def _cloning_scores(module: SeedModule, mode: str, row: paper.PaperRow) -> list[
     return None
 
 
-def _recorded_cloning(settings: Settings, data_sha256: str, n_updates: int, seeds: list[int]) -> list[float] | None:
-    """Scores of the newest cloning recorded for the same data, updates and seeds; None where cloning is what runs."""
+def _recorded_cloning(settings: Settings, data_sha256: str, seeds: list[int]) -> list[float] | None:
+    """Scores of the newest cloning recorded for the same data, updates (of policies) and seeds; None where cloning is
+    what runs."""
     if settings.values["algo"]["name"] in CLONING:
         return None
     for record in reversed(records.read(settings.row, "row")):
-        found = (record["data"]["sha256"], record["n_updates"], record["seeds"])
-        if record["config"]["algo"]["name"] in CLONING and found == (data_sha256, n_updates, seeds):
+        algo = record["config"]["algo"]
+        found = (record["data"]["sha256"], algo["n_updates"], record["seeds"])
+        if algo["name"] in CLONING and found == (data_sha256, settings.values["algo"]["n_updates"], seeds):
             return record["scores"]["per_seed"]
     return None
 

@@ -23,6 +23,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from data import store
 from data.generate import matd3, ppo, td3
 from data.generate.mixture import WEIGHTS, noisy_act, play, random_returns, snapshots
 from data.registry import datasets
@@ -98,6 +99,19 @@ def _random(name: str) -> None:
     )
 
 
+def _references(name: str) -> None:
+    """Returns of uniform actions and of the expert data: the ends of normalized scores against our own prey."""
+    origin, scenario = provenance("cpu", 1), name.split("/")[1]
+    random = torch.cat([random_returns(world_of(recipe_of(name)[1]), seed, 1000) for seed in range(10)])
+    error = random.std().item() / len(random) ** 0.5
+    expert = store.get(f"omar/{scenario}-expert").manifest
+    measured = {
+        "random": {"mean": random.mean().item(), "standard_error": error, "n_episodes": len(random)},
+        "expert": {"mean": expert["statistics"]["return"]["mean"], "dataset": expert["id"], "sha256": expert["sha256"]},
+    }
+    write_json(WEIGHTS / "omar" / f"{scenario}_references.json", measured | {"provenance": origin})
+
+
 def _keep(name: str) -> None:
     """Copy the snapshots that the registry's datasets name, and the run's story."""
     recipes = [e["generator"]["params"] for e in datasets().values() if e["generator"]["name"] in MIXTURES]
@@ -126,5 +140,6 @@ if __name__ == "__main__":
     command, which, *numbers = sys.argv[1:]
     measured = [float(noise) for noise in numbers] or [0.1]
     commands = {"train": _train, "measure": lambda name: _measure(name, measured), "keep": _keep, "random": _random}
+    commands["references"] = _references
     commands["prey"] = lambda name: _prey(name, int(numbers[0]))
     commands[command](which)
