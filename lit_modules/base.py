@@ -113,8 +113,15 @@ class Adam(torch.optim.Adam):
             }
 
     @torch.no_grad()
-    def step_with(self, grads: Sequence[Tensor]) -> None:
-        """One step along `grads`, one per parameter."""
+    def step_with(self, grads: Sequence[Tensor], lr_scale: Tensor | None = None) -> None:
+        """One step along `grads`, one per parameter, at lr or at the fraction lr_scale [] of it."""
+        params = self.param_groups[0]["params"]
+        before = [] if lr_scale is None else [param.clone() for param in params]
+        self._step_with(grads)
+        for param, start in zip(params, before, strict=False):  # what a step changes, decay too, is in proportion to lr
+            param.copy_(torch.lerp(start, param, lr_scale))  # type: ignore[arg-type]
+
+    def _step_with(self, grads: Sequence[Tensor]) -> None:
         group = self.param_groups[0]
         params, (beta1, beta2) = group["params"], group["betas"]
         if not torch.compiler.is_compiling():
@@ -281,17 +288,19 @@ class SeedModule(L.LightningModule):
         drawn = [torch.empty(shape, dtype=torch.bool).bernoulli_(p, generator=g) for g in streams]
         return torch.stack(drawn, dim=1).to(self.device)
 
-    def descend(self, name: str, loss: Tensor, max_norm: float) -> None:
+    def descend(self, name: str, loss: Tensor, max_norm: float, lr_scale: Tensor | None = None) -> None:
         """One step of a whole group: differentiate the sum over seeds, clip per leading row, step."""
-        self.descend_all({name: loss}, max_norm)
+        self.descend_all({name: loss}, max_norm, lr_scale)
 
-    def descend_all(self, losses: dict[str, Tensor], max_norm: float) -> None:
+    def descend_all(self, losses: dict[str, Tensor], max_norm: float, lr_scale: Tensor | None = None) -> None:
         """One step of several groups, whose losses [S] reach their own parameters only, by one backward."""
         groups = [self.optimizer[name].param_groups[0]["params"] for name in losses]
         total = torch.stack(list(losses.values())).sum()
         grads = iter(torch.autograd.grad(total, [param for group in groups for param in group]))
         for name, group in zip(losses, groups, strict=True):
-            self.optimizer[name].step_with(clip_rows([next(grads) for _ in group], max_norm))  # type: ignore[attr-defined]
+            self.optimizer[name].step_with(  # type: ignore[attr-defined]
+                clip_rows([next(grads) for _ in group], max_norm), lr_scale
+            )
 
     # ---- plumbing
 

@@ -7,6 +7,7 @@ evaluates them all, one row norm clips each, one `lerp` moves all targets, and a
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -55,12 +56,14 @@ class StackedMLP(nn.Module):
 class StackedScore(nn.Module):
     """Independent noise-prediction networks of one shape, eps(x, t | c), one per index of `lead`.
 
-    Input x and condition c beside an embedding of the time: fixed random Fourier features (32 frequencies, deviation
-    30) through two layers of 128 with Mish. Then a residual trunk: `n_blocks` of dropout, LayerNorm, linear to 4 H,
-    Mish, linear back; sizes as in SRPO's released ScoreNet. Initialization as in StackedMLP.
+    Input x and condition c beside an embedding of the time: fixed random Fourier features (time_size / 4 frequencies,
+    deviation 30) through two layers of `time_size`. Then a residual trunk: `n_blocks` of dropout, LayerNorm, linear to
+    4 H, activation, linear back. Like SRPO's released ScoreNet, which has time_size 128 and mish. Initialization as in
+    StackedMLP.
     """
 
-    FREQUENCIES, SCALE, TIME = 32, 30.0, 128
+    SCALE = 30.0
+    ACTIVATIONS: ClassVar = {"mish": nn.functional.mish, "relu": torch.relu}
 
     def __init__(
         self,
@@ -71,23 +74,26 @@ class StackedScore(nn.Module):
         dropout: float,
         lead: Sequence[int],
         generators: Sequence[torch.Generator],
+        time_size: int = 128,
+        activation: str = "mish",
     ):
         super().__init__()
         self.hidden, self.n_blocks, self.dropout = hidden, n_blocks, dropout
+        self.activation, n_frequencies = self.ACTIVATIONS[activation], time_size // 4
         self.layers = [
-            (2 * self.FREQUENCIES, self.TIME),
-            (self.TIME, self.TIME),
-            (size + condition + self.TIME, hidden),
+            (2 * n_frequencies, time_size),
+            (time_size, time_size),
+            (size + condition + time_size, hidden),
         ]
         self.layers += [(hidden, 4 * hidden), (4 * hidden, hidden)] * n_blocks + [(hidden, size)]
         self.split = [n for fan_in, out in self.layers for n in (fan_in * out, out)] + [hidden, hidden] * n_blocks
         rows, frequencies = [], []
         for g in generators:
             n = math.prod(lead[1:])
-            frequencies.append(torch.randn(n, self.FREQUENCIES, generator=g).view(*lead[1:], -1) * self.SCALE)
+            frequencies.append(torch.randn(n, n_frequencies, generator=g).view(*lead[1:], -1) * self.SCALE)
             rows.append(self._initial_rows(n, g).view(*lead[1:], -1))
         self.theta = nn.Parameter(torch.stack(rows))  # (*lead, P)
-        self.register_buffer("frequencies", torch.stack(frequencies))  # (*lead, FREQUENCIES)
+        self.register_buffer("frequencies", torch.stack(frequencies))  # (*lead, time_size / 4)
 
     def _initial_rows(self, n_rows: int, generator: torch.Generator) -> Tensor:
         parts = []
@@ -119,9 +125,9 @@ class StackedScore(nn.Module):
             weight, bias = parts[2 * k].view(-1, fan_in, out), parts[2 * k + 1].unsqueeze(1)
             return torch.bmm(h, weight) + bias if torch.compiler.is_compiling() else torch.baddbmm(bias, h, weight)
 
-        mish = nn.functional.mish
+        act = self.activation
         angles = 2 * math.pi * t.flatten(0, -2).unsqueeze(-1) * frequencies.flatten(0, -2).unsqueeze(1)
-        time = linear(mish(linear(torch.cat([angles.sin(), angles.cos()], -1), 0)), 1)
+        time = linear(act(linear(torch.cat([angles.sin(), angles.cos()], -1), 0)), 1)
         h = torch.cat([x.flatten(0, -3), condition.flatten(0, -3), time], -1)
         h = linear(h, 2)
         for k in range(self.n_blocks):
@@ -131,8 +137,8 @@ class StackedScore(nn.Module):
                 kept = keep.flatten(0, -3)[..., k * self.hidden : (k + 1) * self.hidden]
                 y = y * kept / (1 - self.dropout)
             y = nn.functional.layer_norm(y, (self.hidden,)) * scale + shift
-            h = h + linear(mish(linear(y, 3 + 2 * k)), 4 + 2 * k)
-        return linear(mish(h), n_layers - 1).view(*lead, *x.shape[-2:])
+            h = h + linear(act(linear(y, 3 + 2 * k)), 4 + 2 * k)
+        return linear(act(h), n_layers - 1).view(*lead, *x.shape[-2:])
 
 
 def masked_log_softmax(logits: Tensor, legal: Tensor | None) -> Tensor:

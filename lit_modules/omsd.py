@@ -39,7 +39,7 @@ METHODS = ("omsd", "ctde", "ind", "jal")
 # The settings that decide what a phase of stage 1 learns.
 OF_CRITIC = ("n_critic_updates", "batch_size", "hidden", "lr", "gamma", "tau", "expectile", "team_reward")
 OF_SCORE = ("n_score_updates", "batch_size", "score_hidden", "score_blocks", "score_lr", "score_weight_decay")
-OF_SCORE += ("dropout", "condition")
+OF_SCORE += ("score_lr_end", "score_time", "score_activation", "dropout", "condition")
 
 
 @dataclass
@@ -59,6 +59,8 @@ class OMSDConfig:
     hidden: list[int]  # of Q, V and actors
     score_hidden: int
     score_blocks: int
+    score_time: int  # width of the time's embedding
+    score_activation: str  # mish | relu
     lr: float  # Adam, for Q, V and actors
     score_lr: float  # AdamW
     score_weight_decay: float
@@ -77,6 +79,7 @@ class OMSDConfig:
     condition: str  # obs | state
     order: list[int]  # in which the agents are decomposed and updated; [] is 0, 1, ..
     lr_end: float  # actors' rates fall on a cosine to this fraction
+    score_lr_end: float  # the scores' too
     share_stage1: bool
     init_scale: float  # of the actors' last layer: the spread of their first actions
 
@@ -118,7 +121,7 @@ class OMSD(SeedModule):
         condition = (self.n * self.obs_size if config.condition == "state" else self.obs_size) + self.prefix_size
         self.score = StackedScore(
             self.action_size, condition, config.score_hidden, config.score_blocks, config.dropout,
-            (n_stage1, self.n), of_scores,
+            (n_stage1, self.n), of_scores, config.score_time, config.score_activation,
         )  # fmt: skip
         actor = (self.obs_size, *config.hidden, self.action_size)
         self.policy = StackedMLP(actor, (len(seeds), self.n), of_actors)
@@ -160,7 +163,7 @@ class OMSD(SeedModule):
         """One step of every agent's score network, each on the data's own prefix. batch [S1, B]."""
         d = self.unpack(batch)
         loss = self.score_loss(d["action"], self.conditions(d["obs"], d["action"]), noise)
-        self.descend("score", loss, float("inf"))
+        self.descend("score", loss, float("inf"), noise["lr_scale"])
         return self.of_all_seeds({"loss/score": loss})
 
     def score_loss(self, action: Tensor, condition: Tensor, noise: dict[str, Tensor]) -> Tensor:
@@ -250,7 +253,7 @@ class OMSD(SeedModule):
         return {
             "v": Adam(self.v.parameters(), lr=c.lr),
             "q": Adam([self.q1.theta, self.q2.theta], lr=c.lr),
-            "score": Adam([self.score.theta], lr=c.score_lr, weight_decay=c.score_weight_decay),
+            "score": Adam([self.score.theta], c.score_lr, c.score_weight_decay),
             "policy": TurnAdam(self.policy.theta, lr=c.lr),
         }
 
@@ -264,10 +267,12 @@ class OMSD(SeedModule):
         drawn = {"t": t, "z": z}
         if chunk.phase == "score" and c.dropout:
             drawn["keep"] = self.bernoulli(1 - c.dropout, k, self.n, b, c.score_blocks * c.score_hidden, shared=shared)
-        if chunk.phase == "actor":
-            start = chunk.start - c.n_critic_updates - c.n_score_updates
-            elapsed = torch.arange(start, start + k, device=self.device) / c.n_updates
-            drawn["lr_scale"] = (c.lr_end + (1 - c.lr_end) * 0.5 * (1 + (math.pi * elapsed).cos())).to(self.dtype)
+        if chunk.phase == "score":
+            start, total, end = c.n_critic_updates, c.n_score_updates, c.score_lr_end
+        else:
+            start, total, end = c.n_critic_updates + c.n_score_updates, c.n_updates, c.lr_end
+        elapsed = torch.arange(chunk.start - start, chunk.start - start + k, device=self.device) / total
+        drawn["lr_scale"] = end + (1 - end) * 0.5 * (1 + (math.pi * elapsed).cos())
         return {name: x if x.dtype == torch.bool else x.to(self.dtype) for name, x in drawn.items()}
 
     def of_all_seeds(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -339,6 +344,7 @@ def _check(config: OMSDConfig, dims: Dims) -> None:
         "team_reward": ("mean", "first"),
         "weighting": ("vds", "stable", "score"),
         "prefix": ("fresh", "stale"),
+        "score_activation": ("mish", "relu"),
         "condition": ("obs", "state"),
     }
     for key, allowed in choices.items():

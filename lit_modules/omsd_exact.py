@@ -65,8 +65,8 @@ def bandit_config(**changes: Any) -> OMSDConfig:
     """Small networks and SRPO's diffusion for the two-mode bandit."""
     config = OMSDConfig(
         name="omsd", method="omsd", n_critic_updates=0, n_score_updates=0, n_updates=1, batch_size=64,
-        hidden=[8], score_hidden=64, score_blocks=2, lr=1e-3, score_lr=1e-3, score_weight_decay=0.01, dropout=0.0,
-        gamma=0.99, tau=0.005, expectile=0.7, team_reward="first", beta=0.1, t_low=0.02, t_high=0.98, weighting="vds",
+        hidden=[8], score_hidden=64, score_blocks=2, score_time=128, score_activation="mish", lr=1e-3, score_lr=1e-3,
+        score_lr_end=0.0, score_weight_decay=0.01, dropout=0.0, gamma=0.99, tau=0.005, expectile=0.7, team_reward="first", beta=0.1, t_low=0.02, t_high=0.98, weighting="vds",
         subtract_noise=False, normalize_gradient=False, prefix="fresh", condition="obs", order=[], lr_end=0.0,
         share_stage1=False, init_scale=1.0,
     )  # fmt: skip
@@ -83,15 +83,10 @@ def bandit_module(config: OMSDConfig, seeds: list[int], kind: type[OMSD] = OMSD)
 
 
 def train_stage_1(module: OMSD, data: OfflineData) -> None:
-    """Critic and scores, these at a rate that falls linearly: a constant one leaves errors of .2."""
-    c, first = module.config, module.config.n_critic_updates
+    """Critic and scores."""
     for chunk in ChunkLoader(data, module):
-        planned = module.next_chunk
-        if planned.phase == "actor":
+        if module.next_chunk.phase == "actor":
             break
-        if planned.phase == "score":
-            rate = c.score_lr * (1 - (planned.start - first) / c.n_score_updates)
-            module.optimizer["score"].param_groups[0]["lr"] = rate
         module.training_step(data.expand(chunk), 0)
 
 

@@ -76,6 +76,8 @@ OMSD_CONFIG = OMSDConfig(
     hidden=[8],
     score_hidden=8,
     score_blocks=1,
+    score_time=128,
+    score_activation="mish",
     lr=1e-2,
     score_lr=1e-2,
     score_weight_decay=0.01,
@@ -94,6 +96,7 @@ OMSD_CONFIG = OMSDConfig(
     condition="obs",
     order=[],
     lr_end=0.0,
+    score_lr_end=0.5,
     share_stage1=False,
     init_scale=1.0,
 )

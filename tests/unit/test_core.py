@@ -8,7 +8,7 @@ from torch import nn
 
 from data.module import OfflineData
 from data.sampling import SeedSampler, effective_sample_size, importance_resample, stream
-from lit_modules.base import Chunk, Phase, TurnAdam, clip_rows, make_plan, polyak, target_of
+from lit_modules.base import Adam, Chunk, Phase, TurnAdam, clip_rows, make_plan, polyak, target_of
 from lit_modules.nets import StackedMLP, masked_log_softmax, sample_categorical
 from reproduce.losses import DIMS, fitting, modules, train, transitions
 
@@ -176,3 +176,18 @@ def test_parameter_groups_are_disjoint_and_cover_what_trains(name):
     groups = [p for o in module.named_optimizers().values() for group in o.param_groups for p in group["params"]]
     assert len({id(p) for p in groups}) == len(groups)
     assert {id(p) for p in groups} == {id(p) for p in module.parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_a_step_at_a_fraction_of_the_rate_is_adams_at_that_rate(decay):
+    """Against torch's Adam and AdamW with the rate set before every step."""
+    g = torch.Generator().manual_seed(0)
+    start = torch.randn(2, 5, generator=g, dtype=torch.float64)
+    ours, plain = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    adam, reference = Adam([ours], 0.1, decay), torch.optim.AdamW([plain], 0.1, weight_decay=decay)
+    for scale in (1.0, 0.7, 0.2, 0.0):
+        grad = torch.randn(2, 5, generator=g, dtype=torch.float64)
+        adam.step_with([grad], torch.tensor(scale, dtype=torch.float64))
+        reference.param_groups[0]["lr"], plain.grad = 0.1 * scale, grad
+        reference.step()
+        torch.testing.assert_close(ours.data, plain.data, rtol=0, atol=1e-14)
