@@ -148,9 +148,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
         scores, crashed = _scores(returns[protocol["mode"]], module, row, seeds, references)
         measured = fingerprint(task["world"], **task["params"])
         facts = _data_facts(dataset.manifest)
-        clones = _cloning_scores(module, protocol["mode"], row) or _recorded_cloning(
-            settings, facts["sha256"], seeds
-        )
+        clones = _cloning_scores(module, protocol["mode"], row) or _recorded_cloning(settings, facts["sha256"], seeds)
         verdict = judge(
             scores,
             row.bound,
@@ -409,7 +407,9 @@ def _notes(kept: Kept, row: paper.PaperRow, references: dict[str, float] | None)
     notes = []
     facts = kept.facts()
     if shared := [name for name, fact in facts.items() if fact["shared_by_seeds"]]:
-        notes.append(f"all seeds share the {' and the '.join(shared)} that seed {kept.first_seed} trained: the spread is stage 2's")
+        notes.append(
+            f"all seeds share the {' and the '.join(shared)} that seed {kept.first_seed} trained: the spread is stage 2's"
+        )
     if references and row.metric == "normalized_score":
         theirs = [row.references.get(f"normalization_{end}") for end in ("random", "expert")]
         notes.append(

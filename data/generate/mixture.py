@@ -42,14 +42,14 @@ def snapshots(name: str, folder: Path | None = None) -> dict[int, list[Tensor]]:
 
 def act(weights: list[Tensor], obs: Tensor) -> Tensor:
     """obs [..., N, D] -> tanh of a two-layer ReLU network, [..., N, A]: weights [out, in] for all agents, or of each
-    [N, out, in]."""
-    h = obs
+    [N, out, in] (then obs is [B, N, D])."""
+    own = weights[0].ndim == 3
+    h = obs.movedim(-2, 0) if own else obs  # agents first: one product per agent
     for layer in range(3):
         weight, bias = weights[2 * layer], weights[2 * layer + 1]
-        own = weight.ndim == 3
-        h = (weight @ h.unsqueeze(-1)).squeeze(-1) + bias if own else torch.nn.functional.linear(h, weight, bias)
+        h = torch.baddbmm(bias.unsqueeze(1), h, weight.mT) if own else torch.nn.functional.linear(h, weight, bias)
         h = h.relu() if layer < 2 else h.tanh()
-    return h
+    return h.movedim(0, -2) if own else h
 
 
 def noisy_act(
