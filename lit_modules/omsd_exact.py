@@ -66,7 +66,8 @@ def bandit_config(**changes: Any) -> OMSDConfig:
     config = OMSDConfig(
         name="omsd", method="omsd", n_critic_updates=0, n_score_updates=0, n_updates=1, batch_size=64,
         hidden=[8], score_hidden=64, score_blocks=2, score_time=128, score_activation="mish", lr=1e-3, score_lr=1e-3,
-        score_lr_end=0.0, score_weight_decay=0.01, dropout=0.0, gamma=0.99, tau=0.005, expectile=0.7, team_reward="first", beta=0.1, t_low=0.02, t_high=0.98, weighting="vds",
+        score_lr_end=0.0, score_weight_decay=0.01, dropout=0.0, gamma=0.99, tau=0.005, expectile=0.7,
+        team_reward="first", beta=0.1, t_low=0.02, t_high=0.98, weighting="vds",
         subtract_noise=False, normalize_gradient=False, prefix="fresh", condition="obs", order=[], lr_end=0.0,
         share_stage1=False, init_scale=1.0,
     )  # fmt: skip

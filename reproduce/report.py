@@ -48,10 +48,11 @@ class Run:
         gap = "not computed" if v.low is None else f"{self.number(v.difference)} [{self.number(v.low)}, "
         gap += "" if v.low is None else f"{self.number(v.high)}], margin {self.number(v.delta)}"
         dirty = {True: " (with local changes)", False: ""}.get(provenance.get("dirty"), " (changes unknown)")
+        known = "; ".join([*record["deviations"], *record.get("notes", [])]) or "none"
         return [
             short(self.row), theirs(self.row), ours, gap, f"{MARKS[v.state]} {v.headline}", _data(record),
             "decided" if v.seeds_needed is None and v.exit_code < 2 else str(v.seeds_needed or "unknown"),
-            _words(v.within_reported_std), _words(v.vacuous), "; ".join([*record["deviations"], *record.get("notes", [])]) or "none",
+            _words(v.within_reported_std), _words(v.vacuous), known,
             str(provenance.get("commit", "unknown"))[:10] + dirty, duration(record["time"].get("wall_s")),
         ]  # fmt: skip
 

@@ -407,14 +407,13 @@ def _notes(kept: Kept, row: paper.PaperRow, references: dict[str, float] | None)
     notes = []
     facts = kept.facts()
     if shared := [name for name, fact in facts.items() if fact["shared_by_seeds"]]:
-        notes.append(
-            f"all seeds share the {' and the '.join(shared)} that seed {kept.first_seed} trained: the spread is stage 2's"
-        )
+        nets = " and the ".join(shared)
+        notes.append(f"all seeds share the {nets} that seed {kept.first_seed} trained: the spread is stage 2's")
     if references and row.metric == "normalized_score":
-        theirs = [row.references.get(f"normalization_{end}") for end in ("random", "expert")]
+        ours, theirs = references.values(), [row.references[f"normalization_{end}"] for end in references]
         notes.append(
-            f"normalized by our prey's references, random {references['random']:.4g} and expert {references['expert']:.4g}; "
-            f"OMAR's, of its own prey, are {theirs[0]} and {theirs[1]}"
+            "normalized by random and expert returns against our prey, {:.4g} and {:.4g} (OMAR's constants, of its own "
+            "prey: {:g} and {:g})".format(*ours, *theirs)
         )
     return notes
 
