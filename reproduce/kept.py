@@ -46,7 +46,7 @@ class Kept:
                     "seeds": seeds[:1] if phase.shared else seeds,
                     "sizes": {n: list(getattr(module, n).theta.shape) for n in phase.result},
                     "run": run,
-                    "code": _code(),
+                    "code": _code(type(module).__module__.replace(".", "/") + ".py"),
                 }
             )
             for phase in self.phases.values()
@@ -125,9 +125,10 @@ def _identity(path: Path) -> dict[str, Any]:
         raise ReproduceError(f"{path} is not a kept phase ({error}).") from error
 
 
-def _code() -> str:
-    """Of the files by which training changes, and of torch."""
+def _code(algorithm: str) -> str:
+    """Of torch and of the files by which training changes."""
     digest = hashlib.sha256(torch.__version__.encode())
-    for path in sorted([*ROOT.glob("lit_modules/*.py"), *ROOT.glob("data/*.py"), *ROOT.glob("data/worlds/*.py")]):
-        digest.update(path.read_bytes())
+    shared = [f"lit_modules/{name}.py" for name in ("accelerate", "base", "nets")] + ["data/module.py", "data/sampling.py"]
+    for path in [algorithm, *shared]:
+        digest.update((ROOT / path).read_bytes())
     return digest.hexdigest()[:12]
