@@ -188,7 +188,7 @@ def _line(document: dict[str, Any]) -> str:
         parts.append(f"theirs {v['theirs']:.6g}, difference in {_interval(v)}, margin {margin}")
     if v["state"] == "NOT COMPARABLE" or v["within_reported_std"] is not None:
         clones = document["behavior_cloning"]
-        parts.append(f"data {document['data']['return']['mean']:.5g}")
+        parts.append(f"data {document['scores'].get('data', document['data']['return']['mean']):.5g}")
         parts += [f"behavior cloning {sum(clones) / len(clones):.5g}"] if clones else []
     parts.append(took)
     more = [*v["reasons"], *(document.get("notes") or [])]

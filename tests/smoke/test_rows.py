@@ -18,28 +18,36 @@ ALSO = {
 }
 
 
+def tiny(row: str) -> tuple[list[str], int]:
+    """(overrides of a tiny run of the row, how many updates it makes)."""
+    also, n_updates = ALSO[row.split("/")[0]]
+    simulated = ALSO["omiga"][0] if "/mujoco/" in row else []
+    return [*TINY, *dict.fromkeys([*also, *simulated])], n_updates
+
+
 @pytest.fixture(autouse=True)
 def _tiny_data(monkeypatch):
     """Simulated datasets shrink to one short episode of each behavior policy; any statistics are accepted."""
     entries = registry.datasets()
     for entry in entries.values():
-        if entry["world"]["name"] in ("bandit", "mpe"):
-            entry["acceptance"] = {}
-            entry["generator"]["params"] |= {"rows": 400} | ({"episodes": 8} if entry["world"]["name"] == "mpe" else {})
-        if entry["world"]["name"] == "mamujoco":
-            entry["acceptance"] = {}
-            entry["world"]["params"]["episode_limit"] = 100
-            for part in entry["generator"]["params"]["parts"]:
-                if isinstance(part, dict):
-                    part["episodes"] = 1
-                    part.pop("returns", None)
+        world, params = entry["world"], entry["generator"]["params"]
+        if world["name"] not in ("bandit", "mpe", "mamujoco"):
+            continue
+        entry["acceptance"] = {}
+        params |= {key: few for key, few in (("rows", 400), ("episodes", 8)) if key in params}
+        if world["name"] == "mamujoco":
+            world["params"]["episode_limit"] = 100
+        for part in params.get("parts", []):
+            if isinstance(part, dict):
+                part["episodes"] = 1
+                part.pop("returns", None)
     monkeypatch.setattr(registry, "_parsed", lambda: entries)
 
 
 @pytest.mark.parametrize("row", row_ids())
 def test_row_runs_from_command_to_record(row, capsys):
-    also, n_updates = ALSO[row.split("/")[0]]
-    code = main([row, *TINY, *also, "--json"])
+    overrides, n_updates = tiny(row)
+    code = main([row, *overrides, "--json"])
     printed = json.loads(capsys.readouterr().out)
     assert code == printed["exit_code"] == 3  # fewer updates than the row's: NOT COMPARABLE
     record = records.latest(row)
@@ -80,8 +88,8 @@ def test_rows_with_a_config_are_published_rows_and_planned_ones_say_so(capsys):
     "override", ["algo=bc", "algo.importance=reweight", "algo.importance=none", "algo.entropy=false"]
 )
 def test_switches_run(override):
-    tiny = TINY if override == "algo=bc" else [*TINY, *ALSO["inspo"][0]]
-    assert main(["inspo/xor/ab_ba", *tiny, override]) == 3
+    small = TINY if override == "algo=bc" else [*TINY, *ALSO["inspo"][0]]
+    assert main(["inspo/xor/ab_ba", *small, override]) == 3
 
 
 def test_memmap_storage_and_joint_cloning_run():
@@ -121,3 +129,25 @@ def test_a_run_is_shown_beside_the_data_and_recorded_cloning(capsys):
     assert f"behavior cloning {sum(cloned['scores']['per_seed']) / 2:.5g}" in line
     assert main(["list", row]) == 0
     assert "never run at full budget" in capsys.readouterr().out
+
+
+def test_a_budget_that_the_row_calls_as_good_as_its_own_is_judged_and_a_variant_is_not():
+    row = "omsd/mpe/pp_medium"
+    full = compose(row, ["budget=omsd_full"])
+    assert full.differs == []
+    assert full.values["algo"]["n_score_updates"] == 2_000_000
+    assert compose(row).values["algo"]["n_score_updates"] == 20_000
+    keys = {d["key"] for d in compose(row, ["budget=omsd_full", "variant=bootstrap"]).differs}
+    assert keys == {"algo.beta", "algo.gamma", "algo.lr", "algo.team_reward", "protocol.time_limits"}
+
+
+def test_scores_against_our_prey_are_normalized_by_its_references_and_say_so(capsys):
+    row = "omsd/mpe/world_expert"
+    assert main([row, *tiny(row)[0]]) == 3
+    assert "normalized by random and expert returns against our prey, -3.824 and 86.03" in capsys.readouterr().out
+    record = records.latest(row)
+    low, high = (record["scores"]["references"][end] for end in ("random", "expert"))
+    for episodes, score in zip(record["evaluation"]["greedy"], record["scores"]["per_seed"], strict=True):
+        assert score == pytest.approx(100 * (sum(episodes) / 2 - low) / (high - low))
+    assert main(["omsd/mpe/cn_expert", *tiny("omsd/mpe/cn_expert")[0]]) == 3
+    assert records.latest("omsd/mpe/cn_expert")["scores"]["references"] is None
