@@ -128,7 +128,7 @@ def _identity(path: Path) -> dict[str, Any]:
 def _code(algorithm: str) -> str:
     """Of torch and of the files by which training changes."""
     digest = hashlib.sha256(torch.__version__.encode())
-    shared = [f"lit_modules/{name}.py" for name in ("accelerate", "base", "nets")] + ["data/module.py", "data/sampling.py"]
-    for path in [algorithm, *shared]:
+    shared = ("lit_modules/accelerate", "lit_modules/base", "lit_modules/nets", "data/module", "data/sampling")
+    for path in [algorithm, *(f"{name}.py" for name in shared)]:
         digest.update((ROOT / path).read_bytes())
     return digest.hexdigest()[:12]
