@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from reproduce import paper, records, report_speed
+from reproduce import paper, records, report_curves, report_speed
 from reproduce.errors import ReproduceError
 from reproduce.files import write_text
 from reproduce.paths import CONFIGS
@@ -92,14 +92,19 @@ def status(row_id: str, done: set[str]) -> str:
 
 
 def _newest(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each row and kind of data the newest comparable record, or the newest where none is comparable."""
+    """Of each row and dataset (regenerated or official) the newest comparable record; of a row and kind of data that
+    have none, the newest with the row's own settings, else the newest."""
     chosen: dict[tuple, dict[str, Any]] = {}
+
+    def rank(record: dict[str, Any]) -> tuple[bool, bool]:
+        return record["verdict"]["state"] != "NOT COMPARABLE", not record["differs"]
+
     for record in found:  # oldest first
-        key = (record["row"], record["data"].get("kind"))
-        comparable = record["verdict"]["state"] != "NOT COMPARABLE"
-        if comparable or key not in chosen or chosen[key]["verdict"]["state"] == "NOT COMPARABLE":
+        key = (record["row"], record["data"].get("kind"), record["data"].get("id") if rank(record)[0] else None)
+        if key not in chosen or rank(record) >= rank(chosen[key]):
             chosen[key] = record
-    return list(chosen.values())
+    comparable = {key[:2] for key in chosen if key[2]}
+    return [record for key, record in chosen.items() if key[2] or key[:2] not in comparable]
 
 
 def write_report(out_dir: Path, pattern: str = "*") -> tuple[Path, Path]:
@@ -120,10 +125,11 @@ def write_report(out_dir: Path, pattern: str = "*") -> tuple[Path, Path]:
     runs.sort(key=lambda run: list(known).index(run.row.id))
     from reproduce.report_html import page
 
+    sheets = report_curves.sheets(found, known)
     speed = [record for record in records.read("bench/all") if pattern == "*"][-1:]
     html_path, md_path = Path(out_dir) / "report.html", Path(out_dir) / "report.md"
-    write_text(html_path, page(known, runs, claims, speed))
-    write_text(md_path, _markdown(known, runs, claims, speed))
+    write_text(html_path, page(known, runs, claims, sheets, speed))
+    write_text(md_path, _markdown(known, runs, claims, sheets, speed))
     return html_path, md_path
 
 
@@ -149,7 +155,9 @@ def count_runs(mine: dict[str, paper.PaperRow], done: set[str]) -> str:
 # ---- markdown
 
 
-def _markdown(known: dict, runs: list[Run], claims: list[dict], speed: list[dict]) -> str:
+def _markdown(
+    known: dict, runs: list[Run], claims: list[dict], sheets: list[report_curves.Sheet], speed: list[dict]
+) -> str:
     def line(cells: list[str] | tuple[str, ...]) -> str:
         return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
@@ -164,6 +172,10 @@ def _markdown(known: dict, runs: list[Run], claims: list[dict], speed: list[dict
         out += ["", f"## {table.title} (`{table.id}`)", "", caption(table), ""]
         if mine:
             out += [line(HEADER), line(["---"] * len(HEADER)), *(line(run.cells()) for run in mine), ""]
+        for sheet in sheets:
+            if sheet.row.id in rows:
+                head, *lines = sheet.table()
+                out += [f"### {sheet.title}", "", line(head), line(["---"] * len(head)), *map(line, lines), ""]
         for state in ("not run", "no config yet"):
             names = [f"{short(row)} ({theirs(row)})" for i, row in rows.items() if status(i, done) == state]
             if names:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from reproduce import paper, report_speed
+from reproduce import paper, report_curves, report_speed
 from reproduce.figures import curve, interval
 from reproduce.report import HEADER, MARKS, Run, caption, count_runs, duration, short, status, tables_of, theirs
 from reproduce.verdict import EXIT_CODES
@@ -20,7 +20,7 @@ def _badge(look: str, words: str) -> str:
     return f'<span class="badge {look}">{escape(words)}</span>'
 
 
-def page(known: dict, runs: list[Run], claims: list[dict], speed: list[dict]) -> str:
+def page(known: dict, runs: list[Run], claims: list[dict], sheets: list[report_curves.Sheet], speed: list[dict]) -> str:
     states = Counter(run.verdict.state for run in runs)
     counts = "".join(f"<li>{_badge(LOOKS[s], f'{MARKS[s]} {states[s]} {s}')}</li>" for s in EXIT_CODES if states[s])
     held = sum(bool(claim["passed"]) for claim in claims)
@@ -41,7 +41,7 @@ def page(known: dict, runs: list[Run], claims: list[dict], speed: list[dict]) ->
         if name != before:
             body.append(f"<h2>{escape(name)}</h2>")
             before = name
-        body.append(_table(table, mine, rows))
+        body.append(_table(table, mine, rows, [sheet for sheet in sheets if sheet.row.id in rows]))
     body += map(report_speed.section, speed)
     style = CSS.read_text(encoding="utf-8")
     return (
@@ -71,7 +71,9 @@ def _claim(claim: dict[str, Any]) -> str:
     )
 
 
-def _table(table: paper.PaperTable, runs: list[Run], rows: dict[str, paper.PaperRow]) -> str:
+def _table(
+    table: paper.PaperTable, runs: list[Run], rows: dict[str, paper.PaperRow], sheets: list[report_curves.Sheet]
+) -> str:
     out = [f"<h3>{escape(table.title)} <code>{escape(table.id)}</code></h3>"]
     if runs:
         head = "".join(f'<th scope="col">{name}</th>' for name in HEADER[:5])
@@ -80,6 +82,8 @@ def _table(table: paper.PaperTable, runs: list[Run], rows: dict[str, paper.Paper
     figures = [_figure(run) for run in runs]
     if any(figures):
         out.append(f'<div class="curves">{"".join(figures)}</div>')
+    if sheets:
+        out.append(f'<div class="curves">{"".join(map(report_curves.figure, sheets))}</div>')
     done = {run.row.id for run in runs}
     names = list(dict.fromkeys(row.algorithm for row in rows.values()))
     cells: dict[str, dict[str, str]] = {}

@@ -79,7 +79,6 @@ def _plot(curves: Curves, x_label: str, y_label: str) -> str:
     """Both axes logarithmic, as inline SVG; an empty string without points."""
     if not curves:
         return ""
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import FormatStrFormatter, NullFormatter
 
@@ -99,13 +98,26 @@ def _plot(curves: Curves, x_label: str, y_label: str) -> str:
     axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.set_xlabel(x_label, color=GRAY)
     axes.set_ylabel(y_label, color=GRAY)
+    quiet(axes)
+    axes.legend(frameon=False, fontsize=7, labelcolor=GRAY)
+    return svg(figure, f"{y_label} against {x_label}")
+
+
+def quiet(axes: Any) -> None:
+    """Gray axes, the left and the lower one alone."""
     axes.tick_params(which="both", colors=GRAY)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(GRAY)
-    axes.legend(frameon=False, fontsize=7, labelcolor=GRAY)
+
+
+def svg(figure: Any, label: str) -> str:
+    """Inline SVG of a matplotlib figure; the label is its text alternative."""
+    from matplotlib import rc_context
+
     out = io.StringIO()
     with rc_context({"svg.fonttype": "none"}):  # text stays text, in the page's own font and color
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return out.getvalue()[out.getvalue().index("<svg") :]
+    drawing = out.getvalue()[out.getvalue().index("<svg") + len("<svg") :]
+    return f'<svg role="img" aria-label="{escape(label)}"{drawing}'
