@@ -137,6 +137,8 @@ def test_a_budget_that_the_row_calls_as_good_as_its_own_is_judged_and_a_variant_
     assert full.differs == []
     assert full.values["algo"]["n_score_updates"] == 2_000_000
     assert compose(row).values["algo"]["n_score_updates"] == 20_000
+    assert compose("omsd/mpe/cn_expert", ["data.id=omar/simple_spread-expert-one-team"]).differs == []
+    assert compose("omsd/mpe/cn_expert", ["data.id=omar/simple_spread-random"]).differs != []
     keys = {d["key"] for d in compose(row, ["budget=omsd_full", "variant=bootstrap"]).differs}
     assert keys == {"algo.beta", "algo.gamma", "algo.lr", "algo.team_reward", "protocol.time_limits"}
 
