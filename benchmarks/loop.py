@@ -20,6 +20,7 @@ from data.worlds import make_world
 from lit_modules import algorithm
 from reproduce.config import compose
 from reproduce.evaluate import Evaluator
+from reproduce.kept import Kept
 from reproduce.paths import ROOT
 from reproduce.run import _fit, _module
 
@@ -39,7 +40,8 @@ def overhead(repeats: int) -> Iterator[Line]:
             data = OfflineData(transitions, module.keys, seeds)
             with tempfile.TemporaryDirectory() as folder:
                 started = time.perf_counter()
-                callback = _fit(settings, module, data, evaluator, Path(folder), torch.device("cpu"))
+                kept = Kept(settings, module, "", seeds, {})
+                callback = _fit(settings, module, data, evaluator, kept, Path(folder), torch.device("cpu"))
                 whole.append(time.perf_counter() - started - callback.evaluate_s)
             inside.append(module.train_seconds)
         ratio = median(w / i for w, i in zip(whole, inside, strict=True))

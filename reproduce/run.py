@@ -18,7 +18,6 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from data import store
-from data.generate.mixture import WEIGHTS as BEHAVIOR
 from data.module import OfflineData
 from data.worlds import fingerprint, make_world
 from lit_modules import algorithm, deviations
@@ -31,13 +30,22 @@ from reproduce.files import sha256, write_with
 from reproduce.kept import Kept
 from reproduce.paths import ROOT, outputs_dir
 from reproduce.provenance import peak_memory, provenance
+from reproduce.scores import (
+    cloning_scores,
+    data_facts,
+    notes,
+    own_references,
+    prey_facts,
+    recorded_cloning,
+    score_seeds,
+    why_not_comparable,
+)
 from reproduce.verdict import judge
 
 for _name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 
-CLONING = ("bc", "gaussian_bc")
 DECIDES_BITS = ("device", "threads", "chunk_size", "accelerate", "matmul_precision")  # of the settings under `run`
 
 
@@ -136,23 +144,23 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
     module = _module(settings, seeds, world)
     _check_sizes(transitions, world, values["data"]["id"], task["world"])
     data = OfflineData(transitions, module.keys, seeds, values["data"]["storage"], world.views, device)
-    folder = run_folder(settings, _data_facts(dataset.manifest)["sha256"])
+    folder = run_folder(settings, data_facts(dataset.manifest)["sha256"])
     with _locked(folder, settings.row):
         run = {key: value for key, value in values["run"].items() if key in DECIDES_BITS}
-        kept = Kept(settings, module, _data_facts(dataset.manifest)["sha256"], seeds, run)
+        kept = Kept(settings, module, data_facts(dataset.manifest)["sha256"], seeds, run)
         callback = _fit(settings, module, data, evaluator, kept, folder, device)
         returns = evaluator(module)
         weights = folder / "weights.safetensors"
         _save_weights(module, weights)
         references = None if brought else own_references(task)
-        scores, crashed = _scores(returns[protocol["mode"]], module, row, seeds, references)
+        scores, crashed = score_seeds(returns[protocol["mode"]], module, row, seeds, references)
         measured = fingerprint(task["world"], **task["params"])
-        facts = _data_facts(dataset.manifest)
-        clones = _cloning_scores(module, protocol["mode"], row) or _recorded_cloning(settings, facts["sha256"], seeds)
+        facts = data_facts(dataset.manifest)
+        clones = cloning_scores(module, protocol["mode"], row) or recorded_cloning(settings, facts["sha256"], seeds)
         verdict = judge(
             scores,
             row.bound,
-            not_comparable=_why_not_comparable(settings, measured, dataset.manifest),
+            not_comparable=why_not_comparable(settings, measured, dataset.manifest),
             data_kind=values["data"]["kind"],
             behavior_cloning=clones,
         )
@@ -170,7 +178,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
                 "world": task["world"],
                 "fingerprint": measured,
                 "expected": task["fingerprint"],
-                **_brought(task, brought),
+                **prey_facts(task, brought),
             },
             "seeds": seeds,
             "n_updates": module.n_updates,
@@ -184,7 +192,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
                 "data": row.score(facts["return"]["mean"], references),
                 "references": references,
             },
-            "notes": _notes(kept, row, references),
+            "notes": notes(kept, row, references),
             "behavior_cloning": clones,
             "crashed": crashed,
             "stage1": kept.facts(),
@@ -340,32 +348,6 @@ def _dataset(data: dict[str, Any]) -> store.Dataset:
         return store.get(data["id"], data["kind"], data["root"], bar.update, data["seed"])
 
 
-def _data_facts(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What a record says of its data; official data have one checksum over those of their files."""
-    files = json.dumps(manifest["files"], sort_keys=True)
-    statistics = manifest["statistics"]
-    return {
-        "id": manifest["id"],
-        "kind": manifest["kind"],
-        **({"path": manifest["path"]} if "path" in manifest else {}),
-        "sha256": manifest["sha256"] or hashlib.sha256(files.encode()).hexdigest(),
-        "n_transitions": statistics["n_transitions"],
-        "n_episodes": statistics["n_episodes"],
-        "return": statistics["return"],
-    }
-
-
-def _brought(task: dict[str, Any], brought: dict[str, Any]) -> dict[str, Any]:
-    """What a record says of the official prey, where it was played against, with the fingerprint of that world.
-
-    The record's other fingerprint stays that of the task's own world: it tells whether the simulator is the row's.
-    """
-    if not brought:
-        return {}
-    found = fingerprint(task["world"], **task["params"] | brought)
-    return {"prey": {"kind": "official", "sha256": sha256(Path(brought["prey"])), "fingerprint": found}}
-
-
 def _check_sizes(transitions: Any, world: Any, data_id: str, name: str) -> None:
     if world.discrete:
         found = (*transitions["obs"].shape[1:], transitions["legal_actions"].shape[-1])
@@ -378,84 +360,6 @@ def _check_sizes(transitions: Any, world: Any, data_id: str, name: str) -> None:
             f"dataset {data_id} has the sizes {found}, world {name} has {expected}: "
             "the row's data.id and task do not belong together."
         )
-
-
-def _scores(
-    returns: list[list[float]],
-    module: SeedModule,
-    row: paper.PaperRow,
-    seeds: list[int],
-    references: dict[str, float] | None,
-) -> tuple[list[float], list[dict[str, Any]]]:
-    """Mean return per seed in the row's metric; a seed that diverged counts as the minimum score, never dropped."""
-    minimum = row.bound.minimum_score
-    crashed = [module.crashed[seed] for seed in seeds if seed in module.crashed]
-    if crashed and minimum is None:
-        raise ReproduceError(f"seed {crashed[0]['seed']} diverged and the row has no minimum_score in paper_results.")
-    means = [row.score(fmean(episodes), references) for episodes in returns]
-    return [minimum if s in module.crashed else x for s, x in zip(seeds, means, strict=True)], crashed  # type: ignore
-
-
-def own_references(task: dict[str, Any]) -> dict[str, float] | None:
-    """Returns of random and of expert play against the prey trained here, in a task that has one; else None.
-
-    They are measured by `python -m data.generate.behavior references`, for scores normalized on regenerated data.
-    """
-    file = BEHAVIOR / "omar" / f"{task['params'].get('scenario')}_references.json"
-    if not file.is_file():
-        return None
-    measured = json.loads(file.read_text(encoding="utf-8"))
-    return {end: measured[end]["mean"] for end in ("random", "expert")}
-
-
-def _notes(kept: Kept, row: paper.PaperRow, references: dict[str, float] | None) -> list[str]:
-    """What a reader of the verdict must know besides."""
-    notes = []
-    facts = kept.facts()
-    if shared := [name for name, fact in facts.items() if fact["shared_by_seeds"]]:
-        nets = " and the ".join(shared)
-        notes.append(f"all seeds share the {nets} that seed {kept.first_seed} trained: the spread is stage 2's")
-    if references and row.metric == "normalized_score":
-        ours, theirs = references.values(), [row.references[f"normalization_{end}"] for end in references]
-        notes.append(
-            "normalized by random and expert returns against our prey, {:.4g} and {:.4g} (OMAR's constants, of its own "
-            "prey: {:g} and {:g})".format(*ours, *theirs)
-        )
-    return notes
-
-
-def _cloning_scores(module: SeedModule, mode: str, row: paper.PaperRow) -> list[float] | None:
-    """The curve's first point, where the last phase starts from clones."""
-    if module.starts_cloned and module.history:
-        return [row.score(mean) for mean in module.history[0][mode]]
-    return None
-
-
-def _recorded_cloning(settings: Settings, data_sha256: str, seeds: list[int]) -> list[float] | None:
-    """Scores of the newest cloning recorded for the same data, updates (of policies) and seeds; None where cloning is
-    what runs."""
-    if settings.values["algo"]["name"] in CLONING:
-        return None
-    for record in reversed(records.read(settings.row, "row")):
-        algo = record["config"]["algo"]
-        found = (record["data"]["sha256"], algo["n_updates"], record["seeds"])
-        if algo["name"] in CLONING and found == (data_sha256, settings.values["algo"]["n_updates"], seeds):
-            return record["scores"]["per_seed"]
-    return None
-
-
-def _why_not_comparable(settings: Settings, measured: str, manifest: dict[str, Any]) -> list[str]:
-    reasons = [f"{d['key']} is {d['used']}, the row says {d['row']}" for d in settings.differs]
-    if manifest.get("path") != manifest.get("default_path"):
-        reasons.append(f"the data are {manifest['path']}, the row's are {manifest['default_path']}")
-    expected = settings.values["task"]["fingerprint"]
-    if measured != expected:
-        reasons.append(f"the world's fingerprint is {measured}, expected {expected}")
-    if (precision := settings.values["run"]["matmul_precision"]) != "highest":
-        reasons.append(f"run.matmul_precision is {precision}: products are less exact than float32's")
-    if settings.values["protocol"]["n_seeds"] < settings.row_values["protocol"]["n_seeds"]:
-        reasons.append(f"fewer seeds than the row's {settings.row_values['protocol']['n_seeds']}")
-    return reasons
 
 
 def _save_weights(module: SeedModule, path: Path) -> None:

@@ -35,7 +35,7 @@ def test_unknown_row_names_the_nearest(capsys):
 
 
 def test_planned_row_says_that_it_has_no_config(capsys):
-    assert "no config yet" in error_of(capsys, "omsd/mpe/cn_expert")
+    assert "no config yet" in error_of(capsys, "omiga/mujoco/hopper_expert/icq")
 
 
 @pytest.mark.parametrize(

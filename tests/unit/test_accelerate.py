@@ -10,7 +10,7 @@ from lit_modules.inspo import InSPO
 from reproduce.config import compose
 from reproduce.errors import ReproduceError
 from reproduce.losses import DIMS, INSPO_CONFIG, fitting, modules, train
-from reproduce.run import _why_not_comparable
+from reproduce.scores import why_not_comparable
 
 SHORT = {"n_updates": 4}
 LENGTHS = {"inspo": {"n_behavior_updates": 2}, "omsd": {"n_critic_updates": 2, "n_score_updates": 2}}
@@ -120,7 +120,7 @@ def test_settings_of_the_run_have_a_short_form_and_leave_the_row_what_it_is():
 def test_inexact_products_are_not_comparable():
     settings = compose("inspo/xor/ab", ["matmul_precision=high"])
     measured = settings.values["task"]["fingerprint"]
-    assert _why_not_comparable(settings, measured, {}) == [
+    assert why_not_comparable(settings, measured, {}) == [
         "run.matmul_precision is high: products are less exact than float32's"
     ]
-    assert _why_not_comparable(compose("inspo/xor/ab"), measured, {}) == []
+    assert why_not_comparable(compose("inspo/xor/ab"), measured, {}) == []

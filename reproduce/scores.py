@@ -1,0 +1,122 @@
+"""A run's scores in its row's metric, and what a record and a reader must know of them."""
+
+import hashlib
+import json
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from data.generate.mixture import WEIGHTS as BEHAVIOR
+from data.worlds import fingerprint
+from lit_modules.base import SeedModule
+from reproduce import paper, records
+from reproduce.config import Settings
+from reproduce.errors import ReproduceError
+from reproduce.files import sha256
+from reproduce.kept import Kept
+
+CLONING = ("bc", "gaussian_bc")
+
+
+def data_facts(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a record says of its data; official data have one checksum over those of their files."""
+    files = json.dumps(manifest["files"], sort_keys=True)
+    statistics = manifest["statistics"]
+    return {
+        "id": manifest["id"],
+        "kind": manifest["kind"],
+        **({"path": manifest["path"]} if "path" in manifest else {}),
+        "sha256": manifest["sha256"] or hashlib.sha256(files.encode()).hexdigest(),
+        "n_transitions": statistics["n_transitions"],
+        "n_episodes": statistics["n_episodes"],
+        "return": statistics["return"],
+    }
+
+
+def prey_facts(task: dict[str, Any], brought: dict[str, Any]) -> dict[str, Any]:
+    """What a record says of the official prey, where it was played against, with the fingerprint of that world.
+
+    The record's other fingerprint stays that of the task's own world: it tells whether the simulator is the row's.
+    """
+    if not brought:
+        return {}
+    found = fingerprint(task["world"], **task["params"] | brought)
+    return {"prey": {"kind": "official", "sha256": sha256(Path(brought["prey"])), "fingerprint": found}}
+
+
+def score_seeds(
+    returns: list[list[float]],
+    module: SeedModule,
+    row: paper.PaperRow,
+    seeds: list[int],
+    references: dict[str, float] | None,
+) -> tuple[list[float], list[dict[str, Any]]]:
+    """Mean return per seed in the row's metric; a seed that diverged counts as the minimum score, never dropped."""
+    minimum = row.bound.minimum_score
+    crashed = [module.crashed[seed] for seed in seeds if seed in module.crashed]
+    if crashed and minimum is None:
+        raise ReproduceError(f"seed {crashed[0]['seed']} diverged and the row has no minimum_score in paper_results.")
+    means = [row.score(fmean(episodes), references) for episodes in returns]
+    return [minimum if s in module.crashed else x for s, x in zip(seeds, means, strict=True)], crashed  # type: ignore
+
+
+def own_references(task: dict[str, Any]) -> dict[str, float] | None:
+    """Returns of random and of expert play against the prey trained here, in a task that has one; else None.
+
+    They are measured by `python -m data.generate.behavior references`, for scores normalized on regenerated data.
+    """
+    file = BEHAVIOR / "omar" / f"{task['params'].get('scenario')}_references.json"
+    if not file.is_file():
+        return None
+    measured = json.loads(file.read_text(encoding="utf-8"))
+    return {end: measured[end]["mean"] for end in ("random", "expert")}
+
+
+def notes(kept: Kept, row: paper.PaperRow, references: dict[str, float] | None) -> list[str]:
+    """What a reader of the verdict must know besides."""
+    said = []
+    facts = kept.facts()
+    if shared := [name for name, fact in facts.items() if fact["shared_by_seeds"]]:
+        nets = " and the ".join(shared)
+        said.append(f"all seeds share the {nets} that seed {kept.first_seed} trained: the spread is stage 2's")
+    if references and row.metric == "normalized_score":
+        ours, theirs = references.values(), [row.references[f"normalization_{end}"] for end in references]
+        said.append(
+            "normalized by random and expert returns against our prey, {:.4g} and {:.4g} (OMAR's constants, of its own "
+            "prey: {:g} and {:g})".format(*ours, *theirs)
+        )
+    return said
+
+
+def cloning_scores(module: SeedModule, mode: str, row: paper.PaperRow) -> list[float] | None:
+    """The curve's first point, where the last phase starts from clones."""
+    if module.starts_cloned and module.history:
+        return [row.score(mean) for mean in module.history[0][mode]]
+    return None
+
+
+def recorded_cloning(settings: Settings, data_sha256: str, seeds: list[int]) -> list[float] | None:
+    """Scores of the newest cloning recorded for the same data, updates (of policies) and seeds; None where cloning is
+    what runs."""
+    if settings.values["algo"]["name"] in CLONING:
+        return None
+    for record in reversed(records.read(settings.row, "row")):
+        algo = record["config"]["algo"]
+        found = (record["data"]["sha256"], algo["n_updates"], record["seeds"])
+        if algo["name"] in CLONING and found == (data_sha256, settings.values["algo"]["n_updates"], seeds):
+            return record["scores"]["per_seed"]
+    return None
+
+
+def why_not_comparable(settings: Settings, measured: str, manifest: dict[str, Any]) -> list[str]:
+    reasons = [f"{d['key']} is {d['used']}, the row says {d['row']}" for d in settings.differs]
+    if manifest.get("path") != manifest.get("default_path"):
+        reasons.append(f"the data are {manifest['path']}, the row's are {manifest['default_path']}")
+    expected = settings.values["task"]["fingerprint"]
+    if measured != expected:
+        reasons.append(f"the world's fingerprint is {measured}, expected {expected}")
+    if (precision := settings.values["run"]["matmul_precision"]) != "highest":
+        reasons.append(f"run.matmul_precision is {precision}: products are less exact than float32's")
+    if settings.values["protocol"]["n_seeds"] < settings.row_values["protocol"]["n_seeds"]:
+        reasons.append(f"fewer seeds than the row's {settings.row_values['protocol']['n_seeds']}")
+    return reasons
