@@ -231,17 +231,16 @@ def list_rows(argv: list[str]) -> int:
 
     claims = [name for name in claim_ids() if fnmatchcase(name, pattern)]
     names = [] if claims and pattern.startswith("claims") else paper.match(pattern)
-    last: dict[str, dict[str, Any]] = {}
-    complete: set[str] = set()  # rows that ran at least once with their own settings
-    for record in records.read():
-        if record["kind"] != "reference" and records.of_own_algorithm(record):
-            last[record["row"]] = record
-            if not record.get("differs"):
-                complete.add(record["row"])
+    found = records.read()
+    last = {record["row"]: record for record in found if record["kind"] == "claim"}
+    stand: dict[str, list[dict[str, Any]]] = {}
+    for record in records.standing(found):
+        stand.setdefault(record["row"], []).append(record)
+    own = [record for record in found if record["kind"] in ("row", "claim") and records.of_own_algorithm(record)]
+    complete = {record["row"] for record in own if not record.get("differs")}  # with their own settings, at least once
     entries = []
     for name in names:
-        row = paper.row(name)
-        recorded = last[name]["verdict"]["headline"] if name in last else None
+        row, recorded = paper.row(name), _verdicts(stand.get(name, []))
         facts = {"row": name, "metric": row.metric, "paper": row.printed, "can_run": name in runnable}
         entries.append(facts | {"verdict": recorded, "full_budget": name in complete})
     for name in claims:
@@ -261,6 +260,13 @@ def list_rows(argv: list[str]) -> int:
     return 0
 
 
+def _verdicts(stand: list[dict[str, Any]]) -> str | None:
+    """Headlines, with the dataset where there are several."""
+    if len(stand) < 2:
+        return stand[0]["verdict"]["headline"] if stand else None
+    return "; ".join(f"{record['verdict']['headline']} on {record['data']['id']}" for record in stand)
+
+
 def check(argv: list[str]) -> int:
     """Judge again what is recorded, with the bounds of today."""
     args = parser("check", ("pattern", "")).parse_args(argv)
@@ -269,12 +275,11 @@ def check(argv: list[str]) -> int:
 
     documents = []
     names = paper.match(args.pattern)
-    for name in names:
-        record = records.latest(name, comparable_only=True) or records.latest(name)
-        if record is None:
-            if len(names) == 1:
-                raise ReproduceError(f"nothing is recorded for {name}; `reproduce {name}` runs it.")
-            continue
+    stand = [record for record in records.standing(records.read()) if record["row"] in names]
+    if len(names) == 1 and not stand:
+        raise ReproduceError(f"nothing is recorded for {names[0]}; `reproduce {names[0]}` runs it.")
+    for record in sorted(stand, key=lambda record: names.index(record["row"])):
+        name = record["row"]
         old = record["verdict"]
         reasons = old["reasons"] if old["state"] == "NOT COMPARABLE" else []
         curve = record["curve"].get(record["scores"]["mode"]) or []

@@ -101,6 +101,25 @@ def of_own_algorithm(record: dict[str, Any]) -> bool:
     return all(difference.get("key") != "algo.name" for difference in record.get("differs", []))
 
 
+def standing(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of records, oldest first, those that stand for their rows: per row and dataset (regenerated or official) the
+    newest comparable one by the row's own algorithm; where a row and kind of data have none, the newest with the row's
+    own settings, else the newest."""
+    chosen: dict[tuple, dict[str, Any]] = {}
+
+    def rank(record: dict[str, Any]) -> tuple[bool, bool]:
+        return record["verdict"]["state"] != "NOT COMPARABLE", not record["differs"]
+
+    for record in found:
+        if record["kind"] != "row" or not of_own_algorithm(record):
+            continue
+        key = (record["row"], record["data"].get("kind"), record["data"].get("id") if rank(record)[0] else None)
+        if key not in chosen or rank(record) >= rank(chosen[key]):
+            chosen[key] = record
+    comparable = {key[:2] for key in chosen if key[2]}
+    return [record for key, record in chosen.items() if key[2] or key[:2] not in comparable]
+
+
 def latest(row_id: str, kind: str | None = "row", comparable_only: bool = False) -> dict[str, Any] | None:
     """The newest record of one row by its own algorithm, or None. `comparable_only` skips NOT COMPARABLE runs."""
     for record in reversed(read(row_id, kind)):

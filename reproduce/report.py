@@ -91,22 +91,6 @@ def status(row_id: str, done: set[str]) -> str:
     return "not run" if (CONFIGS / "rows" / f"{row_id}.yaml").is_file() else "no config yet"
 
 
-def _newest(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each row and dataset (regenerated or official) the newest comparable record; of a row and kind of data that
-    have none, the newest with the row's own settings, else the newest."""
-    chosen: dict[tuple, dict[str, Any]] = {}
-
-    def rank(record: dict[str, Any]) -> tuple[bool, bool]:
-        return record["verdict"]["state"] != "NOT COMPARABLE", not record["differs"]
-
-    for record in found:  # oldest first
-        key = (record["row"], record["data"].get("kind"), record["data"].get("id") if rank(record)[0] else None)
-        if key not in chosen or rank(record) >= rank(chosen[key]):
-            chosen[key] = record
-    comparable = {key[:2] for key in chosen if key[2]}
-    return [record for key, record in chosen.items() if key[2] or key[:2] not in comparable]
-
-
 def write_report(out_dir: Path, pattern: str = "*") -> tuple[Path, Path]:
     """Write report.html and report.md into `out_dir`; rows and claims that match the pattern.
 
@@ -117,7 +101,7 @@ def write_report(out_dir: Path, pattern: str = "*") -> tuple[Path, Path]:
     known = {i: row for i, row in paper.rows().items() if i == pattern or fnmatchcase(i, pattern)}
     if not known and not claims:
         paper.match(pattern)  # raises, with the nearest names
-    newest = _newest([record for record in found if record["kind"] == "row" and records.of_own_algorithm(record)])
+    newest = records.standing(found)
     runs = [Run(known[record["row"]], record) for record in newest if record["row"] in known]
     strangers = sorted({record["row"] for record in newest} - set(known))
     if strangers:

@@ -6,7 +6,8 @@ import pytest
 from test_records import record
 
 from reproduce import paper, records
-from reproduce.report import _newest, write_report
+from reproduce.records import standing
+from reproduce.report import write_report
 from reproduce.report_curves import Point, curves, published
 from reproduce.verdict import Bound, judge
 
@@ -122,11 +123,11 @@ def test_no_sweep_no_section(tmp_path):
 
 def test_a_sweep_never_stands_for_the_row():
     own, point = run(0.01), run(0.1, hour=1)
-    assert _newest([own, point]) == [own]
+    assert standing([own, point]) == [own]
     short = {**own, "verdict": CHANGED}  # too few seeds for a verdict, yet the row's own settings
-    assert _newest([short, point]) == [short]
-    assert _newest([point, short]) == [short]
-    assert _newest([point, run(0.2, hour=2)]) == [run(0.2, hour=2)]
+    assert standing([short, point]) == [short]
+    assert standing([point, short]) == [short]
+    assert standing([point, run(0.2, hour=2)]) == [run(0.2, hour=2)]
 
 
 def test_each_dataset_by_which_a_row_is_judged_has_its_line():
@@ -135,5 +136,5 @@ def test_each_dataset_by_which_a_row_is_judged_has_its_line():
         return made | {"data": made["data"] | {"id": name}, "verdict": made["verdict"] | {"state": state}}
 
     mixed, one, again = on("mixed", 1), on("one", 2), on("mixed", 3)
-    assert _newest([mixed, one, again]) == [again, one]
-    assert _newest([mixed, on("other", 2, "NOT COMPARABLE")]) == [mixed]
+    assert standing([mixed, one, again]) == [again, one]
+    assert standing([mixed, on("other", 2, "NOT COMPARABLE")]) == [mixed]
