@@ -153,3 +153,18 @@ def test_scores_against_our_prey_are_normalized_by_its_references_and_say_so(cap
         assert score == pytest.approx(100 * (sum(episodes) / 2 - low) / (high - low))
     assert main(["omsd/mpe/cn_expert", *tiny("omsd/mpe/cn_expert")[0]]) == 3
     assert records.latest("omsd/mpe/cn_expert")["scores"]["references"] is None
+
+
+def test_the_probe_tells_which_team_actors_follow(capsys):
+    from reproduce.paths import outputs_dir
+    from reproduce.probe import STEPS, followed
+
+    row = "omsd/mpe/cn_expert"
+    main([row, *tiny(row)[0]])
+    (weights,) = outputs_dir().glob("runs/omsd/mpe/cn_expert/*/weights.safetensors")
+    found = followed(row, weights)
+    assert [line["step"] for line in found] == list(STEPS)
+    for line in found:
+        assert 0 < line["to_nearest_team"] < 2
+        assert 0 <= line["same_team"] <= 1
+        assert line["teams_apart"] > 0.3  # teams trained apart
