@@ -3,9 +3,9 @@
     python -m reproduce.probe omsd/mpe/cn_expert outputs/runs/omsd/mpe/cn_expert/<hash>/weights.safetensors
 
 For data that mix teams (a row whose dataset is a mixture in a particle world) and OMSD's actors: at states of the data,
-by step of the episode, how far the joint action is from the nearest team's, how often every agent is nearest to the same
-team (by chance: K^(1-N) of K teams and N agents), and how far the teams are from each other. Root mean squares over
-agents and action dimensions, means over seeds.
+by step of the episode, how far the joint action is from the nearest team's, how often every agent is nearest to the
+same team (by chance: K^(1-N) of K teams and N agents), and how far the teams are from each other. Root mean squares
+over agents and action dimensions, means over seeds.
 """
 
 import sys
