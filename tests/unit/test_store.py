@@ -33,7 +33,7 @@ QUALITIES = ("expert", "medium", "medium-replay", "medium-expert")
 SIMULATED = [f"omiga/{task}-{q}" for task in ("hopper_3x1", "halfcheetah_6x1", "ant_2x4") for q in QUALITIES]
 SIMULATED += [f"omar/simple_{s}-{q}" for s in ("spread", "tag", "world") for q in ("random", *QUALITIES[:3])]
 SIMULATED += ["bandit/three_agents", "bandit/two_mode"]
-SIMULATED += [f"omar/simple_spread-{q}-one-team" for q in ("medium", "expert")]
+SIMULATED += [f"omar/simple_{s}-{q}-one-team" for s in ("spread", "tag", "world") for q in ("medium", "expert")]
 BRIDGE = {"name": "bridge", "episode_limit": 50}
 
 
