@@ -231,11 +231,13 @@ def sources(row: str) -> dict[str, str]:
     path = CONFIGS / "rows" / f"{row}.yaml"
     for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["defaults"]:
         if entry == "_self_":
+            found |= _comments(path, "")
             continue
         group, name = next(iter(entry.items())) if isinstance(entry, dict) else ("", entry)
-        file = f"{group}/{name}".strip("/") + ".yaml"
-        found |= _comments(CONFIGS / file, group.strip("/"))
-    return found | _comments(path, "")
+        file = CONFIGS / (f"{group}/{name}".strip("/") + ".yaml")
+        everywhere = "@package _global_" in file.read_text(encoding="utf-8").partition("\n")[0]
+        found |= _comments(file, "" if everywhere else group.strip("/"))
+    return found
 
 
 def _comments(path: Path, prefix: str) -> dict[str, str]:

@@ -168,3 +168,10 @@ def test_the_probe_tells_which_team_actors_follow(capsys):
         assert 0 < line["to_nearest_team"] < 2
         assert 0 <= line["same_team"] <= 1
         assert line["teams_apart"] > 0.3  # teams trained apart
+
+
+def test_a_budget_states_the_source_of_what_it_sets():
+    stated = sources("omsd/mpe/cn_expert")
+    assert stated["algo.batch_size"] == "ours; dev: 512"
+    assert stated["protocol.eval_every"] == "ours; dev: 500"
+    assert stated["algo.beta"] == "dev: chosen"
