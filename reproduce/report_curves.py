@@ -105,15 +105,16 @@ def curves(found: list[dict[str, Any]]) -> list[Curve]:
         for key, value in used.items():
             if isinstance(value, int | float) and not isinstance(value, bool) and not key.startswith(FIXED):
                 rest = json.dumps({k: v for k, v in used.items() if k != key}, sort_keys=True)
-                group = (row, key, metric, data.get("kind"), data.get("sha256"), rest)
+                group = (row, key, metric, data.get("id"), data.get("kind"), data.get("sha256"), rest)
                 point = Point(float(value), tuple(record["scores"]["per_seed"]))
                 groups[group] = groups.pop(group, {}) | {point.value: point}  # the newest group stays last
     named: dict[tuple, Curve] = {}
-    for (row, key, metric, kind, _, rest), points in groups.items():
+    for (row, key, metric, data_id, kind, _, rest), points in groups.items():
         if len(points) >= MINIMUM_VALUES:
             used, file = json.loads(rest), files[row]
-            changed = [f"{k}={used.get(k)}" for k in sorted(used | file) if k != key and used.get(k) != file.get(k)]
-            label = f"{', '.join(changed) or 'the settings of the row'} ({kind} data)"
+            keys = sorted((used | file).keys() - {key, "data.id"})
+            changed = [f"{k}={used.get(k)}" for k in keys if used.get(k) != file.get(k)]
+            label = f"{', '.join(changed) or 'the settings of the row'} ({data_id}, {kind} data)"
             named[row, key, len(changed), label] = Curve(
                 row, key, label, metric, sorted(points.values(), key=lambda p: p.value)
             )

@@ -32,7 +32,7 @@ def run(beta: float, scores=(90.0, 100.0, 110.0), hour: int = 0, sha256: str = "
 def test_records_that_differ_in_one_number_make_a_curve():
     (curve,) = curves([run(0.1, (1.0, 3.0)), run(0.01), run(0.001)])
     assert (curve.row, curve.key, curve.metric) == (ROW, "algo.beta", "normalized_score")
-    assert curve.label == "the settings of the row (regenerated data)"
+    assert curve.label == "the settings of the row (omar/simple_spread-expert, regenerated data)"
     assert [point.value for point in curve.points] == [0.001, 0.01, 0.1]
     assert curve.points[2] == Point(0.1, (1.0, 3.0))  # two seeds: their number is free
     assert curve.points[2].mean == 2.0
@@ -54,9 +54,9 @@ def test_each_variant_and_each_kind_of_data_is_a_curve_of_its_own():
     found += [run(beta, kind="official", sha256="1") for beta in betas]
     labels = [curve.label for curve in curves(found)]
     assert labels == [
-        "the settings of the row (official data)",
-        "the settings of the row (regenerated data)",
-        "algo.prefix=stale (regenerated data)",
+        "the settings of the row (omar/simple_spread-expert, official data)",
+        "the settings of the row (omar/simple_spread-expert, regenerated data)",
+        "algo.prefix=stale (omar/simple_spread-expert, regenerated data)",
     ]
 
 
@@ -109,7 +109,10 @@ def test_the_report_shows_figure_and_table(tmp_path):
     assert f'<svg role="img" aria-label="{title}' in html
     assert "Theirs: authors development" in html
     assert f"### {title}" in markdown
-    assert "| algo.beta | Ours: the settings of the row (regenerated data) | Theirs: authors" in markdown
+    assert (
+        "| algo.beta | Ours: the settings of the row (omar/simple_spread-expert, regenerated data) | Theirs: authors"
+        in markdown
+    )
     assert "| 0.01 | 100 ± 10 (n = 3) | 80.99 ± 0.07003 |" in markdown
     assert "| 0.3 | 100 ± 10 (n = 3) |  |" in markdown
     assert "| 0.02 |  | 60.57 ± 2.787 |" in markdown
