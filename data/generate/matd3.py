@@ -15,7 +15,7 @@ from torch import Tensor
 
 from data.generate.policies import layers
 from data.generate.td3 import Team
-from data.worlds.mpe import ParticleWorld
+from data.worlds.mpe import FOOD, ParticleWorld
 
 FREE_OF_BOUNDS = 0.9  # distance from the middle along an axis at which a prey begins to pay
 
@@ -72,7 +72,7 @@ def prey_reward(world: ParticleWorld, features: Tensor) -> Tensor:
     reward = -physics.rules.contact_reward * near.sum(-1) - (penalty * (out > FREE_OF_BOUNDS)).sum(-1)
     if physics.name == "simple_world":
         food = landmarks[:, 1:3]
-        reward = reward + 2.0 * ((prey - food).square().sum(-1).sqrt() < physics.sizes[-1] + 0.03).sum(-1)
+        reward = reward + 2.0 * ((prey - food).square().sum(-1).sqrt() < physics.sizes[-1] + FOOD).sum(-1)
     return reward.unsqueeze(-1).float()
 
 
