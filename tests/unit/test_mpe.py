@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
 
+from data.generate.matd3 import prey_reward
 from data.sampling import stream
 from data.worlds import fingerprint, make_world
 from data.worlds.mpe import Prey
@@ -147,3 +148,15 @@ def test_an_unknown_scenario_and_the_fingerprint():
         make_world("mpe", 1, scenario="simple_spred")
     assert fingerprint("mpe", **SPREAD) == fingerprint("mpe", **SPREAD)
     assert fingerprint("mpe", **SPREAD) != fingerprint("mpe", scenario="simple_spread", episode_limit=24)
+
+
+@pytest.mark.parametrize(("scenario", "contact", "food"), [("simple_tag", 10.0, 0.0), ("simple_world", 5.0, 2.0)])
+def test_a_learning_prey_pays_for_contacts_and_for_leaving_and_is_paid_for_food(scenario, contact, food):
+    world = make_world("mpe", 1, scenario=scenario, prey=lambda obs: obs[:, :2])
+    pos = torch.tensor([[0.95, 0.05], [3.0, 3.0], [4.0, 3.0], [0.95, 0.0]], dtype=torch.float64)  # the prey last
+    landmarks = torch.full((world.physics.n_landmarks, 2), -3.0, dtype=torch.float64)
+    landmarks[1] = pos[-1]  # an obstacle in tag, food in the other
+    features = torch.cat([pos.flatten(), torch.zeros(8, dtype=torch.float64), landmarks.flatten()]).unsqueeze(0)
+    assert prey_reward(world, features).item() == pytest.approx(-contact - 10 * 0.05 + food, abs=1e-6)
+    features[0, 6] = 2.0  # far out: alone, min(exp(2 x - 2), 10)
+    assert prey_reward(world, features).item() == pytest.approx(-7.3890561, abs=1e-5)
