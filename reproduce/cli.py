@@ -309,7 +309,8 @@ def diff(argv: list[str]) -> int:
 
     tables = {}
     for name in expand(args.pattern, row_ids()):
-        settings, origin, published = compose(name, args.overrides), sources(name), paper.row(name).settings
+        settings, published = compose(name, args.overrides), paper.row(name).settings
+        origin = sources(name, args.overrides)
         used, rows = flat(settings.values), flat(settings.row_values)
         tables[name] = [
             {

@@ -225,18 +225,24 @@ def _typed(schema: Any, values: dict[str, Any], group: str, row: str) -> dict[st
     return OmegaConf.to_container(merged, resolve=True)  # type: ignore[return-value]
 
 
-def sources(row: str) -> dict[str, str]:
-    """Dotted key -> the comment on its line, following the row file's defaults list."""
+def sources(row: str, overrides: list[str] | tuple[str, ...] = ()) -> dict[str, str]:
+    """Dotted key -> the comment on its line, following defaults lists; a group that an override chooses is read
+    instead of the row's."""
+    return _sources(CONFIGS / "rows" / f"{row}.yaml", dict(o.split("=", 1) for o in overrides if "=" in o))
+
+
+def _sources(path: Path, chosen: dict[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
-    path = CONFIGS / "rows" / f"{row}.yaml"
-    for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["defaults"]:
+    text = path.read_text(encoding="utf-8")
+    everywhere = "@package _global_" in text.partition("\n")[0]
+    prefix = "" if everywhere or path.parent == CONFIGS else str(path.parent.relative_to(CONFIGS))
+    for entry in (yaml.safe_load(text) or {}).get("defaults", ["_self_"]):
         if entry == "_self_":
-            found |= _comments(path, "")
+            found |= _comments(path, prefix)
             continue
         group, name = next(iter(entry.items())) if isinstance(entry, dict) else ("", entry)
-        file = CONFIGS / (f"{group}/{name}".strip("/") + ".yaml")
-        everywhere = "@package _global_" in file.read_text(encoding="utf-8").partition("\n")[0]
-        found |= _comments(file, "" if everywhere else group.strip("/"))
+        root, group = CONFIGS if f"{group}{name}".startswith("/") else path.parent, group.strip("/")
+        found |= _sources(root / group / f"{(chosen.get(group) or name).strip('/')}.yaml", chosen)
     return found
 
 

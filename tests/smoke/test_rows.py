@@ -175,3 +175,6 @@ def test_a_budget_states_the_source_of_what_it_sets():
     assert stated["algo.batch_size"] == "ours; dev: 512"
     assert stated["protocol.eval_every"] == "ours; dev: 500"
     assert stated["algo.beta"] == "dev: chosen"
+    chosen = sources("omsd/mpe/cn_expert", ["budget=omsd_critic"])  # which builds on the row's own budget
+    assert chosen["algo.batch_size"] == "dev"
+    assert chosen["protocol.eval_every"] == "ours; dev: 500"
