@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from reproduce import paper, records, report_curves, report_speed
+from reproduce import paper, records, report_beside, report_curves, report_speed
 from reproduce.errors import ReproduceError
 from reproduce.files import write_text
 from reproduce.paths import CONFIGS
@@ -112,12 +112,18 @@ def write_report(out_dir: Path, pattern: str = "*") -> tuple[Path, Path]:
     sheets = report_curves.sheets(found, known)
     speed = [record for record in records.read("bench/all") if pattern == "*"][-1:]
     html_path, md_path = Path(out_dir) / "report.html", Path(out_dir) / "report.md"
-    write_text(html_path, page(known, runs, claims, sheets, speed))
-    write_text(md_path, _markdown(known, runs, claims, sheets, speed))
+    tables = tables_of(known, runs)
+    beside = {table.id: report_beside.matrix(found, rows) for table, _, rows in tables}
+    write_text(html_path, page(known, tables, beside, claims, sheets, speed))
+    write_text(md_path, _markdown(tables, beside, claims, sheets, speed))
     return html_path, md_path
 
 
-def tables_of(known: dict, runs: list[Run]) -> list[tuple[paper.PaperTable, list[Run], dict[str, paper.PaperRow]]]:
+Tables = list[tuple[paper.PaperTable, list[Run], dict[str, paper.PaperRow]]]
+
+
+def tables_of(known: dict, runs: list[Run]) -> Tables:
+    """Each published table with the runs and rows of it that are reported."""
     chosen = []
     for table in paper.tables().values():
         mine = {i: row for i, row in table.rows.items() if i in known}
@@ -140,7 +146,11 @@ def count_runs(mine: dict[str, paper.PaperRow], done: set[str]) -> str:
 
 
 def _markdown(
-    known: dict, runs: list[Run], claims: list[dict], sheets: list[report_curves.Sheet], speed: list[dict]
+    tables: Tables,
+    beside: dict[str, list[list[str]]],
+    claims: list[dict],
+    sheets: list[report_curves.Sheet],
+    speed: list[dict],
 ) -> str:
     def line(cells: list[str] | tuple[str, ...]) -> str:
         return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
@@ -151,11 +161,14 @@ def _markdown(
     for claim in claims:
         out.append(f"- **{claim['row']}**: {'HOLDS' if claim['passed'] else 'DOES NOT HOLD'}")
         out += [f"  - {'passed' if check['passed'] else 'FAILED'}: {check['text']}" for check in claim["checks"]]
-    done = {run.row.id for run in runs}
-    for table, mine, rows in tables_of(known, runs):
+    for table, mine, rows in tables:
+        done = {run.row.id for run in mine}
         out += ["", f"## {table.title} (`{table.id}`)", "", caption(table), ""]
         if mine:
             out += [line(HEADER), line(["---"] * len(HEADER)), *(line(run.cells()) for run in mine), ""]
+        if beside[table.id]:
+            head, *lines = beside[table.id]
+            out += ["### On the same data", "", line(head), line(["---"] * len(head)), *map(line, lines), ""]
         for sheet in sheets:
             if sheet.row.id in rows:
                 head, *lines = sheet.table()

@@ -9,7 +9,7 @@ from typing import Any
 
 from reproduce import paper, report_curves, report_speed
 from reproduce.figures import curve, interval
-from reproduce.report import HEADER, MARKS, Run, caption, count_runs, duration, short, status, tables_of, theirs
+from reproduce.report import HEADER, MARKS, Run, Tables, caption, count_runs, duration, short, status, theirs
 from reproduce.verdict import EXIT_CODES
 
 CSS = Path(__file__).with_name("report.css")
@@ -20,7 +20,15 @@ def _badge(look: str, words: str) -> str:
     return f'<span class="badge {look}">{escape(words)}</span>'
 
 
-def page(known: dict, runs: list[Run], claims: list[dict], sheets: list[report_curves.Sheet], speed: list[dict]) -> str:
+def page(
+    known: dict[str, paper.PaperRow],
+    tables: Tables,
+    beside: dict[str, list[list[str]]],
+    claims: list[dict],
+    sheets: list[report_curves.Sheet],
+    speed: list[dict],
+) -> str:
+    runs = [run for _, mine, _ in tables for run in mine]
     states = Counter(run.verdict.state for run in runs)
     counts = "".join(f"<li>{_badge(LOOKS[s], f'{MARKS[s]} {states[s]} {s}')}</li>" for s in EXIT_CODES if states[s])
     held = sum(bool(claim["passed"]) for claim in claims)
@@ -36,12 +44,13 @@ def page(known: dict, runs: list[Run], claims: list[dict], sheets: list[report_c
     if claims:
         body.append("<h2>Claims</h2>" + "".join(map(_claim, claims)))
     before = ""
-    for table, mine, rows in tables_of(known, runs):
+    for table, mine, rows in tables:
         name = table.title.split(",")[0]
         if name != before:
             body.append(f"<h2>{escape(name)}</h2>")
             before = name
-        body.append(_table(table, mine, rows, [sheet for sheet in sheets if sheet.row.id in rows]))
+        drawn = [sheet for sheet in sheets if sheet.row.id in rows]
+        body.append(_table(table, mine, rows, beside[table.id], drawn))
     body += map(report_speed.section, speed)
     style = CSS.read_text(encoding="utf-8")
     return (
@@ -72,13 +81,19 @@ def _claim(claim: dict[str, Any]) -> str:
 
 
 def _table(
-    table: paper.PaperTable, runs: list[Run], rows: dict[str, paper.PaperRow], sheets: list[report_curves.Sheet]
+    table: paper.PaperTable,
+    runs: list[Run],
+    rows: dict[str, paper.PaperRow],
+    beside: list[list[str]],
+    sheets: list[report_curves.Sheet],
 ) -> str:
     out = [f"<h3>{escape(table.title)} <code>{escape(table.id)}</code></h3>"]
     if runs:
         head = "".join(f'<th scope="col">{name}</th>' for name in HEADER[:5])
         out.append(f'<table class="results"><caption>{escape(caption(table))}</caption><thead><tr>{head}</tr></thead>')
         out.append("<tbody>" + "".join(map(_lines, runs)) + "</tbody></table>")
+    if beside:
+        out.append(_matrix(beside))
     figures = [_figure(run) for run in runs]
     if any(figures):
         out.append(f'<div class="curves">{"".join(figures)}</div>')
@@ -103,6 +118,18 @@ def _table(
         f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div></details>"
     )
     return "".join(out)
+
+
+def _matrix(cells: list[list[str]]) -> str:
+    head, *lines = [[escape(cell) for cell in line] for line in cells]
+    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    body = "".join(f'<tr><th scope="row">{line[0]}</th><td>{"</td><td>".join(line[1:])}</td></tr>' for line in lines)
+    return (
+        "<details open><summary>On the same data</summary>"
+        '<div class="scroll"><table class="all"><caption>Ours, mean ± sample standard deviation over five seeds unless '
+        "said: what the row's settings give beside its budgets, variants, ablations and baselines; a verdict where one "
+        f"is given.</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div></details>"
+    )
 
 
 def _lines(run: Run) -> str:

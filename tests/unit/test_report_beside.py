@@ -1,0 +1,71 @@
+"""The matrix of scores on the same data: what is a column, which record counts, and that the README quotes it."""
+
+from test_records import record
+
+from reproduce import paper, records
+from reproduce.paths import ROOT
+from reproduce.report import write_report
+from reproduce.report_beside import OWN, cell, matrix, settings_of
+from reproduce.verdict import Bound, judge
+
+ROW = "omsd/mpe/cn_expert"
+TABLE = paper.tables()["omsd/mpe"]
+
+
+def run(*overrides: str, score: float = 10.0, hour: int = 0, data: str = "a", n: int = 5) -> dict:
+    made = record(f"2026-01-02T{hour:02d}:00:00+00:00", ROW)
+    changed = [o for o in overrides if not o.startswith("run.")]
+    made["verdict"] = judge([score] * n, Bound(mean=102.3, delta=5.0, decimals=1), changed).to_json()
+    made["scores"] = {
+        "metric": "normalized_score",
+        "mode": "greedy",
+        "per_seed": [score - 1, *[score] * (n - 2), score + 1],
+    }
+    made |= {"overrides": list(overrides), "data": {"id": data, "kind": "regenerated", "sha256": "0"}}
+    return made
+
+
+def test_what_is_free_is_no_setting_and_a_point_of_a_sweep_is_in_a_curve():
+    assert settings_of(run("run.threads=1", "data.id=a", "protocol.n_seeds=10")) == OWN
+    assert settings_of(run("algo.method=ctde", "run.accelerate=compile", "algo=x")) == "algo.method=ctde, algo=x"
+    assert settings_of(run("algo.beta=0.1")) is None
+
+
+def test_a_line_per_dataset_and_a_column_per_setting_the_newest_record_counting():
+    found = [
+        run(score=20.0),
+        run(score=30.0, n=10),
+        run("variant=bootstrap", score=40.0),
+        run("budget=b", score=50.0, data="other"),
+        run("algo.beta=0.1"),
+    ]
+    assert matrix(found, TABLE.rows) == [
+        ["Row", "Data", "Theirs", OWN, "budget=b", "variant=bootstrap"],
+        ["cn_expert", "a", "102.3", "30.0 ± 0.5 (n = 10) BELOW", "", "40.0 ± 0.7"],
+        ["cn_expert", "other", "102.3", "", "50.0 ± 0.7", ""],
+    ]
+    assert matrix([run(), run(hour=1)], TABLE.rows) == []
+
+
+def test_both_reports_show_it(tmp_path):
+    records.write(run(score=20.0))
+    records.write(run("variant=bootstrap", score=77.7))
+    for file in write_report(tmp_path):
+        assert "On the same data" in file.read_text()
+        assert "77.7 ± 0.7" in file.read_text()
+
+
+def test_what_the_readme_quotes_was_recorded(monkeypatch):
+    monkeypatch.setenv("REPRODUCE_RECORDS", str(ROOT / "records"))
+    recorded = {
+        (r["row"].split("/")[2], r["data"]["id"], settings_of(r), cell(r)) for r in records.read("omsd/mpe/*", "row")
+    }
+    block = (
+        (ROOT / "README.md").read_text(encoding="utf-8").partition("| Row | Data | Theirs |")[2].partition("\n\n")[0]
+    )
+    settings, _, *lines = ([text.strip() for text in line.strip("|").split("|")] for line in block.splitlines())
+    assert len(lines) >= 9
+    for row, data, theirs, *cells in lines:
+        assert theirs == TABLE.rows[f"omsd/mpe/{row}"].printed.removesuffix(" ± unknown")
+        quoted = {(row, data, label, text) for label, text in zip(settings, cells, strict=True) if text}
+        assert quoted - recorded == set()
