@@ -112,17 +112,32 @@ def write_report(out_dir: Path, pattern: str = "*") -> tuple[Path, Path]:
     sheets = report_curves.sheets(found, known)
     speed = [record for record in records.read("bench/all") if pattern == "*"][-1:]
     html_path, md_path = Path(out_dir) / "report.html", Path(out_dir) / "report.md"
-    tables = tables_of(known, runs)
-    beside = {table.id: report_beside.matrix(found, rows) for table, _, rows in tables}
-    write_text(html_path, page(known, tables, beside, claims, sheets, speed))
-    write_text(md_path, _markdown(tables, beside, claims, sheets, speed))
+    beside = {table.id: report_beside.matrix(found, rows) for table, _, rows in tables_of(known, runs)}
+    content = Content(known, runs, beside, claims, sheets, speed)
+    write_text(html_path, page(content))
+    write_text(md_path, _markdown(content))
     return html_path, md_path
 
 
-Tables = list[tuple[paper.PaperTable, list[Run], dict[str, paper.PaperRow]]]
+@dataclass(frozen=True)
+class Content:
+    """What both reports show."""
+
+    known: dict[str, paper.PaperRow]
+    runs: list[Run]
+    beside: dict[str, list[list[str]]]  # table id -> scores on the same data
+    claims: list[dict[str, Any]]
+    sheets: list[report_curves.Sheet]
+    speed: list[dict[str, Any]]
+
+    @property
+    def tables(self) -> list[tuple[paper.PaperTable, list[Run], dict[str, paper.PaperRow]]]:
+        return tables_of(self.known, self.runs)
 
 
-def tables_of(known: dict, runs: list[Run]) -> Tables:
+def tables_of(
+    known: dict[str, paper.PaperRow], runs: list[Run]
+) -> list[tuple[paper.PaperTable, list[Run], dict[str, paper.PaperRow]]]:
     """Each published table with the runs and rows of it that are reported."""
     chosen = []
     for table in paper.tables().values():
@@ -145,31 +160,25 @@ def count_runs(mine: dict[str, paper.PaperRow], done: set[str]) -> str:
 # ---- markdown
 
 
-def _markdown(
-    tables: Tables,
-    beside: dict[str, list[list[str]]],
-    claims: list[dict],
-    sheets: list[report_curves.Sheet],
-    speed: list[dict],
-) -> str:
+def _markdown(content: Content) -> str:
     def line(cells: list[str] | tuple[str, ...]) -> str:
         return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
     out = ["# Reproduction report", "", f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.", ""]
-    if claims:
+    if content.claims:
         out += ["## Claims", ""]
-    for claim in claims:
+    for claim in content.claims:
         out.append(f"- **{claim['row']}**: {'HOLDS' if claim['passed'] else 'DOES NOT HOLD'}")
         out += [f"  - {'passed' if check['passed'] else 'FAILED'}: {check['text']}" for check in claim["checks"]]
-    for table, mine, rows in tables:
+    for table, mine, rows in content.tables:
         done = {run.row.id for run in mine}
         out += ["", f"## {table.title} (`{table.id}`)", "", caption(table), ""]
         if mine:
             out += [line(HEADER), line(["---"] * len(HEADER)), *(line(run.cells()) for run in mine), ""]
-        if beside[table.id]:
-            head, *lines = beside[table.id]
+        if content.beside[table.id]:
+            head, *lines = content.beside[table.id]
             out += ["### On the same data", "", line(head), line(["---"] * len(head)), *map(line, lines), ""]
-        for sheet in sheets:
+        for sheet in content.sheets:
             if sheet.row.id in rows:
                 head, *lines = sheet.table()
                 out += [f"### {sheet.title}", "", line(head), line(["---"] * len(head)), *map(line, lines), ""]
@@ -177,7 +186,7 @@ def _markdown(
             names = [f"{short(row)} ({theirs(row)})" for i, row in rows.items() if status(i, done) == state]
             if names:
                 out += [f"{state.capitalize()}: {'; '.join(names)}.", ""]
-    for record in speed:
+    for record in content.speed:
         out += ["", "## Speed", "", report_speed.origin(record), "", line(report_speed.HEAD)]
         out += [line(["---"] * len(report_speed.HEAD)), *(line(report_speed.cells(one)) for one in record["lines"])]
     return "\n".join(out).rstrip() + "\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 from reproduce import paper, report_curves, report_speed
 from reproduce.figures import curve, interval
-from reproduce.report import HEADER, MARKS, Run, Tables, caption, count_runs, duration, short, status, theirs
+from reproduce.report import HEADER, MARKS, Content, Run, caption, count_runs, duration, short, status, theirs
 from reproduce.verdict import EXIT_CODES
 
 CSS = Path(__file__).with_name("report.css")
@@ -20,15 +20,8 @@ def _badge(look: str, words: str) -> str:
     return f'<span class="badge {look}">{escape(words)}</span>'
 
 
-def page(
-    known: dict[str, paper.PaperRow],
-    tables: Tables,
-    beside: dict[str, list[list[str]]],
-    claims: list[dict],
-    sheets: list[report_curves.Sheet],
-    speed: list[dict],
-) -> str:
-    runs = [run for _, mine, _ in tables for run in mine]
+def page(content: Content) -> str:
+    known, runs, claims = content.known, content.runs, content.claims
     states = Counter(run.verdict.state for run in runs)
     counts = "".join(f"<li>{_badge(LOOKS[s], f'{MARKS[s]} {states[s]} {s}')}</li>" for s in EXIT_CODES if states[s])
     held = sum(bool(claim["passed"]) for claim in claims)
@@ -44,14 +37,14 @@ def page(
     if claims:
         body.append("<h2>Claims</h2>" + "".join(map(_claim, claims)))
     before = ""
-    for table, mine, rows in tables:
+    for table, mine, rows in content.tables:
         name = table.title.split(",")[0]
         if name != before:
             body.append(f"<h2>{escape(name)}</h2>")
             before = name
-        drawn = [sheet for sheet in sheets if sheet.row.id in rows]
-        body.append(_table(table, mine, rows, beside[table.id], drawn))
-    body += map(report_speed.section, speed)
+        drawn = [sheet for sheet in content.sheets if sheet.row.id in rows]
+        body.append(_table(table, mine, rows, content.beside[table.id], drawn))
+    body += map(report_speed.section, content.speed)
     style = CSS.read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Reproduction report</title>'
