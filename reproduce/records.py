@@ -103,12 +103,13 @@ def of_own_algorithm(record: dict[str, Any]) -> bool:
 
 def standing(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Of records, oldest first, those that stand for their rows: per row and dataset (regenerated or official) the
-    newest comparable one by the row's own algorithm; where a row and kind of data have none, the newest with the row's
-    own settings, else the newest."""
+    comparable one by the row's own algorithm with the most updates, of equals the newest; where a row and kind of data
+    have none, the newest with the row's own settings, else the newest."""
     chosen: dict[tuple, dict[str, Any]] = {}
 
-    def rank(record: dict[str, Any]) -> tuple[bool, bool]:
-        return record["verdict"]["state"] != "NOT COMPARABLE", not record["differs"]
+    def rank(record: dict[str, Any]) -> tuple[bool, bool, int]:
+        comparable = record["verdict"]["state"] != "NOT COMPARABLE"
+        return comparable, not record["differs"], record["n_updates"] if comparable else 0
 
     for record in found:
         if record["kind"] != "row" or not of_own_algorithm(record):

@@ -95,13 +95,14 @@ def curves(found: list[dict[str, Any]]) -> list[Curve]:
     built anew) the newer is returned.
     """
     groups: dict[tuple, dict[float, Point]] = {}
-    files: dict[str, dict[str, Any]] = {}  # row -> what its file says, by its newest record
+    files: dict[str, dict[str, Any]] = {}  # row -> what its file says, by its newest record that chose no other group
     for record in found:
         if record["kind"] != "row" or not of_own_algorithm(record):
             continue
         row, data, metric = record["row"], record["data"], record["scores"]["metric"]
         used = {key: value for key, value in flat(record["config"]).items() if not key.startswith(FREE)}
-        files[row] = used | {difference["key"]: difference["row"] for difference in record["differs"]}
+        if row not in files or all("." in override.partition("=")[0] for override in record["overrides"]):
+            files[row] = used | {difference["key"]: difference["row"] for difference in record["differs"]}
         for key, value in used.items():
             if isinstance(value, int | float) and not isinstance(value, bool) and not key.startswith(FIXED):
                 rest = json.dumps({k: v for k, v in used.items() if k != key}, sort_keys=True)

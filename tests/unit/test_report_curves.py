@@ -141,3 +141,15 @@ def test_each_dataset_by_which_a_row_is_judged_has_its_line():
     mixed, one, again = on("mixed", 1), on("one", 2), on("mixed", 3)
     assert standing([mixed, one, again]) == [again, one]
     assert standing([mixed, on("other", 2, "NOT COMPARABLE")]) == [mixed]
+
+
+def test_of_several_judged_budgets_the_longest_stands_whatever_it_scored():
+    short, long = run(0.01), run(0.01, (1.0, 2.0, 3.0)) | {"n_updates": 500}
+    assert standing([short, long]) == standing([long, short]) == [long]
+
+
+def test_a_record_of_another_budget_does_not_name_the_curves_anew():
+    found = [run(beta, layers=2) for beta in (0.001, 0.01, 0.1)]
+    longer = run(0.01, layers=9) | {"overrides": ["budget=long"]}  # judged alike: it differs in nothing
+    (curve,) = curves([*found, longer])
+    assert curve.label.startswith("the settings of the row")
