@@ -139,6 +139,9 @@ def test_a_budget_that_the_row_calls_as_good_as_its_own_is_judged_and_a_variant_
     assert compose(row).values["algo"]["n_score_updates"] == 20_000
     assert compose("omsd/mpe/cn_expert", ["data.id=omar/simple_spread-expert-one-team"]).differs == []
     assert compose("omsd/mpe/cn_expert", ["data.id=omar/simple_spread-random"]).differs != []
+    low_noise = compose("omsd/mpe/cn_expert", ["budget=omsd_long", "variant=low_noise"])
+    assert low_noise.differs == []
+    assert (low_noise.values["algo"]["t_high"], low_noise.values["algo"]["n_updates"]) == (0.1, 50_000)
     keys = {d["key"] for d in compose(row, ["budget=omsd_full", "variant=bootstrap"]).differs}
     its_own = {"beta", "expectile", "gamma", "lr", "subtract_noise", "team_reward"}  # minibatches are the budget's
     assert keys == {f"algo.{key}" for key in its_own} | {"protocol.time_limits"}
