@@ -156,7 +156,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
         scores, crashed = score_seeds(returns[protocol["mode"]], module, row, seeds, references)
         measured = fingerprint(task["world"], **task["params"])
         facts = data_facts(dataset.manifest)
-        clones = cloning_scores(module, protocol["mode"], row) or recorded_cloning(settings, facts["sha256"], seeds)
+        clones = cloning_scores(module, protocol["mode"], row) or recorded_cloning(settings, facts, seeds)
         verdict = judge(
             scores,
             row.bound,

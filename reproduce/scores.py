@@ -95,17 +95,33 @@ def cloning_scores(module: SeedModule, mode: str, row: paper.PaperRow) -> list[f
     return None
 
 
-def recorded_cloning(settings: Settings, data_sha256: str, seeds: list[int]) -> list[float] | None:
-    """Scores of the newest cloning recorded for the same data, updates (of policies) and seeds; None where cloning is
-    what runs."""
+def recorded_cloning(settings: Settings, data: dict[str, Any], seeds: list[int]) -> list[float] | None:
+    """Scores of the newest cloning recorded for the same `data` (facts), updates (of policies) and seeds; None where
+    cloning is what runs."""
     if settings.values["algo"]["name"] in CLONING:
         return None
     for record in reversed(records.read(settings.row, "row")):
         algo = record["config"]["algo"]
-        found = (record["data"]["sha256"], algo["n_updates"], record["seeds"])
-        if algo["name"] in CLONING and found == (data_sha256, settings.values["algo"]["n_updates"], seeds):
+        found = (algo["n_updates"], record["seeds"]) == (settings.values["algo"]["n_updates"], seeds)
+        if algo["name"] in CLONING and found and same_data(record["data"], data):
             return record["scores"]["per_seed"]
     return None
+
+
+def same_data(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two records read the same dataset, or regenerated ones that differ in rounding only.
+
+    Policies and worlds round differently on another kind of CPU: some episodes take another course, and the checksum is
+    another. Measured over nine datasets of omar/, an AMD EPYC against an Intel Xeon: statistics of returns moved by
+    0.0009 of their standard deviation at most; another seed moves the mean of 40,000 episodes by 0.005.
+    """
+    if one["sha256"] == other["sha256"]:
+        return True
+    stated = [[data[key] for key in ("id", "kind", "n_transitions", "n_episodes")] for data in (one, other)]
+    if stated[0] != stated[1] or one["kind"] != "regenerated":
+        return False
+    tolerance = 0.002 * one["return"]["std"]
+    return all(abs(value - other["return"][name]) <= tolerance for name, value in one["return"].items())
 
 
 def why_not_comparable(settings: Settings, measured: str, manifest: dict[str, Any]) -> list[str]:
