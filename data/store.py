@@ -29,7 +29,7 @@ from data.schema import (
 )
 from data.sources import SOURCES
 from data.worlds import fingerprint, make_world
-from reproduce.errors import ReproduceError
+from reproduce.errors import DiskFull, ReproduceError
 from reproduce.files import sha256, write_json, write_with
 from reproduce.paths import outputs_dir
 
@@ -105,10 +105,7 @@ def build(dataset_id: str, force: bool = False, progress: Progress | None = None
 
     def write(partial: Path) -> None:
         nonlocal digest
-        try:
-            save_file({key: value.contiguous() for key, value in flatten(transitions).items()}, partial)
-        except safetensors.SafetensorError as error:
-            raise OSError(str(error)) from error  # a full disk, among others: write_with says it
+        save_file({key: value.contiguous() for key, value in flatten(transitions).items()}, partial)
         digest = sha256(partial)
         if entry["sha256"] not in (None, digest):
             raise ReproduceError(
@@ -132,9 +129,9 @@ def build(dataset_id: str, force: bool = False, progress: Progress | None = None
 
 
 def _manifest(dataset_id: str, kind: Kind, entry: dict, params: dict, statistics: dict) -> dict[str, Any]:
-    """What both kinds state. `published`: the official data's statistics, where somebody has published them."""
+    """What both kinds state. `published` and `published_cloning` are of the official data, where they are known."""
     name = entry["world"]["name"]
-    published = {"published": entry["published"]} if "published" in entry else {}
+    published = {key: entry[key] for key in ("published", "published_cloning") if key in entry}
     return {
         "id": dataset_id,
         "kind": kind,
@@ -203,7 +200,7 @@ def _check_space(dataset_id: str, folder: Path) -> None:
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(there).free
     if free < needed:
-        raise ReproduceError(
+        raise DiskFull(
             f"building into {folder} needs up to {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free. "
             "Free some space, or point REPRODUCE_HOME at another disk."
         )

@@ -77,17 +77,17 @@ class Chunk:
     streams: int | None = None  # the phase's number, where its streams start here
 
 
-def make_plan(phases: Sequence[Phase], chunk_size: int, eval_every: int, restored: Iterable[str] = ()) -> list[Chunk]:
-    """Cut the phases into chunks of at most `chunk_size` updates that end at phase ends and at evaluations.
+def make_plan(phases: Sequence[Phase], chunk_size: int, restored: Iterable[str] = ()) -> list[Chunk]:
+    """Cut the phases into chunks of at most `chunk_size` updates that end at phase ends.
 
-    Evaluations fall `eval_every` updates apart, counted from the start of the last phase. The clock passes over phases
-    that are `restored`.
+    Evaluations cut nothing: a chunk draws its minibatches and noise at once, so its length decides what is drawn. The
+    clock passes over phases that are `restored`.
     """
     plan, clock, apart = [], 0, any(phase.result for phase in phases)
     for number, phase in enumerate(phases):
         done = 0
         while done < phase.n_updates and phase.name not in restored:
-            n = min(chunk_size, phase.n_updates - done, eval_every - done % eval_every)
+            n = min(chunk_size, phase.n_updates - done)
             streams = number if apart and not done else None
             plan.append(Chunk(phase.name, clock + done, n, phase.batch_size, phase.shared, phase.keys, streams))
             done += n
@@ -306,7 +306,7 @@ class SeedModule(L.LightningModule):
 
     @cached_property
     def plan(self) -> list[Chunk]:
-        return make_plan(self.phases(), self.chunk_size, self.eval_every, self.restored)
+        return make_plan(self.phases(), self.chunk_size, self.restored)
 
     @property
     def next_chunk(self) -> Chunk:

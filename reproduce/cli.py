@@ -13,6 +13,7 @@ HELP = """\
 reproduce ROW [KEY=VALUE ...]   train, evaluate and judge a row, e.g. `reproduce inspo/bridge/mix`
 reproduce CLAIM                 run a claim, e.g. `reproduce claims/inspo/entropy_escapes`
 reproduce GLOB launcher=NAME    one job per row: joblib, submitit_local, slurm, ray; --dry-run: what would run
+reproduce queue FILE            long runs one after another at low priority; --jobs N, --status, --pause, --resume
 reproduce plan GLOB             time, memory and disk on this machine, and the seeds that a verdict takes
 reproduce list [PATTERN]        rows with the paper's value and the last recorded verdict
 reproduce check ROW             the verdict from the recorded raw scores, no training
@@ -99,12 +100,12 @@ def run(argv: list[str]) -> int:
         if len(names) == 1 and "error" in documents[0]:
             raise ReproduceError(documents[0]["error"])
     elif len(names) == 1:
-        documents = [_run_one(names[0], args.overrides)]
+        documents = [run_one(names[0], args.overrides)]
     else:
         documents = []
         for name in names:
             try:
-                documents.append(_run_one(name, args.overrides))
+                documents.append(run_one(name, args.overrides))
             except ReproduceError as error:  # the other rows still run
                 print(f"reproduce: {name}: {error}", file=sys.stderr)
                 documents.append({"row": name, "error": str(error), "exit_code": error.exit_code})
@@ -135,7 +136,8 @@ def _targets(target: str, rows: list[str], claims: list[str], expand: Callable) 
         ) from None
 
 
-def _run_one(name: str, overrides: list[str]) -> dict[str, Any]:
+def run_one(name: str, overrides: list[str]) -> dict[str, Any]:
+    """Run a row or claim here; the document that --json prints."""
     if name.startswith("claims/"):
         if overrides:
             raise ReproduceError(f"{name} takes no overrides: its settings are the claim.")
@@ -271,7 +273,11 @@ def check(argv: list[str]) -> int:
     """Judge again what is recorded, with the bounds of today."""
     args = parser("check", ("pattern", "")).parse_args(argv)
     from reproduce import paper, records
+    from reproduce.scores import recorded_cloning
     from reproduce.verdict import judge
+
+    def clones_recorded_later(record: dict[str, Any]) -> list[float] | None:
+        return recorded_cloning(record["row"], record["config"]["algo"], record["data"], record["seeds"])
 
     documents = []
     names = paper.match(args.pattern)
@@ -289,7 +295,7 @@ def check(argv: list[str]) -> int:
             paper.row(name).bound,
             not_comparable=reasons,
             data_kind=record["data"]["kind"],
-            behavior_cloning=record.get("behavior_cloning") or early,
+            behavior_cloning=record.get("behavior_cloning") or early or clones_recorded_later(record),
         )
         documents.append(_document({**record, "verdict": verdict.to_json()}))
     if not documents:
@@ -345,6 +351,29 @@ def plan(argv: list[str]) -> int:
     return plan(rows, args.json)
 
 
+def queue(argv: list[str]) -> int:
+    """Long runs."""
+    made = parser("queue", ("file", ""))
+    made.add_argument("--jobs", type=int, default=1, help="rows at a time, one thread each (default 1)")
+    made.add_argument("--nice", type=int, default=19, help="0: like any process .. 19: what others leave (default)")
+    does = made.add_mutually_exclusive_group()
+    does.add_argument("--status", action="store_true", help="a line per row: update, updates/s, hours left, verdict")
+    does.add_argument("--pause", action="store_true", help="stop the queue and its rows where they are")
+    does.add_argument("--resume", action="store_true", help="let them go on")
+    args = made.parse_args(argv)
+    import signal
+    from pathlib import Path
+
+    from reproduce.queue import ask, run_queue, send
+
+    path = Path(args.file)
+    if args.status:
+        return ask(path, args.json)
+    if args.pause or args.resume:
+        return send(path, signal.SIGSTOP if args.pause else signal.SIGCONT)
+    return run_queue(path, args.jobs, args.nice)
+
+
 def data(argv: list[str]) -> int:
     """Datasets."""
     args = parser("data", ("action", ""), ("pattern", "?"), json_too=True)
@@ -368,6 +397,7 @@ def data(argv: list[str]) -> int:
     if options.pattern is None:
         raise ReproduceError(f"data {options.action} needs a dataset or glob, e.g. bridge/mix.")
     from data import store
+    from reproduce.scores import cloning_returns, data_facts
 
     manifests = {}
     names = [n for n in known if fnmatchcase(n, options.pattern)] or [options.pattern]  # an unknown one fails below
@@ -376,7 +406,8 @@ def data(argv: list[str]) -> int:
             if options.action == "build":
                 store.build(name, force=options.force, progress=bar.update)
             kind = "official" if options.root else "regenerated"
-            manifests[name] = store.get(name, kind, options.root, bar.update, options.seed).manifest
+            manifest = store.get(name, kind, options.root, bar.update, options.seed).manifest
+        manifests[name] = manifest | {"cloning": cloning_returns(data_facts(manifest))}
     if options.action == "show" or options.json:
         print(json.dumps(manifests if len(manifests) > 1 else next(iter(manifests.values())), indent=1))
     else:
@@ -386,21 +417,25 @@ def data(argv: list[str]) -> int:
 
 
 def _compare(pattern: str, as_json: bool) -> int:
-    """Datasets whose official statistics somebody published, ours beside them; what is not built says so."""
+    """Datasets whose official statistics somebody published, ours beside them; what is not built says so. With what
+    cloning earns on either, where it is known."""
     from fnmatch import fnmatchcase
 
     from data import registry, store
+    from reproduce.scores import cloning_returns, data_facts
 
-    known = {k: v["published"] for k, v in registry.datasets().items() if "published" in v and fnmatchcase(k, pattern)}
+    known = {k: v for k, v in registry.datasets().items() if "published" in v and fnmatchcase(k, pattern)}
     if not known:
         raise ReproduceError(f"no dataset named {pattern!r} has published statistics; `reproduce data list` shows all.")
     compared = {}
-    for name, theirs in known.items():
-        ours = None
+    for name, entry in known.items():
+        theirs, ours = entry["published"] | {"cloning": entry.get("published_cloning")}, None
         if (store.folder_of(name) / store.MANIFEST).exists():
-            statistics = json.loads((store.folder_of(name) / store.MANIFEST).read_text(encoding="utf-8"))["statistics"]
+            manifest = json.loads((store.folder_of(name) / store.MANIFEST).read_text(encoding="utf-8"))
+            statistics = manifest["statistics"]
             ours = {key: statistics["return"][key] for key in ("mean", "std", "min", "max")}
             ours |= {key: statistics[key] for key in ("n_rows", "n_episodes")}
+            ours |= {"cloning": cloning_returns(data_facts(manifest))}
         compared[name] = {"official": theirs, "ours": ours}
     if as_json:
         print(json.dumps(compared, indent=1))
@@ -411,7 +446,11 @@ def _compare(pattern: str, as_json: bool) -> int:
             return "not built"
         extremes = f" [{s['min']:.0f}, {s['max']:.0f}]" if "min" in s else ""  # not published everywhere
         returns = f"{s['mean']:.0f} ± {s['std']:.0f}{extremes}"
-        return f"{returns}, {s['n_episodes']} episodes, {s['n_rows'] / 1e6:.2f}M rows"
+        text = f"{returns}, {s['n_episodes']} episodes, {s['n_rows'] / 1e6:.2f}M rows"
+        if clone := s["cloning"]:
+            text += f"; cloning {clone['mean']:.0f} ± {clone['std'] or 0:.0f}"
+            text += f" ({clone['n_updates']:,} updates)" if "n_updates" in clone else ""
+        return text
 
     print("| dataset | official: return mean ± std [min, max] | regenerated here |\n|---|---|---|")
     for name, pair in compared.items():
@@ -455,6 +494,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "check": check,
     "diff": diff,
     "plan": plan,
+    "queue": queue,
     "data": data,
     "report": report,
     "record": record,

@@ -14,7 +14,10 @@ from reproduce.errors import ReproduceError, nearest
 from reproduce.paths import CONFIGS
 
 # Keys that change how a run is carried out, not what is computed in law.
-FREE = ("run.", "data.kind", "data.root", "data.seed", "data.storage", "protocol.n_seeds")
+FREE = ("run.", "data.kind", "data.root", "data.seed", "data.storage", "protocol.n_seeds", "protocol.eval_every")
+# Free as well, for the last checkpoint is what counts, yet part of the fingerprints that records and references hold.
+FREE_YET_HASHED = "protocol.eval_every"
+NOT_GROUPS = ("rows", "claims", "launcher", "queue")  # folders of configs/ that no row composes
 CHOICES = {
     "data.kind": ("regenerated", "official"),
     "data.storage": ("tensor", "memmap"),
@@ -86,7 +89,9 @@ class Settings:
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(self.values)
+        """That of the row's file for every run that computes the same."""
+        rows = {key: value for key, value in flat(self.row_values).items() if key == FREE_YET_HASHED}
+        return fingerprint(flat(self.values) | rows)
 
     @property
     def row_fingerprint(self) -> str:
@@ -102,8 +107,8 @@ def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def fingerprint(values: dict[str, Any]) -> str:
-    """12 hex characters over all settings that are not free."""
-    kept = {k: v for k, v in flat(values).items() if not k.startswith(FREE)}
+    """12 hex characters over all settings that are not free, nested or flat."""
+    kept = {k: v for k, v in flat(values).items() if k == FREE_YET_HASHED or not k.startswith(FREE)}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -199,7 +204,7 @@ def _check_key(override: str, settings: list[str]) -> None:
     key, sep, _ = override.partition("=")
     if not sep or not key:
         raise ReproduceError(f"{override!r} is not an override; write KEY=VALUE, e.g. algo.lr=0.001.")
-    groups = [p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in ("rows", "claims", "launcher")]
+    groups = [p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in NOT_GROUPS]
     known = [*settings, *groups]
     if key not in known and not key.startswith("task.params."):
         if any(o.startswith(f"{key}.") for o in known):

@@ -1,20 +1,33 @@
 """Files are written whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reproduce.errors import ReproduceError
+from safetensors import SafetensorError
+
+from reproduce.errors import DiskFull, ReproduceError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+FULL = 1 << 20  # bytes left, below which a failure to write is one of space
+
+
+def is_full(path: Path, error: Exception) -> bool:
+    """Whether `error`, of writing at `path`, is a full disk or quota; libraries do not always say so."""
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    return getattr(error, "errno", None) in NO_SPACE or shutil.disk_usage(there).free < FULL
 
 
 def write_with(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, force it to disk, then move it into place.
 
-    Raises ReproduceError when the folder is not writable or the disk is full; `path` is then as it was.
+    Raises ReproduceError when the folder is not writable, DiskFull when there is no room; `path` is then as it was.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -23,10 +36,10 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except OSError as error:
-        raise ReproduceError(
-            f"cannot write {path}: {error.strerror or error}. Free some space or make the folder writable; "
-            "REPRODUCE_HOME (outputs) and REPRODUCE_RECORDS (records) move where things are written."
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch.save raises the second
+        raise (DiskFull if is_full(path.parent, error) else ReproduceError)(
+            f"cannot write {path}: {getattr(error, 'strerror', None) or error}. Free some space or make the folder "
+            "writable; REPRODUCE_HOME (outputs) and REPRODUCE_RECORDS (records) move where things are written."
         ) from error
     finally:
         with contextlib.suppress(OSError):

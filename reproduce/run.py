@@ -6,6 +6,7 @@ import json
 import logging
 import time
 import warnings
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,10 +105,14 @@ class Clockwork(L.Callback):
 
 
 def evaluation_points(module: SeedModule) -> list[int]:
-    """Clock values of the learning curve: the start of the last phase, every `eval_every` in it, and its end."""
-    plan = module.plan
-    start, end = next(c.start for c in plan if c.phase == plan[-1].phase), plan[-1].start + plan[-1].n_updates
-    return sorted({*range(start, end, module.eval_every), end} - {0})
+    """Clock values of the learning curve: the start of the last phase, every `eval_every` in it, and its end.
+
+    A point within a chunk moves to the chunk's end, so that when to look changes nothing of what is trained.
+    """
+    chunks = [c for c in module.plan if c.phase == module.plan[-1].phase]
+    start, ends = chunks[0].start, [c.start + c.n_updates for c in chunks]
+    asked = range(start + module.eval_every, ends[-1], module.eval_every)
+    return sorted({start, *(ends[bisect_left(ends, point)] for point in asked), ends[-1]} - {0})
 
 
 def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
@@ -156,7 +161,9 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
         scores, crashed = score_seeds(returns[protocol["mode"]], module, row, seeds, references)
         measured = fingerprint(task["world"], **task["params"])
         facts = data_facts(dataset.manifest)
-        clones = cloning_scores(module, protocol["mode"], row) or recorded_cloning(settings, facts, seeds)
+        clones = cloning_scores(module, protocol["mode"], row) or recorded_cloning(
+            settings.row, values["algo"], facts, seeds
+        )
         verdict = judge(
             scores,
             row.bound,

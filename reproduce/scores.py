@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from data.generate.mixture import WEIGHTS as BEHAVIOR
@@ -95,17 +95,36 @@ def cloning_scores(module: SeedModule, mode: str, row: paper.PaperRow) -> list[f
     return None
 
 
-def recorded_cloning(settings: Settings, data: dict[str, Any], seeds: list[int]) -> list[float] | None:
-    """Scores of the newest cloning recorded for the same `data` (facts), updates (of policies) and seeds; None where
-    cloning is what runs."""
-    if settings.values["algo"]["name"] in CLONING:
+def recorded_cloning(row: str, algo: dict[str, Any], data: dict[str, Any], seeds: list[int]) -> list[float] | None:
+    """Scores of the newest cloning recorded for the same `data` (facts), updates (of policies) and seeds as a run of
+    `algo` (settings); None where cloning is what runs."""
+    if algo["name"] in CLONING:
         return None
-    for record in reversed(records.read(settings.row, "row")):
-        algo = record["config"]["algo"]
-        found = (algo["n_updates"], record["seeds"]) == (settings.values["algo"]["n_updates"], seeds)
-        if algo["name"] in CLONING and found and same_data(record["data"], data):
+    for record in reversed(records.read(row, "row")):
+        clone = record["config"]["algo"]
+        found = (clone["n_updates"], record["seeds"]) == (algo["n_updates"], seeds)
+        if clone["name"] in CLONING and found and same_data(record["data"], data):
             return record["scores"]["per_seed"]
     return None
+
+
+def cloning_returns(data: dict[str, Any]) -> dict[str, Any] | None:
+    """What cloning earns on the dataset `data` (facts): mean and sample deviation over seeds of the episode return, of
+    the recorded run with the most updates, of equals the newest; None where none is recorded."""
+    found = [record for record in reversed(records.read("*", "row")) if record["config"]["algo"]["name"] in CLONING]
+    found = [record for record in found if same_data(record["data"], data)]
+    if not found:
+        return None
+    longest = max(found, key=lambda record: record["n_updates"])
+    per_seed = [fmean(episodes) for episodes in longest["evaluation"][longest["scores"]["mode"]]]
+    return {
+        "mean": fmean(per_seed),
+        "std": stdev(per_seed) if len(per_seed) > 1 else None,
+        "n_seeds": len(per_seed),
+        "n_updates": longest["n_updates"],
+        "row": longest["row"],
+        "recorded": longest["created"],
+    }
 
 
 def same_data(one: dict[str, Any], other: dict[str, Any]) -> bool:

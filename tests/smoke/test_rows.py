@@ -7,7 +7,7 @@ import pytest
 from data import registry
 from reproduce import paper, records
 from reproduce.cli import main
-from reproduce.config import claim_ids, compose, expand, flat, row_ids, sources
+from reproduce.config import CHOICES, claim_ids, compose, expand, flat, row_ids, sources
 
 TINY = ["algo.n_updates=3", "protocol.eval_episodes=2", "protocol.n_seeds=2"]
 # What the rows of a paper need to be tiny too, and how many updates they make then.
@@ -113,7 +113,28 @@ def test_an_algorithm_for_the_other_kind_of_actions_is_refused(capsys):
 def test_the_short_budget_is_a_setting_like_any_other():
     settings = compose("omiga/mujoco/ant_medium", ["budget=short"])
     assert settings.values["algo"]["n_updates"] < settings.row_values["algo"]["n_updates"]
-    assert {d["key"] for d in settings.differs} == {"algo.n_updates", "protocol.eval_every"}
+    assert {d["key"] for d in settings.differs} == {"algo.n_updates"}  # when to look is free
+
+
+@pytest.mark.parametrize("row", ["inspo/bridge/optimal", "omiga/mujoco/hopper_expert", "omsd/mpe/cn_medium"])
+def test_when_a_run_is_looked_at_changes_the_curve_and_not_the_score(row, capsys):
+    assert CHOICES["protocol.checkpoint"] == ("last",)  # of the best of several looks this would not be true
+    found, overrides = {}, [*tiny(row)[0], "algo.n_updates=7", "run.chunk_size=2"]
+    overrides += ["algo.dropout=0.1"] if row.startswith("omsd") else []  # noise that a chunk's length decides
+    for every in (1, 3, 100):
+        main([row, *overrides, f"protocol.eval_every={every}", "--json"])
+        found[every] = json.loads(capsys.readouterr().out), records.latest(row)
+    assert len({record["weights_sha256"] for _, record in found.values()}) == 1
+    assert len({record["config_fingerprint"] for _, record in found.values()}) == 1
+    for printed, record in found.values():
+        assert printed["scores"] == found[1][0]["scores"]
+        assert record["evaluation"] == found[1][1]["evaluation"]
+        assert "protocol.eval_every" not in {d["key"] for d in record["differs"]}
+    start = found[100][1]["n_updates"] - 7  # of the last phase
+    curves = {
+        every: [n - start for n in record["curve"]["n_updates"] if n > start] for every, (_, record) in found.items()
+    }
+    assert curves == {1: [2, 4, 6, 7], 3: [4, 6, 7], 100: [7]}
 
 
 def test_a_run_is_shown_beside_the_data_and_recorded_cloning(capsys):

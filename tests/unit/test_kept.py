@@ -147,9 +147,9 @@ def test_a_run_killed_in_stage_2_resumes_though_its_stage_1_was_taken_or_trained
 
 def test_the_plan_passes_over_restored_phases_and_starts_streams_only_where_results_are_kept():
     phases = [Phase("a", 4, 1, result=("net",)), Phase("b", 4, 1)]
-    plan = make_plan(phases, 3, 10**9)
+    plan = make_plan(phases, 3)
     assert [(c.phase, c.start, c.n_updates, c.streams) for c in plan] == [
         ("a", 0, 3, 0), ("a", 3, 1, None), ("b", 4, 3, 1), ("b", 7, 1, None)
     ]  # fmt: skip
-    assert make_plan(phases, 3, 10**9, ["a"]) == plan[2:]
-    assert {c.streams for c in make_plan([Phase("a", 4, 1), Phase("b", 4, 1)], 3, 10**9)} == {None}
+    assert make_plan(phases, 3, ["a"]) == plan[2:]
+    assert {c.streams for c in make_plan([Phase("a", 4, 1), Phase("b", 4, 1)], 3)} == {None}

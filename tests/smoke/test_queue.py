@@ -1,0 +1,249 @@
+"""The queue of long runs: order, failures, kills, pauses and full disks, with real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from reproduce import queue, records
+from reproduce.cli import main
+from reproduce.errors import DiskFull, ReproduceError
+from reproduce.paths import CONFIGS, ROOT, outputs_dir
+
+TINY = "algo.n_behavior_updates=2 algo.n_updates=3 protocol.eval_episodes=2 protocol.n_seeds=2"
+LONG = "algo.n_behavior_updates=20 algo.n_updates=100000 run.chunk_size=5 run.checkpoint_every_s=0 protocol.n_seeds=2"
+in_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+
+
+def queue_file(tmp_path: Path, *commands: str) -> Path:
+    path = tmp_path / "some.yaml"
+    path.write_text(json.dumps({"commands": list(commands)}))
+    return path
+
+
+def start(path: Path, *options: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "reproduce", "queue", str(path), "--nice", "0", *options]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def state_of(path: Path) -> list[dict]:
+    try:
+        lines = (queue.folder_of(path) / "state.jsonl").read_text().splitlines()
+    except OSError:
+        return []
+    return [json.loads(line) for line in lines]
+
+
+def wait(until, process: subprocess.Popen, seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+
+
+def job_processes() -> list[int]:
+    """Of this test's queues."""
+    mine, found = f"REPRODUCE_HOME={outputs_dir()}".encode(), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            is_job = b"reproduce.queue import job" in (folder / "cmdline").read_bytes()
+            if is_job and mine in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("commands: [", "is not YAML"),
+        ("- inspo/xor/ab", "expected `commands:`"),
+        ("commands: []", "expected `commands:`"),
+        ("commands: [inspo/xor/ab]\ncomands: []", "unknown key 'comands'. Nearest: commands"),
+        (
+            "commands: [inspo/xor/ab, inspo/xor/abb]",
+            "command 2, 'inspo/xor/abb': no row or claim named 'inspo/xor/abb'",
+        ),
+        ("commands: [inspo/xor/ab algo.alfa=1]", "unknown setting 'algo.alfa'"),
+        ("commands: [inspo/xor/ab algo.alpha=much]", "algo.alpha"),
+        ("commands: [inspo/xor/ab launcher=joblib]", "unknown setting 'launcher'"),
+        ("commands: [inspo/xor/ab, 'inspo/xor/*']", "command 2, 'inspo/xor/*': inspo/xor/ab is there already"),
+        ("commands: [{row: inspo/xor/ab}]", "expected a row and its overrides in one string"),
+        ('commands: ["inspo/xor/ab \'algo"]', "expected a row and its overrides in one string"),
+    ],
+)
+def test_bad_files_are_refused_before_anything_starts(text, words, tmp_path, capsys):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    assert main(["queue", str(path)]) == 4
+    assert words in capsys.readouterr().err
+    assert not (outputs_dir() / "queue").exists()
+
+
+def test_what_never_ran_cannot_be_asked_or_paused(tmp_path, capsys):
+    path = queue_file(tmp_path, "inspo/xor/ab")
+    for option, words in (
+        ("--status", "has never run here"),
+        ("--pause", "is not running"),
+        ("--resume", "not running"),
+    ):
+        assert main(["queue", str(path), option]) == 4
+        assert words in capsys.readouterr().err
+    assert main(["queue", str(tmp_path / "none.yaml")]) == 4
+    assert "cannot be read" in capsys.readouterr().err
+    for option, value in (("--jobs", "0"), ("--nice", "20"), ("--nice", "-1")):
+        assert main(["queue", str(path), option, value]) == 4
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "queue").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_queues_of_this_project_can_run(path):
+    jobs = queue.read_queue(path)
+    assert all(job.settings.values["run"]["threads"] == 1 for job in jobs)
+    cloning = [job.command for job in jobs if "algo=gaussian_bc" in job.command]
+    assert [job.command for job in jobs if job.settings.differs] == cloning  # the rest is judged
+
+
+def test_a_queue_goes_on_after_a_failure_and_skips_what_is_recorded(tmp_path):
+    path = queue_file(
+        tmp_path, f"inspo/xor/ab {TINY}", f"inspo/xor/ab {TINY} data.kind=official", f"inspo/xor/ab_b* {TINY}"
+    )
+    process = start(path)
+    printed, _ = process.communicate(timeout=240)
+    assert process.returncode == 4
+    assert "2 of 3 rows are recorded, these failed:" in printed
+    assert "official data needs data.root=DIR" in printed.splitlines()[-1]
+    states = state_of(path)
+    assert [line["command"].split()[0] for line in states] == ["inspo/xor/ab", "inspo/xor/ab", "inspo/xor/ab_ba"]
+    assert [line["state"] for line in states] == ["done", "failed", "done"]
+    assert states[2]["note"] == "NOT COMPARABLE (regenerated data)"
+    record = records.latest("inspo/xor/ab")
+    assert record is not None
+    assert record["provenance"]["machine"]["threads"] == 1
+
+    again = start(path)
+    printed, _ = again.communicate(timeout=240)
+    assert again.returncode == 4  # what failed is tried again
+    assert len(records.read("*")) == 2
+    assert printed.count("starts (") == 1
+
+
+@in_proc
+def test_a_killed_queue_takes_its_job_along_and_goes_on_from_the_checkpoint(tmp_path, capsys):
+    path = queue_file(tmp_path, f"inspo/xor/ab {LONG}")
+    process = start(path)
+    wait(lambda: list(outputs_dir().rglob("last.ckpt")) and any(s["update"] for s in state_of(path)), process)
+    (line,) = state_of(path)
+    assert line["state"] == "running"
+    assert 0 < line["update"] < line["n_updates"] == 100020
+    assert line["updates_per_s"] > 0
+    assert line["hours_left"] > 0
+    assert main(["queue", str(path)]) == 4  # a second one
+    assert "is running already" in capsys.readouterr().err
+
+    (job,) = job_processes()
+    assert main(["queue", str(path), "--pause"]) == 0
+    wait(lambda: queue._stopped(job), process)
+    assert main(["queue", str(path), "--status"]) == 0
+    assert f"{path}: paused, process {process.pid}" in capsys.readouterr().out
+    assert main(["queue", str(path), "--resume"]) == 0
+    wait(lambda: not queue._stopped(job), process)
+
+    os.kill(process.pid, signal.SIGSTOP)
+    wait(lambda: queue._stopped(job), process)
+    process.kill()  # while it is paused
+    process.communicate()
+    deadline = time.monotonic() + 30
+    while job_processes():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert main(["queue", str(path), "--status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["queue"] == "not running"
+
+    again = start(path)
+    logs = list(queue.folder_of(path).glob("*.log"))
+    wait(lambda: "resumes at update" in logs[0].read_text(), again)
+    again.send_signal(signal.SIGINT)
+    printed, _ = again.communicate(timeout=60)
+    assert again.returncode == 130
+    assert "the same command continues" in printed
+    assert state_of(path)[0]["state"] == "waiting"
+
+
+def ended(code: int) -> subprocess.Popen:
+    process = subprocess.Popen([sys.executable, "-c", f"raise SystemExit({code})"])
+    process.wait()
+    return process
+
+
+def test_a_full_disk_pauses_the_queue_until_there_is_room(tmp_path, monkeypatch, capsys):
+    (job, other) = queue.read_queue(queue_file(tmp_path, f"inspo/xor/ab {TINY}", f"inspo/xor/all {TINY}"))
+    queued = queue._Queue([job, other], tmp_path, 0)
+    queued._files(job)["log"].write_text("reproduce: cannot write last.ckpt: No space left on device.\n")
+    free = {"bytes": 1000}
+    usage = type("Usage", (), {"free": property(lambda self: free["bytes"])})()
+    monkeypatch.setattr(queue.shutil, "disk_usage", lambda path: usage)
+    job.process, job.starts = ended(queue.NO_ROOM), 1
+    queued._look_after(job)
+    assert (job.state, job.process) == ("no room", None)
+    assert "the disk is full" in capsys.readouterr().out
+    assert "No space left on device" in state_of_folder(tmp_path)[0]["note"]
+
+    begun = []
+    monkeypatch.setattr(queue.subprocess, "Popen", lambda command, **rest: begun.append(command[5]) or ended(0))
+    queued._begin(job, 1)
+    assert begun == []
+    free["bytes"] += queue.MORE_ROOM
+    queued._begin(job, 1)
+    assert begun == ["inspo/xor/ab"]
+    assert job.starts == 1  # waiting for room is no failure of the row
+
+
+def state_of_folder(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "state.jsonl").read_text().splitlines()]
+
+
+def test_a_row_whose_process_dies_is_started_once_more_then_fails(tmp_path, capsys):
+    (job,) = queue.read_queue(queue_file(tmp_path, f"inspo/xor/ab {TINY}"))
+    queued = queue._Queue([job], tmp_path, 0)
+    queued._files(job)["log"].write_text("MemoryError\n")
+    job.process, job.starts = ended(9), 1
+    queued._look_after(job)
+    assert job.state == "waiting"
+    job.process, job.starts = ended(9), 2
+    queued._look_after(job)
+    assert (job.state, job.note) == ("failed", "its process died 2 times, exit code 9; MemoryError")
+
+
+def test_a_queue_survives_a_state_file_that_cannot_be_written(tmp_path, monkeypatch, capsys):
+    (job,) = queue.read_queue(queue_file(tmp_path, f"inspo/xor/ab {TINY}"))
+
+    def full(path, text):
+        raise DiskFull("cannot write state.jsonl: No space left on device.")
+
+    monkeypatch.setattr(queue, "write_text", full)
+    queued = queue._Queue([job], tmp_path, 0)
+    queued._write_state()
+    queued._write_state()
+    assert capsys.readouterr().out.count("No space left") == 1
+
+
+def test_errors_of_libraries_on_a_full_disk_are_errors_of_space(tmp_path, monkeypatch):
+    from reproduce import files
+
+    def broken(partial):
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    with pytest.raises(ReproduceError) as caught:
+        files.write_with(tmp_path / "a", broken)
+    assert not isinstance(caught.value, DiskFull)
+    usage = type("Usage", (), {"free": 4096})()
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(DiskFull, match="file write failed"):
+        files.write_with(tmp_path / "a", broken)
