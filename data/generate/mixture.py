@@ -1,7 +1,7 @@
 """Simulated data from committed behavior policies (data.generate.behavior trained them).
 
-A dataset is a mixture: so many episodes of this snapshot with that much action noise. Actions are the policy's output
-plus Gaussian noise, clipped to [-1, 1] in the particle worlds. MuJoCo clamps its controls itself, and its official data
+A dataset is a mixture: so many episodes of this snapshot with that much action noise. Actions are the policy's output,
+times `scale`, plus Gaussian noise, clipped to [-1, 1] in the particle worlds. MuJoCo clamps its controls itself, and its official data
 leave [-1, 1], so there they are not clipped.
 """
 
@@ -53,10 +53,15 @@ def act(weights: list[Tensor], obs: Tensor) -> Tensor:
 
 
 def noisy_act(
-    weights: list[Tensor], noise: float, obs: Tensor, generator: torch.Generator, clip: bool = False
+    weights: list[Tensor],
+    noise: float,
+    obs: Tensor,
+    generator: torch.Generator,
+    clip: bool = False,
+    scale: float = 1.0,
 ) -> Tensor:
-    """`act` plus Gaussian noise of that deviation."""
-    mean = act(weights, obs)
+    """`scale` times `act`, plus Gaussian noise of that deviation."""
+    mean = scale * act(weights, obs)
     noisy = mean + noise * torch.randn(mean.shape, generator=generator)
     return noisy.clamp(-1, 1) if clip else noisy
 
@@ -66,7 +71,8 @@ def mixture(
 ) -> TensorDict:
     """Rows of every part {weights, snapshot, episodes, noise}, each from streams of its own; `rows`: the size expected.
 
-    `weights` names the policies of parts that name none. A part with `returns: [low, high]` keeps the episodes whose
+    `weights` names the policies of parts that name none. A part with `scale` multiplies actions by it: below 1, a runner
+    that falls becomes a walker that does not. A part with `returns: [low, high]` keeps the episodes whose
     return lies within, and plays on until it has enough.
     """
     made, done, most, clip = [], 0, WAVE[world["name"]], world["name"] == "mpe"
@@ -81,7 +87,8 @@ def mixture(
             if waves * most > MOST_TRIES * part["episodes"] + most:
                 raise ReproduceError(f"snapshot {part['snapshot']} of {name} hardly ever returns {part['returns']}.")
             n = min(most, missing if "returns" not in part else part["episodes"])
-            noisy = partial(noisy_act, policies[part["snapshot"]], part["noise"], clip=clip)
+            scale = part.get("scale", 1.0)
+            noisy = partial(noisy_act, policies[part["snapshot"]], part["noise"], clip=clip, scale=scale)
             wave = play(world, noisy, n, stream(seed, 4, 1000 * k + waves))
             if "returns" in part:
                 wave = _within(wave, *part["returns"], missing)

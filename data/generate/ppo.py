@@ -41,7 +41,6 @@ class Recipe:
     initial_scale: float  # standard deviation of the first actions
     reward_scale: float  # brings values to the order of 10
     snapshot_every: int  # iterations
-    stop_after: int | None = None  # iterations, where the run need not end
 
 
 def train(recipe: Recipe, report: Callable[[dict[str, Any]], None]) -> dict[int, dict[str, Tensor]]:
@@ -75,7 +74,7 @@ def train(recipe: Recipe, report: Callable[[dict[str, Any]], None]) -> dict[int,
 
     kept, returns, running = {}, [], torch.zeros(recipe.n_worlds)
     td, started = world.reset(), time.perf_counter()
-    for iteration in range(1, (recipe.stop_after or recipe.n_iterations) + 1):
+    for iteration in range(1, recipe.n_iterations + 1):
         rollout = []
         for _ in range(recipe.horizon):
             with torch.no_grad():

@@ -31,6 +31,8 @@ IDS = [
 ]
 QUALITIES = ("expert", "medium", "medium-replay", "medium-expert")
 SIMULATED = [f"omiga/{task}-{q}" for task in ("hopper_3x1", "halfcheetah_6x1", "ant_2x4") for q in QUALITIES]
+SIMULATED += [f"omiga/ant_2x4-{q}-v1" for q in ("expert", "medium", "medium-expert")]
+SIMULATED += [f"omiga/halfcheetah_6x1-{q}-v1" for q in ("medium", "medium-expert")]
 SIMULATED += [f"omar/simple_{s}-{q}" for s in ("spread", "tag", "world") for q in ("random", *QUALITIES[:3])]
 SIMULATED += ["bandit/three_agents", "bandit/two_mode"]
 SIMULATED += [f"omar/simple_{s}-{q}-one-team" for s in ("spread", "tag", "world") for q in ("medium", "expert")]
