@@ -1,8 +1,8 @@
 """Simulated data from committed behavior policies (data.generate.behavior trained them).
 
 A dataset is a mixture: so many episodes of this snapshot with that much action noise. Actions are the policy's output,
-times `scale`, plus Gaussian noise, clipped to [-1, 1] in the particle worlds. MuJoCo clamps its controls itself, and its official data
-leave [-1, 1], so there they are not clipped.
+times `scale`, plus Gaussian noise, clipped to [-1, 1] in the particle worlds. MuJoCo clamps its controls itself, and
+its official data leave [-1, 1], so there they are not clipped.
 """
 
 from functools import cache, partial
@@ -71,9 +71,9 @@ def mixture(
 ) -> TensorDict:
     """Rows of every part {weights, snapshot, episodes, noise}, each from streams of its own; `rows`: the size expected.
 
-    `weights` names the policies of parts that name none. A part with `scale` multiplies actions by it: below 1, a runner
-    that falls becomes a walker that does not. A part with `returns: [low, high]` keeps the episodes whose
-    return lies within, and plays on until it has enough.
+    `weights` names the policies of parts that name none. A part with `scale` multiplies its actions: a runner that
+    falls walks slower then, and does not. A part with `returns: [low, high]` keeps the episodes whose return lies
+    within, and plays on until it has enough.
     """
     made, done, most, clip = [], 0, WAVE[world["name"]], world["name"] == "mpe"
     for k, part in enumerate(parts):
