@@ -192,6 +192,17 @@ def test_a_range_of_returns_keeps_whole_episodes_within_it(entries, monkeypatch)
         mixture.mixture(world, 0, [part | {"returns": [1e6, 2e6]}], 1, params["weights"])
 
 
+def test_a_scaled_part_multiplies_the_actions_of_its_policy(entries):
+    params = entries[HOPPER]["generator"]["params"]
+    world = {"name": "mamujoco", **entries[HOPPER]["world"]["params"]}
+    part = {"snapshot": params["parts"][0]["snapshot"], "episodes": 2, "noise": 0.0}
+    whole, same, half = (
+        mixture.mixture(world, 0, [part | more], 1, params["weights"]) for more in ({}, {"scale": 1.0}, {"scale": 0.5})
+    )
+    assert torch.equal(whole["action"], same["action"])
+    torch.testing.assert_close(half["action"][0], 0.5 * whole["action"][0])  # both start alike
+
+
 def returns_of(rows) -> torch.Tensor:
     return episode_returns(rows.select("reward").set("episode", row_episodes(rows["final"])))
 
