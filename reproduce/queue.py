@@ -159,14 +159,13 @@ class _Queue:
         self.full = False  # said already
 
     def work(self, n_jobs: int) -> None:
+        for job in self.jobs:  # a record that cannot be read ends the queue here and not in a week
+            recorded(job.settings)
         while any(job.state not in ENDED for job in self.jobs):
             for number, job in enumerate(self.jobs, 1):
-                n_running = sum(other.process is not None for other in self.jobs)
                 if job.process is not None:
                     self._look_after(job)
-                elif n_running < n_jobs and not any(
-                    other.state == "no room" for other in self.jobs if other is not job
-                ):
+                elif sum(other.process is not None for other in self.jobs) < n_jobs:
                     self._begin(job, number)
             if time.monotonic() - self.written_at >= STATE_S:
                 self._write_state()
@@ -182,7 +181,7 @@ class _Queue:
         self._write_state()
 
     def _begin(self, job: Job, number: int) -> None:
-        if job.state not in ("waiting", "no room") or not self._has_room(job):
+        if job.state in ENDED or not self._has_room(job):
             return
         if job.starts == 0 and (record := recorded(job.settings)):
             return self._end(job, "done", f"{record['verdict']['headline']}, recorded {record['created'][:10]}")
@@ -216,7 +215,11 @@ class _Queue:
                 os.kill(job.process.pid, signal.SIGCONT)
             return
         job.process = None
-        if record := recorded(job.settings):
+        try:
+            record = recorded(job.settings)
+        except ReproduceError as error:
+            return self._end(job, "failed", str(error))
+        if record:
             return self._end(job, "done", record["verdict"]["headline"])
         last = (self._files(job)["log"].read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[-1]
         last = last.removeprefix("reproduce: ")
@@ -233,10 +236,10 @@ class _Queue:
         _say(f"{job.command}: its process died ({_how(code)}); it is started again from its checkpoint")
 
     def _has_room(self, job: Job) -> bool:
-        """Of a job that found the disk full: whether there is more by now, or it is time to try."""
-        if job.state != "no room" or time.monotonic() >= job.again_at:
-            return True
-        return shutil.disk_usage(self.folder).free >= job.free + MORE_ROOM
+        """Where a job found the disk full: whether there is more by now, or it is time to try. Others wait for it."""
+        if job.state != "no room":
+            return all(other.state != "no room" for other in self.jobs)
+        return time.monotonic() >= job.again_at or shutil.disk_usage(self.folder).free >= job.free + MORE_ROOM
 
     def _end(self, job: Job, state: str, note: str) -> None:
         job.state, job.note = state, note

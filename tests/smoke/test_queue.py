@@ -195,9 +195,10 @@ def test_a_full_disk_pauses_the_queue_until_there_is_room(tmp_path, monkeypatch,
     assert "the disk is full" in capsys.readouterr().out
     assert "No space left on device" in state_of_folder(tmp_path)[0]["note"]
 
-    begun = []
-    monkeypatch.setattr(queue.subprocess, "Popen", lambda command, **rest: begun.append(command[5]) or ended(0))
+    begun, finished = [], ended(0)
+    monkeypatch.setattr(queue.subprocess, "Popen", lambda command, **rest: begun.append(command[5]) or finished)
     queued._begin(job, 1)
+    queued._begin(other, 2)  # which would fill the disk again
     assert begun == []
     free["bytes"] += queue.MORE_ROOM
     queued._begin(job, 1)
