@@ -18,8 +18,8 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 FULL = 1 << 20  # bytes left, below which a failure to write is one of space
 
 
-def is_full(path: Path, error: Exception) -> bool:
-    """Whether `error`, of writing at `path`, is a full disk or quota; libraries do not always say so."""
+def is_full(path: Path, error: Exception | None = None) -> bool:
+    """Whether the disk or quota of `path` is full, as `error` of writing there says; libraries do not always say so."""
     there = next(parent for parent in (path, *path.parents) if parent.exists())
     return getattr(error, "errno", None) in NO_SPACE or shutil.disk_usage(there).free < FULL
 

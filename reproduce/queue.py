@@ -63,7 +63,7 @@ class Job:
         return {
             "command": self.command,
             "state": self.state,
-            "update": done,
+            "update": total if self.state == "done" else done,
             "n_updates": total,
             "updates_per_s": round(speed, 2) if running else None,
             "hours_left": round((total - done) / speed / 3600, 2) if running else None,
@@ -223,10 +223,10 @@ class _Queue:
             return self._end(job, "done", record["verdict"]["headline"])
         last = (self._files(job)["log"].read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[-1]
         last = last.removeprefix("reproduce: ")
-        if code == NO_ROOM:
-            job.state, job.note, job.starts = "no room", last, job.starts - 1
+        if code == NO_ROOM or (code and is_full(self.folder)):  # a log on a full disk says nothing of the cause
+            job.state, job.note, job.starts = "no room", f"the disk of {self.folder} is full", job.starts - 1
             job.free, job.again_at = shutil.disk_usage(self.folder).free, time.monotonic() + RETRY_S
-            _say(f"the disk is full, {job.command} waits for room and goes on from its checkpoint: {last}")
+            _say(f"{job.note}: {job.command} waits for room and goes on from its checkpoint")
             return self._write_state()
         if code == ReproduceError.exit_code:
             return self._end(job, "failed", last)
@@ -354,14 +354,14 @@ def job() -> None:
     _follow_parent()
     console.report_to(Path(progress))
     try:
-        document = run_one(row, overrides)
-    except ReproduceError as error:
-        print(f"reproduce: {error}", file=sys.stderr)
-        sys.exit(NO_ROOM if isinstance(error, DiskFull) else error.exit_code)
-    except OSError as error:
-        print(f"reproduce: {error}", file=sys.stderr)
-        sys.exit(NO_ROOM if is_full(outputs_dir(), error) else ReproduceError.exit_code)
-    sys.exit(document["exit_code"])
+        code, error = run_one(row, overrides)["exit_code"], None
+    except (ReproduceError, OSError) as raised:
+        full = isinstance(raised, DiskFull) or (isinstance(raised, OSError) and is_full(outputs_dir(), raised))
+        code, error = NO_ROOM if full else ReproduceError.exit_code, raised
+    with suppress(OSError):  # the log may lie on the full disk
+        if error:
+            print(f"reproduce: {error}", file=sys.stderr, flush=True)
+    os._exit(code)  # without a last flush, which would fail there and change the code
 
 
 def _follow_parent() -> None:

@@ -185,15 +185,15 @@ def ended(code: int) -> subprocess.Popen:
 def test_a_full_disk_pauses_the_queue_until_there_is_room(tmp_path, monkeypatch, capsys):
     (job, other) = queue.read_queue(queue_file(tmp_path, f"inspo/xor/ab {TINY}", f"inspo/xor/all {TINY}"))
     queued = queue._Queue([job, other], tmp_path, 0)
-    queued._files(job)["log"].write_text("reproduce: cannot write last.ckpt: No space left on device.\n")
-    free = {"bytes": 1000}
+    queued._files(job)["log"].write_text("")
+    free = {"bytes": 2_000_000}
     usage = type("Usage", (), {"free": property(lambda self: free["bytes"])})()
     monkeypatch.setattr(queue.shutil, "disk_usage", lambda path: usage)
     job.process, job.starts = ended(queue.NO_ROOM), 1
     queued._look_after(job)
     assert (job.state, job.process) == ("no room", None)
-    assert "the disk is full" in capsys.readouterr().out
-    assert "No space left on device" in state_of_folder(tmp_path)[0]["note"]
+    assert f"{tmp_path} is full: inspo/xor/ab" in capsys.readouterr().out
+    assert state_of_folder(tmp_path)[0]["note"] == f"the disk of {tmp_path} is full"
 
     begun, finished = [], ended(0)
     monkeypatch.setattr(queue.subprocess, "Popen", lambda command, **rest: begun.append(command[5]) or finished)
@@ -208,6 +208,17 @@ def test_a_full_disk_pauses_the_queue_until_there_is_room(tmp_path, monkeypatch,
 
 def state_of_folder(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "state.jsonl").read_text().splitlines()]
+
+
+def test_a_job_that_dies_on_a_full_disk_waits_too(tmp_path, monkeypatch):
+    (job,) = queue.read_queue(queue_file(tmp_path, f"inspo/xor/ab {TINY}"))
+    queued = queue._Queue([job], tmp_path, 0)
+    queued._files(job)["log"].write_text("")  # nothing could be written there
+    usage = type("Usage", (), {"free": 0})()
+    monkeypatch.setattr(queue.shutil, "disk_usage", lambda path: usage)
+    job.process, job.starts = ended(1), 1
+    queued._look_after(job)
+    assert (job.state, job.starts) == ("no room", 0)
 
 
 def test_a_row_whose_process_dies_is_started_once_more_then_fails(tmp_path, capsys):
