@@ -57,18 +57,21 @@ class Job:
 
     def line(self) -> dict[str, Any]:
         """The job's line of the state file; None = unknown."""
-        training = self.progress.get("unit") == "updates"
-        done, total, speed = (self.progress.get(key) if training else None for key in ("done", "total", "per_s"))
-        running = self.state == "running" and speed
-        return {
+        told = self.progress if self.progress.get("unit") == "updates" else {}
+        building = "" if told else self.progress.get("text", "")
+        line = {
             "command": self.command,
             "state": self.state,
-            "update": total if self.state == "done" else done,
-            "n_updates": total,
-            "updates_per_s": round(speed, 2) if running else None,
-            "hours_left": round((total - done) / speed / 3600, 2) if running else None,
-            "note": self.note or ("" if training else self.progress.get("text", "")),
+            "update": told.get("done"),
+            "n_updates": told.get("total"),
         }
+        line |= {"updates_per_s": None, "hours_left": None, "note": self.note or building}
+        if self.state == "done":
+            line["update"] = line["n_updates"]
+        elif self.state == "running" and told and told["per_s"]:
+            hours = (told["total"] - told["done"]) / told["per_s"] / 3600
+            line |= {"updates_per_s": round(told["per_s"], 2), "hours_left": round(hours, 2)}
+        return line
 
 
 def read_queue(path: Path) -> list[Job]:
