@@ -192,6 +192,7 @@ class _Queue:
         job.state, job.note, job.progress = "running", "", {}
         _say(f"{job.command} starts ({number} of {len(self.jobs)})")
         files = self._files(job)
+        files["progress"].unlink(missing_ok=True)  # an earlier process's
         code = "from reproduce.queue import job; job()"
         command = [sys.executable, "-P", "-c", code, str(files["progress"]), job.row, *job.settings.overrides]
         env = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

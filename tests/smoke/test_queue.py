@@ -167,6 +167,8 @@ def test_a_killed_queue_takes_its_job_along_and_goes_on_from_the_checkpoint(tmp_
     assert json.loads(capsys.readouterr().out)["queue"] == "not running"
 
     again = start(path)
+    wait(lambda: any(s["state"] == "running" for s in state_of(path)), again)
+    assert state_of(path)[0]["update"] is None  # not the killed process's
     logs = list(queue.folder_of(path).glob("*.log"))
     wait(lambda: "resumes at update" in logs[0].read_text(), again)
     again.send_signal(signal.SIGINT)
