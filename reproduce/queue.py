@@ -5,7 +5,6 @@ Each row runs in a process of its own, on one thread. It ends when the queue doe
 finished: a row recorded with exactly these settings is skipped, however often the queue is started.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,8 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +28,7 @@ from reproduce.config import Settings, compose, expand, row_ids
 from reproduce.errors import DiskFull, ReproduceError, nearest
 from reproduce.files import is_full, write_text
 from reproduce.paths import ROOT, outputs_dir
+from reproduce.sweep import hold, taken
 
 POLL_S = 0.2
 STATE_S = 15.0  # between two versions of the state file
@@ -141,9 +140,14 @@ def run_queue(path: Path, n_jobs: int = 1, niceness: int = 19) -> int:
     if n_jobs < 1 or not 0 <= niceness <= 19:
         raise ReproduceError(f"--jobs {n_jobs} --nice {niceness}: at least one job, and a niceness from 0 to 19.")
     jobs, folder = read_queue(path), folder_of(path)
-    with _locked(folder / "lock", path) as lock:
+    otherwise = f"the queue of {path} is running already; `reproduce queue {path} --status` asks it."
+    with hold(folder / "lock", otherwise, patience_s=2.0) as lock:  # a killed queue's jobs hold it until they notice
+        with suppress(OSError):
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
         os.nice(niceness)
-        queue = _Queue(jobs, folder, lock)
+        queue = _Queue(jobs, folder, lock.fileno())
         try:
             queue.work(n_jobs)
         finally:
@@ -274,35 +278,6 @@ def _say(text: str) -> None:
         print(f"{datetime.now():%Y-%m-%d %H:%M}  {text}", flush=True)
 
 
-@contextmanager
-def _locked(path: Path, queue: Path) -> Iterator[int]:
-    """The queue's lock, which holds its process id. Jobs of a killed queue hold it until they notice, so it is asked
-    for twice."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+")  # noqa: SIM115
-    except OSError as error:
-        raise ReproduceError(f"cannot write {path}: {error.strerror or error}; REPRODUCE_HOME moves it.") from error
-    with file:
-        if not (_take(file) or (time.sleep(10 * POLL_S) or _take(file))):
-            raise ReproduceError(
-                f"the queue of {queue} is running already; `reproduce queue {queue} --status` asks it."
-            )
-        with suppress(OSError):
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-        yield file.fileno()
-
-
-def _take(file: Any) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
 # ---- asking and pausing
 
 
@@ -342,7 +317,7 @@ def _pid(folder: Path) -> int | None:
     """The queue's process, as long as it holds the lock."""
     try:
         with open(folder / "lock") as file:
-            return None if _take(file) else int(file.read())
+            return None if taken(file) else int(file.read())
     except (OSError, ValueError):
         return None
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import hydra
 import yaml
@@ -150,7 +150,7 @@ def run_sweep(names: list[str], overrides: list[str], launcher: Launcher, report
                 results[name] = json.loads(path.read_text(encoding="utf-8"))
                 report(results[name])
 
-    with _held(folder / "lock", "this sweep is running in another process; wait for it."):
+    with hold(folder / "lock", "this sweep is running in another process; wait for it."):
         for path in (folder / f"{name}.json" for name in jobs):  # an error may have been mended
             if path.exists() and "error" in json.loads(path.read_text(encoding="utf-8")):
                 path.unlink()
@@ -165,7 +165,7 @@ def run_sweep(names: list[str], overrides: list[str], launcher: Launcher, report
                 break
             held = folder / f"round-{uuid.uuid4().hex}"
             write_json(folder / JOBS, sweep | {"held": str(held) if launcher.name in LOCAL else None})
-            with _held(held, f"{held} is in use."):
+            with hold(held, f"{held} is in use."):
                 _launch(folder, launcher, n_threads, numbers, collect)
         for name in jobs:
             if name not in seen:
@@ -274,19 +274,31 @@ def _text(path: Path) -> str:
 
 
 @contextmanager
-def _held(path: Path, otherwise: str) -> Iterator[None]:
-    """An exclusive lock that goes with this process, however it ends. Raises ReproduceError(`otherwise`) if taken."""
+def hold(path: Path, otherwise: str, patience_s: float = 0.0) -> Iterator[IO[str]]:
+    """An exclusive lock on a file, which goes with this process, however it ends, and with those that inherit it.
+
+    Raises ReproduceError(`otherwise`) if it is taken, and still taken `patience_s` later.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "w")  # noqa: SIM115
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         raise ReproduceError(f"cannot write {path}: {error.strerror or error}; REPRODUCE_HOME moves it.") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ReproduceError(otherwise) from error
-        yield
+        if not taken(file):
+            time.sleep(patience_s)
+            if not taken(file):
+                raise ReproduceError(otherwise)
+        yield file
+
+
+def taken(file: IO[str]) -> bool:
+    """Whether this process got the lock of an open file."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 # ---- the launcher and its workers
