@@ -276,9 +276,6 @@ def check(argv: list[str]) -> int:
     from reproduce.scores import recorded_cloning
     from reproduce.verdict import judge
 
-    def clones_recorded_later(record: dict[str, Any]) -> list[float] | None:
-        return recorded_cloning(record["row"], record["config"]["algo"], record["data"], record["seeds"])
-
     documents = []
     names = paper.match(args.pattern)
     stand = [record for record in records.standing(records.read()) if record["row"] in names]
@@ -290,14 +287,17 @@ def check(argv: list[str]) -> int:
         reasons = old["reasons"] if old["state"] == "NOT COMPARABLE" else []
         curve = record["curve"].get(record["scores"]["mode"]) or []
         early = curve[0] if record["config"]["algo"]["name"] == "inspo" and curve else None  # before its clones moved
+        clones = record.get("behavior_cloning") or recorded_cloning(  # which may have run later
+            name, record["config"]["algo"], record["data"], record["seeds"]
+        )
         verdict = judge(
             record["scores"]["per_seed"],
             paper.row(name).bound,
             not_comparable=reasons,
             data_kind=record["data"]["kind"],
-            behavior_cloning=record.get("behavior_cloning") or early or clones_recorded_later(record),
+            behavior_cloning=clones or early,
         )
-        documents.append(_document({**record, "verdict": verdict.to_json()}))
+        documents.append(_document({**record, "verdict": verdict.to_json(), "behavior_cloning": clones}))
     if not documents:
         raise ReproduceError(f"nothing is recorded for {args.pattern}; `reproduce list` shows what can run.")
     if args.json:

@@ -154,6 +154,18 @@ def test_a_run_is_shown_beside_the_data_and_recorded_cloning(capsys):
     assert "never run at full budget" in capsys.readouterr().out
 
 
+def test_cloning_recorded_after_a_run_counts_when_it_is_checked(capsys):
+    row = "omiga/mujoco/hopper_medium"
+    assert main([row, *TINY, *ALSO["omiga"][0]]) == 3
+    capsys.readouterr()
+    assert main(["check", row]) == 3
+    assert "behavior cloning" not in capsys.readouterr().out
+    assert main([row, *TINY, *ALSO["omiga"][0], "algo=gaussian_bc", "--json"]) == 3
+    cloned = json.loads(capsys.readouterr().out)
+    assert main(["check", row]) == 3
+    assert f"behavior cloning {sum(cloned['scores']['per_seed']) / 2:.5g}" in capsys.readouterr().out
+
+
 def test_a_budget_that_the_row_calls_as_good_as_its_own_is_judged_and_a_variant_is_not():
     row = "omsd/mpe/pp_medium"
     full = compose(row, ["budget=omsd_full"])
