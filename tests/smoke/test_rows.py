@@ -26,10 +26,8 @@ def tiny(row: str) -> tuple[list[str], int]:
     return [*TINY, *dict.fromkeys([*also, *simulated])], n_updates
 
 
-@pytest.fixture(autouse=True)
-def _tiny_data(monkeypatch):
-    """Simulated datasets shrink to one short episode of each behavior policy; any statistics are accepted."""
-    entries = registry.datasets()
+def shrink(entries: dict) -> dict:
+    """Simulated datasets of one short episode of each behavior policy; any statistics are accepted."""
     for entry in entries.values():
         world, params = entry["world"], entry["generator"]["params"]
         if world["name"] not in ("bandit", "mpe", "mamujoco"):
@@ -42,6 +40,12 @@ def _tiny_data(monkeypatch):
             if isinstance(part, dict):
                 part["episodes"] = 1
                 part.pop("returns", None)
+    return entries
+
+
+@pytest.fixture(autouse=True)
+def _tiny_data(monkeypatch):
+    entries = shrink(registry.datasets())
     monkeypatch.setattr(registry, "_parsed", lambda: entries)
 
 
