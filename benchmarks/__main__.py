@@ -21,8 +21,9 @@ from timing import Line
 from updates import growth, on_cuda, per_seed
 from worlds import evaluation
 
-from reproduce import console, records
-from reproduce.provenance import provenance
+from data.common.provenance import provenance
+from reproduce import records
+from reproduce.core import console
 
 SECTIONS = {
     "update": per_seed,

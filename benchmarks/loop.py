@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from timing import Line, medians
 
-from data import store
-from data.module import OfflineData
+from data.buffer import OfflineData
+from data.catalog import store
+from data.common.paths import ROOT
 from data.worlds import make_world
 from lit_modules import algorithm
 from reproduce.config import compose
-from reproduce.evaluate import Evaluator
-from reproduce.kept import Kept
-from reproduce.paths import ROOT
-from reproduce.run import _fit, _module
+from reproduce.experiment.evaluate import Evaluator
+from reproduce.experiment.phase_cache import Kept
+from reproduce.experiment.run import _fit, _module
 
 ROWS = ("inspo/m_ne/balanced", "inspo/xor/ab_ba", "inspo/bridge/mix")
 LARGE = "omiga/mujoco/halfcheetah_medium"  # a million transitions

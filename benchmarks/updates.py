@@ -14,10 +14,12 @@ from timing import Line, medians
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from data.common.spec import Dims
 from lit_modules import algorithm
-from lit_modules.base import Chunk, Dims, SeedModule
+from lit_modules.common.schedule import Chunk
+from lit_modules.common.seed_module import SeedModule
 from reproduce.config import compose
-from reproduce.losses import transitions
+from reproduce.regression.fingerprints import transitions
 
 K = 5  # updates of a timed chunk
 SEEDS = (1, 5, 10, 20)

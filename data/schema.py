@@ -25,7 +25,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from reproduce.errors import ReproduceError
+from data.common.errors import ReproduceError
 
 QUANTILES = (5, 25, 50, 75, 95)
 ACTION_LIMIT = 10.0  # Gaussian behavior policies leave [-1, 1] by a few deviations

@@ -8,8 +8,12 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from lit_modules.base import Adam, Dims, Phase, SeedModule
-from lit_modules.nets import StackedMLP, masked_log_softmax, sample_categorical
+from data.common.spec import Dims
+from lit_modules.common.distributions import masked_log_softmax, sample_categorical
+from lit_modules.common.mlp import StackedMLP
+from lit_modules.common.optim import Adam
+from lit_modules.common.schedule import Phase
+from lit_modules.common.seed_module import SeedModule
 
 
 @dataclass

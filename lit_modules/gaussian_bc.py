@@ -8,8 +8,13 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from lit_modules.base import Adam, Dims, Phase, SeedModule, agent_major, with_agent_id
-from lit_modules.nets import StackedMLP, tanh_normal_log_prob, tanh_normal_mode
+from data.common.spec import Dims
+from lit_modules.common.distributions import tanh_normal_log_prob, tanh_normal_mode
+from lit_modules.common.functional import agent_major, with_agent_id
+from lit_modules.common.mlp import StackedMLP
+from lit_modules.common.optim import Adam
+from lit_modules.common.schedule import Phase
+from lit_modules.common.seed_module import SeedModule
 
 
 @dataclass

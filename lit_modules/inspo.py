@@ -17,21 +17,14 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from data.sampling import effective_sample_size, importance_resample
-from lit_modules.base import (
-    Adam,
-    Chunk,
-    Dims,
-    Phase,
-    SeedModule,
-    TurnAdam,
-    agent_major,
-    clip_rows,
-    polyak,
-    rows_of,
-    target_of,
-)
-from lit_modules.nets import StackedMLP, masked_log_softmax
+from data.common.spec import Dims
+from lit_modules.common.distributions import masked_log_softmax
+from lit_modules.common.functional import agent_major, polyak, rows_of, target_of
+from lit_modules.common.importance import effective_sample_size, importance_resample
+from lit_modules.common.mlp import StackedMLP
+from lit_modules.common.optim import Adam, TurnAdam, clip_rows
+from lit_modules.common.schedule import Chunk, Phase
+from lit_modules.common.seed_module import SeedModule
 
 
 @dataclass

@@ -20,20 +20,14 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from data.sampling import stream
-from lit_modules.base import (
-    Adam,
-    Chunk,
-    Dims,
-    Phase,
-    SeedModule,
-    TurnAdam,
-    agent_major,
-    polyak,
-    rows_of,
-    target_of,
-)
-from lit_modules.nets import StackedMLP, StackedScore
+from data.common.rng import stream
+from data.common.spec import Dims
+from lit_modules.common.functional import agent_major, polyak, rows_of, target_of
+from lit_modules.common.mlp import StackedMLP
+from lit_modules.common.optim import Adam, TurnAdam
+from lit_modules.common.schedule import Chunk, Phase
+from lit_modules.common.score_net import StackedScore
+from lit_modules.common.seed_module import SeedModule
 
 METHODS = ("omsd", "ctde", "ind", "jal")
 # The settings that decide what a phase of stage 1 learns.

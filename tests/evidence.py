@@ -19,14 +19,14 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent / "smoke")]
 
-from test_rows import shrink, tiny
+from test_rows import shrink, tiny  # noqa: E402
 
-from data import registry
-from reproduce import losses
-from reproduce.cli import main
-from reproduce.config import compose
-from reproduce.report import write_report
-from reproduce.run import run_row
+from data.catalog import registry  # noqa: E402
+from reproduce.cli import main  # noqa: E402
+from reproduce.config import compose  # noqa: E402
+from reproduce.experiment.run import run_row  # noqa: E402
+from reproduce.regression import fingerprints  # noqa: E402
+from reproduce.report import write_report  # noqa: E402
 
 ROWS = ("inspo/xor/ab_ba", "omiga/mujoco/hopper_expert", "omsd/mpe/cn_expert")
 
@@ -61,7 +61,7 @@ def runs() -> dict[str, Any]:
 
 
 def evidence() -> dict[str, Any]:
-    parts = {"check": checked(), "report": report_tables(), "losses": losses.fingerprints(), "runs": runs()}
+    parts = {"check": checked(), "report": report_tables(), "losses": fingerprints.fingerprints(), "runs": runs()}
     digests = {key: hashlib.sha256(json.dumps(part).encode()).hexdigest()[:16] for key, part in parts.items()}
     return parts | {"sha256": digests}
 

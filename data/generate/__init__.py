@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from tensordict import TensorDict
 
+from data.common.errors import ReproduceError, nearest
 from data.generate import bandit, bridge, matrix, mixture, mpe
 from data.generate.collect import Progress
-from reproduce.errors import ReproduceError, nearest
 
 # name -> (make(world, seed, progress=, **params) -> transitions, measures(transitions) -> numbers)
 GENERATORS: dict[str, tuple[Callable[..., TensorDict], Callable[[TensorDict], dict[str, float]]]] = {

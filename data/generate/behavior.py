@@ -23,15 +23,15 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from data import store
+from data.catalog import store
+from data.catalog.registry import datasets
+from data.common.files import write_json, write_with
+from data.common.paths import CONFIGS, outputs_dir
+from data.common.provenance import provenance
+from data.common.rng import stream
 from data.generate import matd3, ppo, td3
 from data.generate.mixture import WEIGHTS, noisy_act, play, random_returns, snapshots
-from data.registry import datasets
-from data.sampling import stream
 from data.schema import row_statistics
-from reproduce.files import write_json, write_with
-from reproduce.paths import CONFIGS, outputs_dir
-from reproduce.provenance import provenance
 
 MEASURED_EPISODES = {"mamujoco": 10, "mpe": 400}
 MIXTURES = ("mamujoco_mixture", "mpe_mixture")

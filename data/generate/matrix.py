@@ -8,10 +8,10 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from data.common.errors import ReproduceError
 from data.generate.collect import Progress, collect, pick
 from data.worlds import make_world
 from data.worlds.discrete import DiscreteWorld
-from reproduce.errors import ReproduceError
 
 
 def joint_actions(

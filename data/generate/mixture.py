@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from tensordict import TensorDict
 from torch import Tensor
 
+from data.common.errors import ReproduceError
+from data.common.rng import stream
 from data.generate.collect import Progress
 from data.generate.play import play
-from data.sampling import stream
 from data.schema import episode_returns, row_episodes
 from data.worlds import make_world
-from reproduce.errors import ReproduceError
 
 WEIGHTS = Path(__file__).parents[1] / "behavior"
 WAVE = {"mamujoco": 100, "mpe": 2000}  # episodes stepped at once

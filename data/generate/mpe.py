@@ -4,9 +4,9 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from data.common.rng import stream
 from data.generate.collect import Progress
 from data.generate.play import play
-from data.sampling import stream
 
 WAVE = 2000  # episodes stepped at once
 

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from tensordict import TensorDict
 
+from data.common.errors import ReproduceError, nearest
 from data.worlds.bandit import Bandit
 from data.worlds.bridge import Bridge
 from data.worlds.mamujoco import MultiAgentMujoco
 from data.worlds.matrix import MatrixGame
 from data.worlds.mpe import ParticleWorld
-from reproduce.errors import ReproduceError, nearest
 
 WORLDS: dict[str, Any] = {
     "bandit": Bandit,

@@ -9,9 +9,9 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
+from data.common.errors import ReproduceError
 from data.worlds.continuous import ContinuousWorld
 from data.worlds.discrete import positive
-from reproduce.errors import ReproduceError
 
 
 class Bandit(ContinuousWorld):

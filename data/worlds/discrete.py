@@ -6,7 +6,7 @@ from torch import Tensor
 from torchrl.data import Binary, Bounded, Categorical, Composite, Unbounded
 from torchrl.envs import EnvBase
 
-from reproduce.errors import ReproduceError
+from data.common.errors import ReproduceError
 
 
 def positive(name: str, value: int) -> int:

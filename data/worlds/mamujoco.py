@@ -20,10 +20,10 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
+from data.common.errors import ReproduceError, nearest
 from data.observe import agent_views
 from data.worlds.continuous import ContinuousWorld
 from data.worlds.discrete import positive
-from reproduce.errors import ReproduceError, nearest
 
 
 def _always(qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:

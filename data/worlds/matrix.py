@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from data.common.errors import ReproduceError
 from data.worlds.discrete import DiscreteWorld
-from reproduce.errors import ReproduceError
 
 
 def _plain(value):

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
+from data.common.errors import ReproduceError, nearest
 from data.worlds.continuous import ContinuousWorld
 from data.worlds.discrete import positive
-from reproduce.errors import ReproduceError, nearest
 
 DT, DAMPING, CONTACT_FORCE, CONTACT_MARGIN = 0.1, 0.25, 100.0, 1e-3
 FREE = 5.0  # force per unit of action of an agent without an acceleration

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from lit_modules.base import Dims
+from data.common.spec import Dims
 from lit_modules.omiga import OMIGA, OMIGAConfig
 
 GOLDEN = Path(__file__).with_name("omiga_continuous.npz")

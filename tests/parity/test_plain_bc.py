@@ -5,9 +5,9 @@ from plain_bc import PlainBC, PlainGaussianBC
 from test_plain_omiga import flat, load
 
 from lit_modules.bc import BC
+from lit_modules.common.mlp import StackedMLP
 from lit_modules.gaussian_bc import GaussianBC
-from lit_modules.nets import StackedMLP
-from reproduce.losses import BC_CONFIG, CONTINUOUS, DIMS, GAUSSIAN_BC_CONFIG, fitting
+from reproduce.regression.fingerprints import BC_CONFIG, CONTINUOUS, DIMS, GAUSSIAN_BC_CONFIG, fitting
 
 
 def of_agent(net: StackedMLP, agent: int) -> StackedMLP:

@@ -7,9 +7,9 @@ import torch
 from plain_inspo import PlainInSPO
 from torch import nn
 
+from lit_modules.common.mlp import StackedMLP
 from lit_modules.inspo import InSPO
-from lit_modules.nets import StackedMLP
-from reproduce.losses import DIMS, INSPO_CONFIG, transitions
+from reproduce.regression.fingerprints import DIMS, INSPO_CONFIG, transitions
 
 
 def load(net: StackedMLP, seed: int, agent: int, into: nn.Sequential) -> None:

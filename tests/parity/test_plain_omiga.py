@@ -5,9 +5,9 @@ import torch
 from plain_omiga import PlainOMIGA
 from torch import nn
 
-from lit_modules.nets import StackedMLP
+from lit_modules.common.mlp import StackedMLP
 from lit_modules.omiga import OMIGA
-from reproduce.losses import CONTINUOUS, OMIGA_CONFIG, fitting
+from reproduce.regression.fingerprints import CONTINUOUS, OMIGA_CONFIG, fitting
 
 NETS = ("v", "q", "policy", "mixer", "v_target", "q_target", "mixer_target")
 

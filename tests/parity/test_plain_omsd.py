@@ -7,10 +7,11 @@ import torch
 from plain_omsd import PlainOMSD, PlainScore
 from test_plain_omiga import flat, load
 
-from lit_modules.base import Chunk
-from lit_modules.nets import StackedMLP, StackedScore
+from lit_modules.common.mlp import StackedMLP
+from lit_modules.common.schedule import Chunk
+from lit_modules.common.score_net import StackedScore
 from lit_modules.omsd import OMSD
-from reproduce.losses import CONTINUOUS, OMSD_CONFIG, fitting
+from reproduce.regression.fingerprints import CONTINUOUS, OMSD_CONFIG, fitting
 
 N_UPDATES = 30
 

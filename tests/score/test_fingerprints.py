@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from reproduce.losses import FILE, fingerprints
+from reproduce.regression.fingerprints import FILE, fingerprints
 
 
 @pytest.mark.parametrize("name", list(json.loads(FILE.read_text())))

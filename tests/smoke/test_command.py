@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.common.paths import ROOT, outputs_dir, records_dir
 from reproduce import records
 from reproduce.cli import main
-from reproduce.paths import ROOT, outputs_dir, records_dir
 
 TINY = ["algo.n_behavior_updates=2", "algo.n_updates=3", "protocol.eval_episodes=2"]
 QUICK = [*TINY, "protocol.n_seeds=2"]
@@ -102,7 +102,7 @@ def test_unwritable_records_keep_the_run_for_another_try(capsys, monkeypatch, tm
 
 
 def test_a_damaged_checkpoint_is_named(capsys):
-    from reproduce.run import AtomicCheckpointIO
+    from reproduce.experiment.run import AtomicCheckpointIO
 
     broken = outputs_dir() / "last.ckpt"
     broken.parent.mkdir(parents=True, exist_ok=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from data.common.paths import ROOT, outputs_dir, records_dir
 from reproduce import records
 from reproduce.cli import main
-from reproduce.paths import ROOT, outputs_dir, records_dir
 
 GLOB = "inspo/xor/ab*"  # ab and ab_ba
 ROWS = ["inspo/xor/ab", "inspo/xor/ab_ba"]

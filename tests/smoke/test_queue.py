@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from reproduce import queue, records
+from data.common.errors import DiskFull, ReproduceError
+from data.common.paths import CONFIGS, ROOT, outputs_dir
+from reproduce import records
 from reproduce.cli import main
-from reproduce.errors import DiskFull, ReproduceError
-from reproduce.paths import CONFIGS, ROOT, outputs_dir
+from reproduce.jobs import queue
 
 TINY = "algo.n_behavior_updates=2 algo.n_updates=3 protocol.eval_episodes=2 protocol.n_seeds=2"
 LONG = "algo.n_behavior_updates=20 algo.n_updates=100000 run.chunk_size=5 run.checkpoint_every_s=0 protocol.n_seeds=2"
@@ -52,7 +53,7 @@ def job_processes() -> list[int]:
     mine, found = f"REPRODUCE_HOME={outputs_dir()}".encode(), []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            is_job = b"reproduce.queue import job" in (folder / "cmdline").read_bytes()
+            is_job = b"reproduce.jobs.queue import job" in (folder / "cmdline").read_bytes()
             if is_job and mine in (folder / "environ").read_bytes().split(b"\0"):
                 found.append(int(folder.name))
         except OSError:  # it ended meanwhile
@@ -249,7 +250,7 @@ def test_a_queue_survives_a_state_file_that_cannot_be_written(tmp_path, monkeypa
 
 
 def test_errors_of_libraries_on_a_full_disk_are_errors_of_space(tmp_path, monkeypatch):
-    from reproduce import files
+    from data.common import files
 
     def broken(partial):
         raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")

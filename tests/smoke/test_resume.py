@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from reproduce.paths import ROOT
+from data.common.paths import ROOT
 
 ARGS = ["inspo/bridge/optimal", "algo.n_behavior_updates=60", "algo.n_updates=60", "protocol.eval_every=25"]
 ARGS += ["protocol.n_seeds=2", "protocol.eval_episodes=3", "run.chunk_size=5", "run.checkpoint_every_s=0", "--json"]

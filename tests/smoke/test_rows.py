@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from data import registry
-from reproduce import paper, records
+from data.catalog import registry
+from reproduce import published, records
 from reproduce.cli import main
 from reproduce.config import CHOICES, claim_ids, compose, expand, flat, row_ids, sources
 
@@ -58,7 +58,7 @@ def test_row_runs_from_command_to_record(row, capsys):
     record = records.latest(row)
     assert record["n_updates"] == n_updates
     assert record["environment"]["fingerprint"] == record["environment"]["expected"]
-    played = [mode for mode in paper.MODES if mode in record["evaluation"]]
+    played = [mode for mode in published.MODES if mode in record["evaluation"]]
     assert played == (["greedy", "sampled"] if row.startswith("inspo/") else ["greedy"])
     for mode in played:
         assert [len(episodes) for episodes in record["evaluation"][mode]] == [2, 2]
@@ -79,13 +79,13 @@ def test_row_file_is_complete_and_every_value_has_a_source(row):
 
 
 def test_rows_with_a_config_are_published_rows_and_planned_ones_say_so(capsys):
-    published = paper.rows()
-    assert set(row_ids()) <= set(published)
+    known = published.rows()
+    assert set(row_ids()) <= set(known)
     assert main(["list", "--json"]) == 0
     listed = {entry["row"]: entry for entry in json.loads(capsys.readouterr().out)}
-    assert set(listed) == set(published) | set(claim_ids())
+    assert set(listed) == set(known) | set(claim_ids())
     assert {row for row, entry in listed.items() if entry["can_run"]} == set(row_ids()) | set(claim_ids())
-    inspo = [row for row in published if row.startswith("inspo/")]
+    inspo = [row for row in known if row.startswith("inspo/")]
     assert sorted(inspo) == expand("inspo/*", row_ids())
 
 
@@ -199,8 +199,8 @@ def test_scores_against_our_prey_are_normalized_by_its_references_and_say_so(cap
 
 
 def test_the_probe_tells_which_team_actors_follow(capsys):
-    from reproduce.paths import outputs_dir
-    from reproduce.probe import STEPS, followed
+    from data.common.paths import outputs_dir
+    from reproduce.claims.programs.team_alignment import STEPS, followed
 
     row = "omsd/mpe/cn_expert"
     main([row, *tiny(row)[0]])

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lit_modules.accelerate import Accelerator
+from data.common.errors import ReproduceError
+from lit_modules.common.accelerate import Accelerator
 from lit_modules.inspo import InSPO
 from reproduce.config import compose
-from reproduce.errors import ReproduceError
-from reproduce.losses import DIMS, INSPO_CONFIG, fitting, modules, train
-from reproduce.scores import why_not_comparable
+from reproduce.experiment.scoring import why_not_comparable
+from reproduce.regression.fingerprints import DIMS, INSPO_CONFIG, fitting, modules, train
 
 SHORT = {"n_updates": 4}
 LENGTHS = {"inspo": {"n_behavior_updates": 2}, "omsd": {"n_critic_updates": 2, "n_score_updates": 2}}

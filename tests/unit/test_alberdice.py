@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from data.common.errors import ReproduceError
+from data.common.paths import ROOT
 from data.generate import bridge, generate
+from data.official import alberdice
 from data.schema import return_statistics, validate
-from data.sources import alberdice
 from data.worlds.bridge import Bridge, table
-from reproduce.errors import ReproduceError
-from reproduce.paths import ROOT
 
 RELEASE = ROOT.parent / "shared" / "data" / "alberdice"
 released = pytest.mark.skipif(not RELEASE.is_dir(), reason="AlberDICE's released buffers are not at hand")

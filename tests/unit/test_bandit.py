@@ -5,11 +5,11 @@ import torch
 from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
 
+from data.catalog.registry import dataset
+from data.common.errors import ReproduceError
 from data.generate import generate
-from data.registry import dataset
 from data.schema import row_statistics, validate_rows
 from data.worlds import make_world
-from reproduce.errors import ReproduceError
 
 
 def test_the_reward_is_the_product_or_the_mean_product_of_pairs():

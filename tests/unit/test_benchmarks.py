@@ -6,8 +6,8 @@ from timing import Line, medians
 from updates import cases
 from worlds import episode, random_prey
 
+from data.common.errors import ReproduceError
 from reproduce import records
-from reproduce.errors import ReproduceError
 from reproduce.report import write_report
 
 LINES = [

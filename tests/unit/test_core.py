@@ -6,11 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from data.module import OfflineData
-from data.sampling import SeedSampler, effective_sample_size, importance_resample, stream
-from lit_modules.base import Adam, Chunk, Phase, TurnAdam, clip_rows, make_plan, polyak, target_of
-from lit_modules.nets import StackedMLP, masked_log_softmax, sample_categorical
-from reproduce.losses import DIMS, fitting, modules, train, transitions
+from data.buffer import OfflineData
+from data.common.rng import stream
+from data.samplers import SeedSampler
+from lit_modules.common.distributions import masked_log_softmax, sample_categorical
+from lit_modules.common.functional import polyak, target_of
+from lit_modules.common.importance import effective_sample_size, importance_resample
+from lit_modules.common.mlp import StackedMLP
+from lit_modules.common.optim import Adam, TurnAdam, clip_rows
+from lit_modules.common.schedule import Chunk, Phase, make_plan
+from reproduce.regression.fingerprints import DIMS, fitting, modules, train, transitions
 
 
 def plain_copy(net: StackedMLP, row: int) -> nn.Sequential:

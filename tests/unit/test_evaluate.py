@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from data.worlds import make_world
-from reproduce import claims, gate, records
+from reproduce import records
 from reproduce.claims import decide, welch_bounds
 from reproduce.cli import main
-from reproduce.evaluate import Evaluator
+from reproduce.experiment.evaluate import Evaluator
+from reproduce.regression import gate
 
 XOR = {"payoff": [[0.0, 1.0], [1.0, -2.0]], "episode_limit": 1}
 
@@ -84,7 +85,7 @@ def test_checks_of_a_claim():
 
 
 def test_a_claim_is_recorded(monkeypatch):
-    monkeypatch.setattr(claims, "_exact", lambda spec: ({}, [{"text": "t", "passed": False}]))
+    monkeypatch.setattr("reproduce.claims.run._exact", lambda spec: ({}, [{"text": "t", "passed": False}]))
     assert main(["claims/inspo/monotonic_qre"]) == 1
     assert records.latest("claims/inspo/monotonic_qre", kind="claim")["passed"] is False
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 from tensordict import TensorDict
 
+from data.buffer import OfflineData
+from data.common.errors import ReproduceError
+from data.common.rng import stream
 from data.generate.mixture import noisy_act
 from data.generate.play import play
-from data.module import OfflineData
 from data.observe import agent_views
-from data.sampling import stream
+from data.official import omiga_hdf5, omiga_vault
 from data.schema import row_statistics, validate_rows
-from data.sources import omiga_hdf5, omiga_vault
 from data.worlds import make_world
-from reproduce.errors import ReproduceError
 
 h5py = pytest.importorskip("h5py")
 HOPPER = {"name": "mamujoco", "scenario": "Hopper-v2", "agent_conf": "3x1", "episode_limit": 40}
@@ -237,7 +237,7 @@ def test_loading_streams_in_bounded_memory(tmp_path):
     omiga_hdf5.write(rows, path, world)
     size = 4 * n * (2 * 2 * 113 + 8 + 2)
     program = (
-        "import resource, sys, torch; from data.sources import omiga_hdf5; torch.set_num_threads(1)\n"
+        "import resource, sys, torch; from data.official import omiga_hdf5; torch.set_num_threads(1)\n"
         "from data.worlds.mamujoco import needed, sizes; needed('h5py'); sizes('Ant-v2', '2x4')\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         f"rows = omiga_hdf5.load({str(path)!r}, {world!r})\n"

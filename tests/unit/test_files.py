@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from reproduce import files
+from data.common import files
+from data.common.errors import ReproduceError
 from reproduce.cli import main
-from reproduce.errors import ReproduceError
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from data.common.errors import ReproduceError
 from data.generate import bridge, generate
 from data.generate.collect import pick
 from data.schema import episode_returns, return_statistics, validate
 from data.worlds.bridge import Bridge, table
-from reproduce.errors import ReproduceError
 
 WORLD = {"name": "bridge", "start_adjacent": True, "episode_limit": 50, "zero_last_reward": True}
 XOR = {"name": "matrix", "payoff": [[0, 1], [1, -2]]}

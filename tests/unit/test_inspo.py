@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lit_modules.base import Dims
+from data.common.spec import Dims
 from lit_modules.bc import BC
 from lit_modules.inspo import InSPO, taken
-from reproduce.losses import BC_CONFIG, DIMS, INSPO_CONFIG, train, transitions
+from reproduce.regression.fingerprints import BC_CONFIG, DIMS, INSPO_CONFIG, train, transitions
 
 
 def module(**changes) -> InSPO:

@@ -4,7 +4,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lit_modules.inspo_tabular import best_response, equilibrium_gap, objective, random_game, sequential_round
+from reproduce.claims.programs.inspo_tabular import (
+    best_response,
+    equilibrium_gap,
+    objective,
+    random_game,
+    sequential_round,
+)
 
 games = st.builds(
     lambda seed, n, s, a, gamma, alpha, beta: random_game(

@@ -4,14 +4,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from data import registry
-from lit_modules.base import Phase, make_plan
+from data.catalog import registry
+from data.common.errors import ReproduceError
+from data.common.paths import outputs_dir
+from lit_modules.common.schedule import Phase, make_plan
 from lit_modules.omsd import OMSD
 from reproduce.cli import main
 from reproduce.config import compose
-from reproduce.errors import ReproduceError
-from reproduce.paths import outputs_dir
-from reproduce.run import run_row
+from reproduce.experiment.run import run_row
 
 TINY = ["algo.n_critic_updates=6", "algo.n_score_updates=5", "algo.n_updates=4", "algo.batch_size=8", "algo.hidden=[8]"]
 TINY += ["algo.score_hidden=8", "protocol.n_seeds=3", "run.chunk_size=3", "run.threads=1", "algo.dropout=0.1"]

@@ -8,9 +8,9 @@ import torch
 from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
 
+from data.common.errors import ReproduceError
 from data.observe import agent_views, features_of
 from data.worlds import fingerprint, make_world, mamujoco
-from reproduce.errors import ReproduceError
 
 TASKS = {
     "Hopper-v2": ("3x1", "Hopper-v5", {}, (3, 14)),

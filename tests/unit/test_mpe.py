@@ -8,11 +8,11 @@ from safetensors.torch import save_file
 from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
 
+from data.common.errors import ReproduceError
+from data.common.rng import stream
 from data.generate.matd3 import prey_reward
-from data.sampling import stream
 from data.worlds import fingerprint, make_world
 from data.worlds.mpe import Prey
-from reproduce.errors import ReproduceError
 
 SPREAD = {"scenario": "simple_spread"}
 

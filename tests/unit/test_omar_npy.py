@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from data import registry, store
+from data.catalog import registry, store
+from data.common.errors import ReproduceError
 from data.generate import mpe
-from data.sources import omar_npy
+from data.official import omar_npy
 from data.worlds import make_world
 from reproduce import records
 from reproduce.cli import main
-from reproduce.errors import ReproduceError
 
 SPREAD = {"name": "mpe", "scenario": "simple_spread", "episode_limit": 25}
 CHEETAH = {"name": "mamujoco", "scenario": "HalfCheetah-v2", "agent_conf": "2x3", "episode_limit": 10}
@@ -295,7 +295,8 @@ def test_official_hunting_data_are_played_against_the_official_prey(tag, tmp_pat
     assert "../../pretrained_adv_model.pt" in found.manifest["files"]
     made, real = [], make_world
     monkeypatch.setattr(
-        "reproduce.run.make_world", lambda name, n, *a, **k: made.append(k.get("prey")) or real(name, n, *a, **k)
+        "reproduce.experiment.run.make_world",
+        lambda name, n, *a, **k: made.append(k.get("prey")) or real(name, n, *a, **k),
     )
     row = ["omsd/mpe/cn_random", *TINY, f"data.id={TAG_ID}", "task.params.scenario=simple_tag"]
     assert main([*row, "data.kind=official", f"data.root={tmp_path}"]) == 3

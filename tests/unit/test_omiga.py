@@ -7,10 +7,10 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from lit_modules.base import Dims
-from lit_modules.nets import tanh_normal_log_prob, tanh_normal_mode
+from data.common.spec import Dims
+from lit_modules.common.distributions import tanh_normal_log_prob, tanh_normal_mode
 from lit_modules.omiga import OMIGA
-from reproduce.losses import CONTINUOUS, OMIGA_CONFIG, fitting, modules
+from reproduce.regression.fingerprints import CONTINUOUS, OMIGA_CONFIG, fitting, modules
 
 DIMS = Dims(n_agents=2, obs_size=1, action_size=1, state_size=1)
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lit_modules.base import Chunk
+from lit_modules.common.schedule import Chunk
 from lit_modules.omsd import OMSD, noise_schedule
-from reproduce.losses import CONTINUOUS, OMSD_CONFIG, fitting, train
+from reproduce.regression.fingerprints import CONTINUOUS, OMSD_CONFIG, fitting, train
 
 
 def made(seeds: tuple[int, ...] = (0, 1), **changes) -> OMSD:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lit_modules.omsd import noise_schedule
-from lit_modules.omsd_exact import _tv, mixture_noise, mode_shift
+from reproduce.claims.programs.omsd_exact import _tv, mixture_noise, mode_shift
 
 
 @pytest.mark.parametrize("n_modes", [2, 3])

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from data import registry
-from lit_modules.base import Chunk
+from data.catalog import registry
+from lit_modules.common.schedule import Chunk
 from lit_modules.omsd import noise_schedule
-from lit_modules.omsd_exact import bandit_config, bandit_module, mixture_noise
-from lit_modules.omsd_mixture import Mixture, MixtureOMSD, fit, mixture_ablation
+from reproduce.claims.programs.omsd_exact import bandit_config, bandit_module, mixture_noise
+from reproduce.claims.programs.omsd_mixture import Mixture, MixtureOMSD, fit, mixture_ablation
 
 MIXTURE = Mixture(
     torch.tensor([0.3, 0.7], dtype=torch.float64),

@@ -7,9 +7,9 @@ import re
 import pytest
 import yaml
 
-from reproduce import paper
-from reproduce.errors import ReproduceError
-from reproduce.paths import PAPER_RESULTS, ROOT
+from data.common.errors import ReproduceError
+from data.common.paths import PAPER_RESULTS, ROOT
+from reproduce import published
 
 TABLES = ROOT.parent / "shared" / "tables"
 needs_tables = pytest.mark.skipif(not TABLES.is_dir(), reason="the published tables (../shared/tables) are not here")
@@ -17,8 +17,8 @@ needs_tables = pytest.mark.skipif(not TABLES.is_dir(), reason="the published tab
 
 def numbers() -> set[tuple[str, float, float | None]]:
     """(algorithm, mean, std) of every number entered, judged or not."""
-    found = {(r.algorithm, r.bound.mean, r.bound.std) for r in paper.rows().values() if r.bound.mean is not None}
-    for table in paper.tables().values():
+    found = {(r.algorithm, r.bound.mean, r.bound.std) for r in published.rows().values() if r.bound.mean is not None}
+    for table in published.tables().values():
         for other in table.other:
             found.add((other.algorithm, other.mean, other.std))
     return found
@@ -44,13 +44,13 @@ def test_omiga_cells_lie_at_their_row():
     with open(TABLES / "omiga_mujoco.csv", encoding="utf-8") as file:
         for line in csv.DictReader(file):
             base = f"omiga/mujoco/{line['task'].lower()}_{line['dataset'].replace('-', '_')}"
-            row = paper.row(base if line["algorithm"] == "OMIGA" else f"{base}/{paper.slug(line['algorithm'])}")
+            row = published.row(base if line["algorithm"] == "OMIGA" else f"{base}/{published.slug(line['algorithm'])}")
             assert (row.bound.mean, row.bound.std) == (float(line["mean"]), float(line["std"]))
             assert row.bound.decimals == 2
 
 
 def test_ids_are_well_formed_and_numbers_have_sources():
-    rows = paper.rows()
+    rows = published.rows()
     assert len(rows) == len(set(rows))
     for row_id, row in rows.items():
         assert re.fullmatch(r"[a-z0-9_]+(/[a-z0-9_]+){2,3}", row_id)
@@ -62,23 +62,23 @@ def test_ids_are_well_formed_and_numbers_have_sources():
 def test_inspo_rows_are_bounded_by_the_known_optimum():
     optima = {"xor/ab_ba": 1.0, "m_ne/imbalanced": 20.0, "bridge/mix": -1.2354526}
     for name, optimum in optima.items():
-        bound = paper.row(f"inspo/{name}").bound
+        bound = published.row(f"inspo/{name}").bound
         assert (bound.mean, bound.optimum, bound.delta) == (None, optimum, 0.005)
         assert bound.minimum_score < optimum
 
 
 def test_omsd_margins_are_five_points():
-    row = paper.row("omsd/mpe/cn_expert")
+    row = published.row("omsd/mpe/cn_expert")
     assert (row.bound.mean, row.bound.delta, row.metric) == (102.3, 5.0, "normalized_score")
 
 
 def test_globs_and_nearest_names():
-    assert len(paper.match("inspo/*")) == 8
-    assert paper.match("inspo/bridge/mix") == ["inspo/bridge/mix"]
+    assert len(published.match("inspo/*")) == 8
+    assert published.match("inspo/bridge/mix") == ["inspo/bridge/mix"]
     with pytest.raises(ReproduceError, match="inspo/bridge/mix"):
-        paper.row("inspo/bridge/mixx")
+        published.row("inspo/bridge/mixx")
     with pytest.raises(ReproduceError, match="reproduce list"):
-        paper.match("nothing/*")
+        published.match("nothing/*")
 
 
 def damaged(tmp_path, change) -> str:
@@ -88,7 +88,7 @@ def damaged(tmp_path, change) -> str:
     file.parent.mkdir()
     file.write_text(yaml.safe_dump(document))
     with pytest.raises(ReproduceError) as caught:
-        paper.load_table(file)
+        published.load_table(file)
     return str(caught.value)
 
 
@@ -112,10 +112,10 @@ QUALITIES = ("expert", "medium", "random")
 
 
 def test_normalized_scores_round_trip():
-    row = paper.row("omsd/mpe/cn_expert")
+    row = published.row("omsd/mpe/cn_expert")
     assert row.score(159.8) == 0
     assert row.score(516.8) == pytest.approx(100)
     assert row.score(525.0) == pytest.approx(102.3, abs=0.05)
-    assert paper.row("omiga/mujoco/hopper_expert").score(123.4) == 123.4
-    nine = [paper.row(f"omsd/mpe/{task}_{q}").bound.mean for task in ("cn", "pp", "world") for q in QUALITIES]
+    assert published.row("omiga/mujoco/hopper_expert").score(123.4) == 123.4
+    nine = [published.row(f"omsd/mpe/{task}_{q}").bound.mean for task in ("cn", "pp", "world") for q in QUALITIES]
     assert sum(nine) / 9 == pytest.approx(126.66, abs=0.01)

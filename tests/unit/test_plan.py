@@ -5,14 +5,15 @@ import math
 
 import pytest
 
-from data import store
-from reproduce import plan, records
+from data.catalog import store
+from data.common.paths import outputs_dir, records_dir
+from reproduce import records
 from reproduce.cli import main
 from reproduce.config import compose
-from reproduce.paths import outputs_dir, records_dir
-from reproduce.plan import Cost, Timing
-from reproduce.sweep import Launcher
-from reproduce.verdict import Bound, judge, seeds_for_verdict
+from reproduce.cost import plan
+from reproduce.cost.plan import Cost, Timing
+from reproduce.jobs.sweep import Launcher
+from reproduce.judge import Bound, judge, seeds_for_verdict
 
 XOR = ["inspo/xor/ab", "inspo/xor/ab_ba"]
 COST = Cost(
@@ -111,11 +112,10 @@ def test_a_calibration_of_rows_of_a_simulated_world():
 
 def test_a_million_updates_are_not_listed_one_by_one(monkeypatch):
     """Memory of the plan would be the calibration's own."""
-    from lit_modules import base
 
     lengths = []
-    original = base.make_plan
-    monkeypatch.setattr(base, "make_plan", lambda *a: lengths.append(len(found := original(*a))) or found)
+    original = seed_module.make_plan
+    monkeypatch.setattr(seed_module, "make_plan", lambda *a: lengths.append(len(found := original(*a))) or found)
     plan.estimates([compose("inspo/xor/ab", ["algo.n_updates=100000"])], 0.5)
     assert max(lengths) < 5000
 
@@ -206,7 +206,7 @@ def test_parts_of_several_datasets_take_their_disk_once(measured, capsys):
 
 
 def test_a_dry_run_says_what_would_run_and_launches_nothing(measured, capsys, monkeypatch):
-    from reproduce import sweep
+    from reproduce.jobs import sweep
 
     monkeypatch.setattr(sweep, "_installed", lambda module: True)
     assert main(["inspo/xor/ab*", "--dry-run", "launcher=joblib", "launcher.n_jobs=2", "launcher.cpus=3"]) == 0

@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
+from data.common.errors import ReproduceError
+from data.common.paths import ROOT, records_dir
+from data.common.provenance import provenance
 from reproduce import records
-from reproduce.errors import ReproduceError
-from reproduce.paths import ROOT, records_dir
-from reproduce.provenance import provenance
-from reproduce.verdict import Bound, judge
+from reproduce.judge import Bound, judge
 
 ROW = "inspo/xor/ab"
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from test_records import record
 
-from reproduce import paper, records
+from reproduce import published, records
 from reproduce.report import write_report
 
 
@@ -27,7 +27,7 @@ def test_the_page_needs_nothing_from_elsewhere(written):
 
 def test_every_published_number_appears(written):
     page, text = written
-    for row in paper.rows().values():
+    for row in published.rows().values():
         assert row.id.split("/")[2] in page
         if row.bound.mean is not None:
             assert row.printed in page

@@ -2,14 +2,14 @@
 
 from test_records import record
 
-from reproduce import paper, records
-from reproduce.paths import ROOT
+from data.common.paths import ROOT
+from reproduce import published, records
+from reproduce.judge import Bound, judge
 from reproduce.report import write_report
-from reproduce.report_beside import OWN, cell, matrix, settings_of
-from reproduce.verdict import Bound, judge
+from reproduce.report.comparison_matrix import OWN, cell, matrix, settings_of
 
 ROW = "omsd/mpe/cn_expert"
-TABLE = paper.tables()["omsd/mpe"]
+TABLE = published.tables()["omsd/mpe"]
 
 
 def run(*overrides: str, score: float = 10.0, hour: int = 0, data: str = "a", n: int = 5) -> dict:

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from test_records import record
 
-from reproduce import paper, records
+from reproduce import published, records
+from reproduce.judge import Bound, judge
 from reproduce.records import standing
 from reproduce.report import write_report
-from reproduce.report_curves import Point, curves, published
-from reproduce.verdict import Bound, judge
+from reproduce.report.sensitivity import Point, curves, published_points
 
 ROW = "omsd/mpe/cn_expert"
 CHANGED = judge([1.0] * 5, Bound(mean=1.0, delta=0.1), ["a setting differs"]).to_json()
@@ -82,20 +82,20 @@ def test_another_algorithm_on_the_row_is_no_part_of_its_curve():
 
 
 def test_the_papers_sweep_comes_in_the_metric_of_the_row():
-    points = {point.value: point for point in published(paper.row(ROW), "algo.beta")}
+    points = {point.value: point for point in published_points(published.row(ROW), "algo.beta")}
     assert sorted(points) == [0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
     assert points[0.02].mean == pytest.approx(100 * (376.05 - 159.8) / (516.8 - 159.8))  # 60.574
     assert points[0.02].half == pytest.approx(100 * 9.95 / (516.8 - 159.8))  # 2.787
     assert points[0.5].mean == pytest.approx(-7.5630, abs=1e-4)
     assert points[0.02].source == "authors development repository (plot inputs), raw return midpoint/half-range"
-    assert published(paper.row(ROW), "algo.lr") == []
-    assert published(paper.row("omsd/mpe/cn_expert/cfcql"), "algo.beta") == []
+    assert published_points(published.row(ROW), "algo.lr") == []
+    assert published_points(published.row("omsd/mpe/cn_expert/cfcql"), "algo.beta") == []
 
 
 def test_raw_returns_stay_where_the_row_is_judged_by_them():
-    some = next(row for row in paper.rows().values() if (row.paper, row.table) == ("omsd", "mujoco"))
+    some = next(row for row in published.rows().values() if (row.paper, row.table) == ("omsd", "mujoco"))
     row = replace(some, task="OMAR-2halfcheetah", dataset="expert", algorithm="OMSD", metric="episode_return")
-    numbers = [(point.value, point.mean, point.half) for point in published(row, "algo.beta")]
+    numbers = [(point.value, point.mean, point.half) for point in published_points(row, "algo.beta")]
     assert numbers[0] == (0.001, 3654.0, 27.0)
     assert numbers[1] == (0.005, 3894.5, 50.5)
     assert len(numbers) == 4

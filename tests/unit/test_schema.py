@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from data.common.errors import ReproduceError
 from data.generate import generate
 from data.schema import return_statistics, validate
-from reproduce.errors import ReproduceError
 
 BRIDGE = {"name": "bridge", "episode_limit": 50}
 

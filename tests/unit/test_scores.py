@@ -1,5 +1,5 @@
 from reproduce import records
-from reproduce.scores import cloning_returns, recorded_cloning, same_data
+from reproduce.experiment.scoring import cloning_returns, recorded_cloning, same_data
 
 RETURNS = {"mean": 205.1406, "std": 55.478, "min": -4.364, "max": 429.047, "p50": 207.515}
 FACTS = {

@@ -7,16 +7,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from data import registry, store
+from data.catalog import registry, store
+from data.common.errors import ReproduceError
+from data.common.paths import CONFIGS
 from data.generate import mixture
 from data.generate.behavior import LEARNERS, recipe_of, world_of
 from data.generate.policies import actor_network, layers
+from data.official import omiga_hdf5, omiga_vault
 from data.schema import episode_returns, row_episodes, row_statistics
-from data.sources import omiga_hdf5, omiga_vault
 from data.worlds import make_world
 from reproduce.cli import main
-from reproduce.errors import ReproduceError
-from reproduce.paths import CONFIGS
 
 TASKS = sorted(str(p.relative_to(mixture.WEIGHTS).with_suffix("")) for p in mixture.WEIGHTS.rglob("*.safetensors"))
 RECIPES = sorted(str(p.relative_to(CONFIGS / "behavior").with_suffix("")) for p in CONFIGS.rglob("behavior/*/*.yaml"))

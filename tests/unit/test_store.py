@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import pytest
 import safetensors
 
-from data import registry, store
+from data.catalog import registry, store
+from data.common.errors import ReproduceError
+from data.common.files import sha256
+from data.common.paths import ROOT
 from data.generate import generate
+from data.official import alberdice
 from data.schema import return_statistics
-from data.sources import alberdice
 from data.worlds import fingerprint
-from reproduce.errors import ReproduceError
-from reproduce.files import sha256
-from reproduce.paths import ROOT
 
 RELEASE = ROOT.parent / "shared" / "data" / "alberdice"
 IDS = [
@@ -64,7 +64,7 @@ def edit_entry(monkeypatch):
 
 def test_registry_lists_every_dataset_without_torch():
     assert sorted(registry.datasets()) == sorted(IDS + SIMULATED)
-    code = "import sys, data.registry as r; r.datasets(); sys.exit('torch' in sys.modules)"
+    code = "import sys, data.catalog.registry as r; r.datasets(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
@@ -153,7 +153,7 @@ def test_a_build_of_other_data_is_refused_even_with_its_own_manifest(built):
     other = built.parents[1] / "xor" / "ab"
     store.build("xor/ab")
     shutil.copytree(other, built, dirs_exist_ok=True)
-    with pytest.raises(ReproduceError, match=r"data/registry.yaml says"):
+    with pytest.raises(ReproduceError, match=r"data/catalog/registry.yaml says"):
         store.get("bridge/optimal")
 
 

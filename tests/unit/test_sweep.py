@@ -11,12 +11,13 @@ from importlib.util import find_spec
 import pytest
 import yaml
 
-from reproduce import records, sweep
+from data.common.errors import ReproduceError
+from data.common.files import write_json
+from data.common.paths import CONFIGS, outputs_dir
+from reproduce import records
 from reproduce.cli import main
-from reproduce.errors import ReproduceError
-from reproduce.files import write_json
-from reproduce.paths import CONFIGS, outputs_dir
-from reproduce.sweep import Launcher, job_threads, launcher_from, run_sweep, with_threads
+from reproduce.jobs import sweep
+from reproduce.jobs.sweep import Launcher, job_threads, launcher_from, run_sweep, with_threads
 
 NAMES = ["inspo/xor/ab", "inspo/xor/ab_ba"]
 LAUNCHER = Launcher("joblib", n_jobs=2, retries=1, timeout_min=None, cpus=1)

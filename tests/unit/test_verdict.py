@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
-from reproduce.aggregate import bootstrap_interval, interquartile_mean, performance_profile
-from reproduce.errors import ReproduceError
-from reproduce.verdict import Bound, Verdict, gate, judge
+from data.common.errors import ReproduceError
+from reproduce.judge import Bound, Verdict, gate, judge
+from reproduce.report.aggregate import bootstrap_interval, interquartile_mean, performance_profile
 
 OURS = [98.0, 101.0, 99.0, 102.0, 100.0]  # mean 100, sample std sqrt(2.5)
 PAPER = Bound(mean=100.0, std=2.0, n=5, std_kind="sample", decimals=0, delta=10.0)

@@ -6,9 +6,9 @@ import torch
 from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
 
+from data.common.errors import ReproduceError
 from data.worlds import fingerprint, make_world
 from data.worlds.bridge import GOALS, JOINT_STATES, STARTS, Bridge, table
-from reproduce.errors import ReproduceError
 
 XOR = [[0, 1], [1, -2]]
 UNIFORM = torch.full((len(JOINT_STATES), 5, 5), 1 / 25, dtype=torch.float64)

@@ -1,0 +1,37 @@
+"""Official file formats by name: which files one is made of, and how it becomes the schema."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tensordict import TensorDict
+
+from data.official import alberdice, omar_npy, omiga_hdf5, omiga_vault
+
+
+@dataclass(frozen=True)
+class Source:
+    """files(official, world): names below the dataset's folder -> their size in words. load(path, world).
+
+    with_seed(path, seed): the registry's path of another dataset seed, where each of several training runs has its own
+    data. world_params(path, world): what beside the data decides the world that they are from.
+    """
+
+    files: Callable[[dict[str, Any], dict[str, Any]], dict[str, str]]
+    load: Callable[[Path, dict[str, Any]], TensorDict]
+    with_seed: Callable[[str, int], str] | None = None
+    world_params: Callable[[Path, dict[str, Any]], dict[str, Any]] = lambda path, world: {}
+
+
+def _alberdice_files(official: dict[str, Any], world: dict[str, Any]) -> dict[str, str]:
+    layout = alberdice.layout(world["name"], official["episodes"])
+    return {name: f"{alberdice.file_size(*want)} bytes" for name, want in layout.items()} | {"meta.json": "text"}
+
+
+SOURCES = {
+    "alberdice": Source(_alberdice_files, lambda path, world: alberdice.load(path, world["name"])),
+    "omar_npy": Source(omar_npy.files, omar_npy.load, omar_npy.with_seed, omar_npy.world_params),
+    "omiga_hdf5": Source(lambda official, world: {"": "size unknown"}, omiga_hdf5.load),
+    "omiga_vault": Source(lambda official, world: {omiga_vault.METADATA: "text"}, omiga_vault.load),
+}

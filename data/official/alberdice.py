@@ -1,0 +1,189 @@
+"""AlberDICE's released episode buffers: a folder of eight .npy files and meta.json, to and from the schema.
+
+Layout as measured on the release (dematsunaga/alberdice, commit 4d69f0e). N episodes of at most `horizon` steps; the
+second axis is time, horizon + 1 long. An episode of T steps fills entries 0..T: entry t < T is a transition; entry T is
+its final state with an action that was sampled but never executed, so it is only ever read as "next". The rest is 0.
+"""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from tensordict import TensorDict
+
+from data.common.errors import ReproduceError
+from data.common.files import write_json, write_with
+from data.official.npy import opened
+from data.schema import unflatten, validate
+from data.worlds.bridge import GOALS
+
+PUBLISHED = "the repository dematsunaga/alberdice on GitHub, folder buffer/<env>_from_start/buffer_<id>/"
+World = Literal["bridge", "matrix"]
+HORIZON = 50
+# world -> (agents, state size, actions); obs equals state
+SIZES = {"bridge": (2, 8, 5), "matrix": (2, 4, 2)}
+
+
+def layout(world: World, n_episodes: int, horizon: int = HORIZON) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """File name -> (dtype, shape)."""
+    (agents, state, actions), axes = SIZES[world], (n_episodes, horizon + 1)
+    return {
+        "state.npy": ("float32", (*axes, state)),
+        "obs.npy": ("float32", (*axes, agents, state)),
+        "actions.npy": ("int64", (*axes, agents, 1)),
+        "actions_onehot.npy": ("float32", (*axes, agents, actions)),
+        "avail_actions.npy": ("int32", (*axes, agents, actions)),
+        "reward.npy": ("float32", (*axes, 1)),
+        "terminated.npy": ("uint8", (*axes, 1)),
+        "filled.npy": ("int64", (*axes, 1)),
+    }
+
+
+def file_size(dtype: str, shape: tuple[int, ...]) -> int:
+    """Bytes of an .npy file: a header of 128 and the numbers."""
+    return 128 + int(np.prod(shape)) * np.dtype(dtype).itemsize
+
+
+def _read_meta(path: Path) -> int:
+    """Number of episodes."""
+    try:
+        count = json.loads(path.read_text(encoding="utf-8"))["episodes_in_buffer"]
+    except FileNotFoundError:
+        raise ReproduceError(f"{path} is missing. Published in {PUBLISHED}.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReproduceError(f"{path} is not the buffer's meta.json (needs episodes_in_buffer): {error!r}.") from error
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ReproduceError(f"{path}: episodes_in_buffer is {count!r}, expected a whole number of at least 1.")
+    return count
+
+
+def _read(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """One array, checked."""
+    wanted = f"expected {dtype} {list(shape)}, {file_size(dtype, shape)} bytes"
+    array = opened(path, wanted, PUBLISHED)
+    if array.dtype != np.dtype(dtype) or array.shape != shape:
+        raise ReproduceError(f"{path} is {array.dtype} {list(array.shape)}, {wanted}.")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        episode, entry = np.argwhere(~np.isfinite(array))[0][:2]
+        raise ReproduceError(f"{path} is NaN or infinite first in episode {episode}, entry {entry}.")
+    return np.array(array)
+
+
+def _where(bad: np.ndarray) -> str:
+    """First True of [N, ...] in words."""
+    return f"first in episode {int(np.argwhere(bad)[0][0])}"
+
+
+def _lengths(folder: Path, terminated: np.ndarray, filled: np.ndarray) -> np.ndarray:
+    """T of each episode, [N] int64. terminated, filled: [N, horizon + 1]."""
+    ends = (terminated != 0).sum(1)
+    if (ends != 1).any():
+        raise ReproduceError(
+            f"{folder}/terminated.npy: {_where(ends != 1)} there are {ends[np.argmax(ends != 1)]} ends, expected 1: "
+            "an episode that never terminates has no final state to read."
+        )
+    lengths = terminated.argmax(1) + 1
+    expected = np.arange(filled.shape[1]) <= lengths[:, None]
+    if (lengths == filled.shape[1]).any() or (filled != expected).any():
+        bad = (lengths == filled.shape[1]) | (filled != expected).any(1)
+        raise ReproduceError(
+            f"{folder}/filled.npy: {_where(bad)} it is not 1 for the T + 1 entries up to the final state."
+        )
+    return lengths
+
+
+def load(folder: Path, world: World, horizon: int = HORIZON) -> TensorDict:
+    """The folder's transitions in the schema, episodes in file order.
+
+    The files mark success and time-out alike; they are told apart here: Bridge terminated when both agents stand on
+    their goals in the final state, a matrix game when it is one step long (data.worlds.matrix); else it is truncated.
+    Raises ReproduceError for a file that is missing, damaged, pickled or of another shape or dtype, for NaN, for an
+    action that is out of range or disagrees with its one-hot copy, and for an episode without exactly one end.
+    """
+    folder = Path(folder)
+    n_episodes = _read_meta(folder / "meta.json")
+    files = {name: _read(folder / name, *want) for name, want in layout(world, n_episodes, horizon).items()}
+    n_agents, state_size, n_actions = SIZES[world]
+    actions = files["actions.npy"][..., 0]  # [N, horizon + 1, agents]
+    if (bad := (actions < 0) | (actions >= n_actions)).any():
+        raise ReproduceError(
+            f"{folder}/actions.npy: {_where(bad)} an action is {actions[bad][0]}, expected 0..{n_actions - 1}."
+        )
+    lengths = _lengths(folder, files["terminated.npy"][..., 0], files["filled.npy"][..., 0])
+    is_step = np.arange(horizon) < lengths[:, None]  # [N, horizon]
+    onehot = np.eye(n_actions, dtype=np.float32)[actions]
+    if (bad := (onehot != files["actions_onehot.npy"]).any((2, 3))[:, :horizon] & is_step).any():
+        raise ReproduceError(f"{folder}/actions_onehot.npy: {_where(bad)} it disagrees with actions.npy.")
+
+    def now(name: str) -> torch.Tensor:
+        return torch.from_numpy(files[name][:, :horizon][is_step])
+
+    def then(name: str) -> torch.Tensor:
+        return torch.from_numpy(files[name][:, 1:][is_step])
+
+    episode, step = (torch.from_numpy(axis) for axis in np.nonzero(is_step))
+    last = now("terminated.npy") != 0  # [n, 1]
+    if world == "bridge":
+        success = (then("state.npy")[:, [0, 1, 4, 5]] == torch.tensor([*GOALS[0], *GOALS[1]])).all(1, keepdim=True)
+    else:
+        success = torch.full_like(last, horizon == 1)
+    transitions = unflatten(
+        {
+            "obs": now("obs.npy"),
+            "state": now("state.npy"),
+            "legal_actions": now("avail_actions.npy") != 0,
+            "action": now("actions.npy").squeeze(-1),
+            "reward": now("reward.npy"),
+            "terminated": last & success,
+            "truncated": last & ~success,
+            "next.obs": then("obs.npy"),
+            "next.state": then("state.npy"),
+            "next.legal_actions": then("avail_actions.npy") != 0,
+            "episode": episode,
+            "step": step,
+        }
+    )
+    validate(transitions, n_agents, state_size, n_actions)
+    return transitions
+
+
+def write(transitions: TensorDict, folder: Path, world: World, horizon: int = HORIZON) -> None:
+    """Write transitions in this layout; `load` gives them back.
+
+    The unexecuted action of entry T is written as 0 (the schema has none). Raises ReproduceError when the sizes are not
+    the world's, when an episode is longer than the horizon, or when it does not end (exactly) at its last step.
+    """
+    n_agents, state_size, n_actions = SIZES[world]
+    validate(transitions, n_agents, state_size, n_actions)
+    numbers, episode = transitions["episode"].unique(return_inverse=True)
+    step, last = transitions["step"], (transitions["terminated"] | transitions["truncated"]).squeeze(-1)
+    lengths = torch.bincount(episode)  # [N]
+    if lengths.max() > horizon:
+        raise ReproduceError(f"an episode has {int(lengths.max())} steps, the layout holds {horizon}.")
+    if not torch.equal(last, step == lengths[episode] - 1):
+        raise ReproduceError("an episode does not end exactly at its last step; this layout cannot hold it.")
+    files = {name: np.zeros(shape, dtype) for name, (dtype, shape) in layout(world, len(numbers), horizon).items()}
+    e, t, end = episode.numpy(), step.numpy(), last.numpy()
+    now = {"state.npy": "state", "obs.npy": "obs", "avail_actions.npy": "legal_actions", "reward.npy": "reward"}
+    for name, key in now.items():
+        files[name][e, t] = transitions[key].numpy()
+        if name != "reward.npy":
+            files[name][e[end], t[end] + 1] = transitions["next", key][last].numpy()
+    files["actions.npy"][e, t, :, 0] = transitions["action"].numpy()
+    files["terminated.npy"][e, t, 0] = end
+    files["filled.npy"][..., 0] = np.arange(horizon + 1) <= lengths.numpy()[:, None]
+    filled = files["filled.npy"][..., None] != 0
+    files["actions_onehot.npy"][:] = np.eye(n_actions, dtype=np.float32)[files["actions.npy"][..., 0]] * filled
+
+    for name, array in files.items():
+
+        def save(partial: Path, array: np.ndarray = array) -> None:
+            with open(partial, "wb") as file:  # np.save on a path would append .npy
+                np.save(file, array, allow_pickle=False)
+
+        write_with(Path(folder) / name, save)
+    # Last: without it the folder does not load.
+    count = len(numbers)
+    write_json(Path(folder) / "meta.json", {"buffer_index": 0, "episodes_in_buffer": count, "buffer_size": count})

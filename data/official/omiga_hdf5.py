@@ -1,0 +1,163 @@
+"""OMIGA's multi-agent MuJoCo files, `<scenario>-<agent_conf>-<quality>.hdf5`, to and from rows (data.schema).
+
+Datasets: `o` and `s` [M, N, D] (equal: each agent's self-standardized view of the whole state), `a` [M, N, A], `r` and
+`d` [M] or [M, 1]. `d` of a row belongs to its STATE: an episode of T steps is T + 1 rows, the last holding the state it
+ended in with a dummy action and reward. The released loader drops rows with `d` set and cuts the bootstrap where the
+next row has it set, so with this reading it is exact. Time limits carry `d` like failures; they are told apart here by
+the episode's length. Actions are those of a Gaussian policy and leave [-1, 1].
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from data.common.errors import ReproduceError
+from data.common.files import write_with
+from data.observe import agent_views, features_of
+from data.schema import row_episodes, rows_from, validate_rows
+from data.worlds.mamujoco import needed, view_sizes
+
+PUBLISHED = "the cloud folder that the README of ZhengYinan-AIR/OMIGA (branch master) links"
+SLAB = 4096  # rows read at once: what bounds the memory beyond the rows themselves
+VIEW_TOLERANCE = 1e-4  # of float32 views; another standardization is off by orders of magnitude more
+SCALARS = ("r", "d")
+
+
+def layout(world: dict) -> dict[str, tuple]:
+    """Dataset -> shape without the leading M."""
+    n_agents, action_size, n_features, n_zeros = view_sizes(world["scenario"], world["agent_conf"])
+    view = (n_agents, n_features + n_zeros + n_agents)
+    return {"s": view, "o": view, "a": (n_agents, action_size), "r": (), "d": ()}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise ReproduceError(f"{path} is missing. Published in {PUBLISHED}.")
+    try:
+        file = needed("h5py").File(path, "r")
+    except OSError as error:
+        raise ReproduceError(
+            f"{path} is truncated or no HDF5 file ({path.stat().st_size} bytes): {error}. "
+            f"Fetch it again from {PUBLISHED}."
+        ) from error
+    with file:
+        yield file
+
+
+def _check(path: Path, file: Any, world: dict) -> int:
+    """M. Raises ReproduceError at the first dataset that is missing or has another shape or dtype."""
+    where = f"{world['scenario']} {world['agent_conf']}"
+    h5py = needed("h5py")
+    n_rows = None
+    for key, shape in layout(world).items():
+        if key not in file or not isinstance(file[key], h5py.Dataset):
+            raise ReproduceError(
+                f"{path}: dataset {key!r} is missing; found {sorted(file.keys())}. Expected s, o, a, r, d."
+            )
+        found, dtype = file[key].shape, file[key].dtype
+        n_rows = (found[0] if found else 0) if n_rows is None else n_rows
+        allowed = [(n_rows, *shape)] + ([(n_rows, 1)] if key in SCALARS else [])
+        if found not in allowed:
+            why = ""
+            if key in SCALARS and len(found) == 2 and found[0] == n_rows:
+                why = f" With {found[1]} columns the released loader would silently pair wrong masks and rewards."
+            raise ReproduceError(
+                f"{path}: {key} has shape {list(found)}, expected {' or '.join(str(list(a)) for a in allowed)} "
+                f"for {where}.{why} Is it another scenario's file?"
+            )
+        if dtype.kind not in ("f" if key != "d" else "fbiu"):
+            raise ReproduceError(f"{path}: {key} has dtype {dtype}, expected {'numbers' if key == 'd' else 'floats'}.")
+    if n_rows is None or n_rows < 2:
+        raise ReproduceError(f"{path}: {n_rows} rows, a transition needs two.")
+    return n_rows
+
+
+def load(path: Path, world: dict) -> TensorDict:
+    """The file as rows, read in slabs. `world` is the world's parameters.
+
+    Raises ReproduceError for a file that is missing, damaged, or of another scenario, for NaN, for views that are not
+    self-standardized or whose contact forces are not zero, and for actions far outside [-1, 1].
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        n = _check(path, file, world)
+        try:
+            slabs = (
+                (at, {key: torch.from_numpy(file[key][at : at + SLAB]) for key in "soard"}) for at in range(0, n, SLAB)
+            )
+            return rows_of_slabs(str(path), n, slabs, world)
+        except OSError as error:
+            raise ReproduceError(f"{path} is damaged ({error}). Fetch it again from {PUBLISHED}.") from error
+
+
+def rows_of_slabs(what: str, n: int, slabs: Iterator[tuple[int, dict[str, Tensor]]], world: dict) -> TensorDict:
+    """Rows from slabs (start, {o, s, a, r, d}) of n rows in all, whose `d` belongs to the state."""
+    n_agents, action_size, n_features, n_zeros = view_sizes(world["scenario"], world["agent_conf"])
+    features, action = torch.empty(n, n_features), torch.empty(n, n_agents, action_size)
+    reward, final = torch.empty(n, 1), torch.empty(n, 1, dtype=torch.bool)
+    for at, slab in slabs:
+        part = slice(at, at + len(slab["r"]))
+        for key, value in slab.items():
+            if not (bad := value.isfinite().flatten(1) if value.ndim > 1 else value.isfinite().unsqueeze(1)).all():
+                raise ReproduceError(
+                    f"{what}: {key} is NaN or infinite first in row {at + int((~bad).any(1).nonzero()[0])}."
+                )
+        features[part] = features_of(slab["o"], n_features, n_agents, n_zeros)
+        _compare_views(what, at, features[part], slab, n_agents, n_zeros)
+        action[part], reward[part] = slab["a"].float(), slab["r"].reshape(-1, 1).float()
+        final[part] = slab["d"].reshape(-1, 1) != 0
+    final[-1] = True  # the released loader drops the last row in any case: it has no next
+    action[final.squeeze(-1)], reward[final.squeeze(-1)] = 0.0, 0.0  # dummies
+    ended = torch.zeros_like(final)
+    ended[:-1] = final[1:] & ~final[:-1]
+    if slab["d"].reshape(-1)[-1] == 0:  # the file stops in the middle of an episode, which neither failed nor timed out
+        ended[-2] = False
+    episode = row_episodes(final)
+    lengths = (episode.bincount() - 1)[episode].unsqueeze(-1)  # (R, 1), of the row's episode
+    truncated = ended & (lengths >= world.get("episode_limit", 1000))
+    flags = {"terminated": ended & ~truncated, "truncated": truncated, "final": final}
+    rows = rows_from({"features": features, "action": action, "reward": reward, **flags})
+    try:
+        validate_rows(rows, n_features, n_agents, action_size)
+    except ReproduceError as error:
+        raise ReproduceError(f"{what}: {error}") from error
+    return rows
+
+
+def _compare_views(what: str, at: int, features: Tensor, slab: dict[str, Tensor], n_agents: int, n_zeros: int) -> None:
+    views = agent_views(features, n_agents, n_zeros)
+    for key in ("o", "s"):
+        gap = (views - slab[key]).abs().flatten(1).amax(1)
+        if not (gap < VIEW_TOLERANCE).all():
+            row = int((~(gap < VIEW_TOLERANCE)).nonzero()[0])
+            contact = ", or contact forces that are not zero (another MuJoCo)" if n_zeros else ""
+            raise ReproduceError(
+                f"{what}: {key} in row {at + row} is not the self-standardized view of one state "
+                f"(off by {gap[row]:.2g}): another environment's data{contact}."
+            )
+
+
+def write(rows: TensorDict, path: Path, world: dict) -> None:
+    """Rows in the authors' layout, float32; `load` gives them back (to 1e-6, and `final` rows with zero dummies)."""
+    n_agents, action_size, n_features, n_zeros = view_sizes(world["scenario"], world["agent_conf"])
+    validate_rows(rows, n_features, n_agents, action_size)
+
+    def save(partial: Path) -> None:
+        with needed("h5py").File(partial, "w") as file:
+            made = {k: file.create_dataset(k, (len(rows), *shape), "f4") for k, shape in layout(world).items() if shape}
+            scalars = {k: file.create_dataset(k, (len(rows), 1), "f4") for k in SCALARS}
+            for at in range(0, len(rows), SLAB):
+                part = rows[at : at + SLAB]
+                views = agent_views(part["features"], n_agents, n_zeros).numpy()
+                values = {"s": views, "o": views, "a": part["action"].numpy()}
+                values |= {"r": part["reward"].numpy(), "d": part["final"].float().numpy()}
+                for key, value in values.items():
+                    (made | scalars)[key][at : at + SLAB] = value
+
+    write_with(Path(path), save)

@@ -1,0 +1,203 @@
+"""What every paper shares: stacked seeds, the update clock, named optimizers, per-seed clipping, targets, resume.
+
+All seeds of a row train in one module. Parameters carry the leading axes (S,) or (S, N), each loss returns [S] and its
+sum is differentiated, clipping and statistics are per seed, and every seed draws from its own generators: seed k of a
+batch of S computes what seed k computes alone.
+
+`n_updates` (gradient updates) is the only clock. Lightning's global_step counts optimizer steps instead, so training
+stops by the number of batches, and one batch is a chunk of K updates.
+"""
+
+import time
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import lightning as L
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from data.common.rng import stream
+from data.common.spec import Dims
+from lit_modules.common.accelerate import Accelerator
+from lit_modules.common.distributions import sample_categorical
+from lit_modules.common.optim import clip_rows
+from lit_modules.common.schedule import Chunk, Phase, make_plan
+
+
+class SeedModule(L.LightningModule):
+    """A paper's algorithm for S seeds at once.
+
+    A subclass sets its networks, `keys` (what its updates read from the buffer) and `phases()`, returns
+    its optimizers by name from `named_optimizers()`, and has one `update_<phase>(batch, noise)` per phase: batch a
+    TensorDict [S, B], noise what `draw` gave for that update; it returns a dict of [S] diagnostics.
+    """
+
+    keys: tuple[Any, ...] = ()
+    discrete = True  # the kind of actions it is for
+    modes: tuple[str, ...] = ("greedy", "sampled")  # how evaluation lets it act
+    starts_cloned = False  # whether the last phase starts from clones of the data, which its first evaluation shows
+    obs_middle: Tensor
+    obs_half_range: Tensor
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        dims: Dims,
+        chunk_size: int = 100,
+        eval_every: int = 10**9,
+        accelerate: str = "none",
+    ):
+        super().__init__()
+        self.automatic_optimization = False
+        self.accelerator = Accelerator(accelerate)
+        self.seeds, self.dims = list(seeds), dims
+        self.weight_streams = [stream(seed, 0) for seed in seeds]
+        self.noise_streams = [stream(seed, 2) for seed in seeds]
+        low, high = torch.tensor(dims.obs_low), torch.tensor(dims.obs_high)
+        self.register_buffer("obs_middle", (high + low) / 2)
+        self.register_buffer("obs_half_range", torch.where(high > low, (high - low) / 2, torch.ones_like(low)))
+        self.chunk_size, self.eval_every = chunk_size, eval_every
+        self.n_updates = 0
+        self.train_seconds = 0.0
+        self.crashed: dict[int, dict[str, Any]] = {}
+        self.history: list[dict[str, Any]] = []
+        self.quantities: dict[str, list[str]] = {}  # of each phase: what its updates report
+        self.restored: list[str] = []  # phases whose result was trained before
+
+    # ---- a paper fills these in
+
+    def phases(self) -> list[Phase]:
+        raise NotImplementedError
+
+    def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        raise NotImplementedError
+
+    def draw(self, chunk: Chunk) -> dict[str, Tensor]:
+        """Noise and schedules of a chunk's updates, each [K, ...], drawn at once from `noise_streams`."""
+        return {}
+
+    def policy_log_probs(self, obs: Tensor, legal: Tensor | None) -> Tensor:
+        """obs [S, N, B, O] scaled -> [S, N, B, A]: what evaluation acts by."""
+        raise NotImplementedError
+
+    # ---- what papers use
+
+    def scaled(self, obs: Tensor) -> Tensor:
+        """[S, B, N, O] raw -> [S, N, B, O] in [-1, 1]: agents lead, as in the stacked networks."""
+        return ((obs - self.obs_middle) / self.obs_half_range).transpose(1, 2)
+
+    def uniform(self, *shape: int, shared: bool = False) -> Tensor:
+        """[shape[0], S, *shape[1:]] in [0, 1): each seed's slice from its own stream; `shared`: the first seed's."""
+        streams = self.noise_streams[:1] if shared else self.noise_streams
+        return torch.stack([torch.rand(*shape, generator=g) for g in streams], dim=1).to(self.device)
+
+    def normal(self, *shape: int, shared: bool = False) -> Tensor:
+        """[shape[0], S, *shape[1:]] standard normal, drawn as `uniform` draws."""
+        streams = self.noise_streams[:1] if shared else self.noise_streams
+        return torch.stack([torch.randn(*shape, generator=g) for g in streams], dim=1).to(self.device)
+
+    def bernoulli(self, p: float, *shape: int, shared: bool = False) -> Tensor:
+        """[shape[0], S, *shape[1:]] bool, True with probability p, drawn as `uniform` draws: a byte each."""
+        streams = self.noise_streams[:1] if shared else self.noise_streams
+        drawn = [torch.empty(shape, dtype=torch.bool).bernoulli_(p, generator=g) for g in streams]
+        return torch.stack(drawn, dim=1).to(self.device)
+
+    def descend(self, name: str, loss: Tensor, max_norm: float, lr_scale: Tensor | None = None) -> None:
+        """One step of a whole group: differentiate the sum over seeds, clip per leading row, step."""
+        self.descend_all({name: loss}, max_norm, lr_scale)
+
+    def descend_all(self, losses: dict[str, Tensor], max_norm: float, lr_scale: Tensor | None = None) -> None:
+        """One step of several groups, whose losses [S] reach their own parameters only, by one backward."""
+        groups = [self.optimizer[name].param_groups[0]["params"] for name in losses]
+        total = torch.stack(list(losses.values())).sum()
+        grads = iter(torch.autograd.grad(total, [param for group in groups for param in group]))
+        for name, group in zip(losses, groups, strict=True):
+            self.optimizer[name].step_with(  # type: ignore[attr-defined]
+                clip_rows([next(grads) for _ in group], max_norm), lr_scale
+            )
+
+    # ---- plumbing
+
+    @cached_property
+    def plan(self) -> list[Chunk]:
+        return make_plan(self.phases(), self.chunk_size, self.restored)
+
+    @property
+    def next_chunk(self) -> Chunk:
+        return self.plan[bisect_left(self.plan, self.n_updates, key=lambda chunk: chunk.start)]
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:  # type: ignore[override]
+        self.optimizer = self.named_optimizers()
+        return list(self.optimizer.values())
+
+    def training_step(self, chunk: TensorDict, batch_idx: int) -> None:
+        """K updates: chunk [K, S, B]. The diagnostics of all of them are looked at once, at the end."""
+        planned = self.next_chunk
+        started = time.perf_counter()
+        if planned.streams is not None:
+            self.noise_streams = [stream(seed, 2, planned.streams) for seed in self.seeds]
+        values = self.accelerator(self, planned.phase, chunk, self.draw(planned))  # (K, quantities, S)
+        self.n_updates = planned.start + planned.n_updates
+        names = self.quantities[planned.phase]
+        self._look_for_divergence(names, values, planned.start)
+        self.train_seconds += time.perf_counter() - started
+        means = dict(zip(names, values.mean((0, 2)), strict=True))
+        self.log_dict({**means, "n_updates": float(self.n_updates), "time/train_s": self.train_seconds}, batch_size=1)
+
+    def updates(self, phase: str, chunk: TensorDict, noise: dict[str, Tensor]) -> Tensor:
+        """The K updates of a chunk [K, S, B] as written -> their diagnostics [K, quantities, S]."""
+        update, drawn, rows = getattr(self, f"update_{phase}"), {k: v.unbind(0) for k, v in noise.items()}, []
+        for k, batch in enumerate(chunk.unbind(0)):
+            diagnostics = update(batch, {name: values[k] for name, values in drawn.items()})
+            rows.append(torch.stack(list(diagnostics.values())))  # (quantities, S)
+        self.quantities[phase] = list(diagnostics)
+        return torch.stack(rows)
+
+    @property
+    def regions(self) -> list[str]:
+        """The methods that accelerate=compile compiles, each into one graph: the whole updates."""
+        return [f"update_{phase.name}" for phase in self.phases()]
+
+    def tensors(self) -> list[Tensor]:
+        """Whatever an update may change: parameters, buffers, optimizer states."""
+        states = (state for optimizer in self.optimizer.values() for state in optimizer.state.values())
+        return [*self.parameters(), *self.buffers(), *(value for state in states for value in state.values())]
+
+    def _look_for_divergence(self, names: list[str], values: Tensor, start: int) -> None:
+        """values [K, quantities, S]: note per seed the first update and quantity that is not finite."""
+        broken = ~values.isfinite()
+        if not broken.any():
+            return
+        for s, seed in enumerate(self.seeds):
+            hits = broken[:, :, s].nonzero()
+            if len(hits) and seed not in self.crashed:
+                k, quantity = hits[0].tolist()
+                self.crashed[seed] = {"seed": seed, "n_updates": start + k + 1, "quantity": names[quantity]}
+        if len(self.crashed) == len(self.seeds):
+            self.trainer.should_stop = True
+
+    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
+        """obs [S, E, N, O] raw -> action [S, E, N]: the most likely ones, or drawn with `uniform` [S, E, N]."""
+        legal = None if legal is None else legal.transpose(1, 2)
+        log_probs = self.policy_log_probs(self.scaled(obs), legal).transpose(1, 2)  # (S, E, N, A)
+        return log_probs.argmax(-1) if uniform is None else sample_categorical(log_probs, uniform)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["seed_module"] = {
+            "n_updates": self.n_updates,
+            "train_seconds": self.train_seconds,
+            "noise_streams": [g.get_state() for g in self.noise_streams],
+            "crashed": self.crashed,
+            "history": self.history,
+            "restored": self.restored,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint["seed_module"]
+        self.n_updates, self.train_seconds = saved["n_updates"], saved["train_seconds"]
+        self.crashed, self.history = saved["crashed"], saved["history"]
+        for generator, state in zip(self.noise_streams, saved["noise_streams"], strict=True):
+            generator.set_state(state)

@@ -1,0 +1,63 @@
+"""Which of a dataset's teams do trained actors follow, and when in an episode?
+
+    python -m reproduce.claims.programs.team_alignment ROW outputs/runs/ROW/<hash>/weights.safetensors
+
+For data that mix teams (a row whose dataset is a mixture in a particle world) and OMSD's actors: at states of the data,
+by step of the episode, how far the joint action is from the nearest team's, how often every agent is nearest to the
+same team (by chance: K^(1-N) of K teams and N agents), and how far the teams are from each other. Root mean squares
+over agents and action dimensions, means over seeds.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from data.catalog import registry, store
+from data.common.spec import Dims
+from data.generate.mixture import act, snapshots
+from data.worlds import make_world
+from lit_modules.omsd import OMSD
+from reproduce.config import compose
+
+STEPS, STATES = (0, 3, 8, 15, 22), 4096
+
+
+@torch.no_grad()
+def followed(row: str, weights: Path) -> list[dict[str, float]]:
+    """Per step of STEPS: to_nearest_team, same_team (share), teams_apart."""
+    settings = compose(row)
+    dataset, task = settings.values["data"]["id"], settings.values["task"]
+    parts = registry.dataset(dataset)["generator"]["params"]["parts"]
+    world = make_world(task["world"], 1, **task["params"])
+    rows = store.get(dataset).transitions
+    tensors = load_file(weights)
+    seeds = list(range(tensors["policy.theta"].shape[0]))
+    module = OMSD(settings.algo, seeds, Dims(world.n_agents, world.obs_size, action_size=world.action_size))
+    module.policy.load_state_dict({"theta": tensors["policy.theta"]})
+    final = rows["final"].squeeze(-1).nonzero().squeeze(-1)
+    starts = torch.cat([torch.zeros(1, dtype=torch.long), final[:-1] + 1])
+    chosen = starts[torch.randint(len(starts), (STATES,), generator=torch.Generator().manual_seed(0))]
+    found = []
+    for step in STEPS:
+        obs = world.views(rows["features"][chosen + step])["obs"]  # (B, N, O)
+        teams = torch.stack([act(snapshots(part["weights"])[part["snapshot"]], obs) for part in parts])  # (K, B, N, A)
+        actions = module.act(obs.expand(len(seeds), *obs.shape), None, None)  # (S, B, N, A)
+        apart = (actions.unsqueeze(0) - teams.unsqueeze(1)).square().mean(-1)  # (K, S, B, N)
+        nearest = apart.argmin(0)  # (S, B, N)
+        between = [(a - b).square().mean().sqrt() for k, a in enumerate(teams) for b in teams[:k]]
+        found.append(
+            {
+                "step": step,
+                "to_nearest_team": apart.mean(-1).amin(0).sqrt().mean().item(),
+                "same_team": (nearest == nearest[..., :1]).all(-1).float().mean().item(),
+                "teams_apart": torch.stack(between).mean().item() if between else 0.0,
+            }
+        )
+    return found
+
+
+if __name__ == "__main__":
+    for line in followed(sys.argv[1], Path(sys.argv[2])):
+        print("  ".join(f"{key} {value:.3g}" for key, value in line.items()))

@@ -1,0 +1,5 @@
+"""The command."""
+
+from reproduce.cli.app import main
+
+__all__ = ["main"]

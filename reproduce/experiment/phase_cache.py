@@ -1,0 +1,135 @@
+"""Results of phases, kept by content: a run that agrees with an earlier one in all that decides a phase takes the
+networks from outputs/stage1 instead of training them again. A sweep over stage 2's settings trains stage 1 once.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from data.common.errors import ReproduceError
+from data.common.files import write_with
+from data.common.paths import ROOT, outputs_dir
+from lit_modules.common.schedule import Phase
+from lit_modules.common.seed_module import SeedModule
+from reproduce.config import Settings, flat
+
+OWN_RUN = ("run", "code")  # of an identity: what another machine or version may differ in
+
+
+class Kept:
+    """The kept results of one run's phases, in outputs/stage1 or in the folder `run.stage1`.
+
+    From a folder that the user names every phase must come; else what is there is used and the rest is trained.
+    """
+
+    def __init__(self, settings: Settings, module: SeedModule, data_sha256: str, seeds: list[int], run: dict[str, Any]):
+        """`run`: the settings under `run` that decide bits."""
+        self.module, self.given = module, settings.values["run"]["stage1"]
+        self.folder = Path(self.given) if self.given else outputs_dir() / "stage1"
+        self.first_seed = seeds[0]
+        self.phases: dict[int, Phase] = {}  # by the clock at their ends
+        clock = 0
+        for phase in module.phases():
+            clock += phase.n_updates
+            if phase.result and phase.n_updates:
+                self.phases[clock] = phase
+        self.identities = {
+            phase.name: flat(
+                {
+                    "settings": phase.decided_by,
+                    "time_limits": settings.values["protocol"]["time_limits"] if not phase.keys else "not read",
+                    "data": data_sha256,
+                    "seeds": seeds[:1] if phase.shared else seeds,
+                    "sizes": {n: list(getattr(module, n).theta.shape) for n in phase.result},
+                    "run": run,
+                    "code": _code(type(module).__module__.replace(".", "/") + ".py"),
+                }
+            )
+            for phase in self.phases.values()
+        }
+
+    def restore(self) -> None:
+        """Load what is there into the module, whose clock will pass over it. Raises ReproduceError for a folder that
+        the user named and that lacks a phase, with the settings that differ."""
+        for phase in self.phases.values():
+            path = self._path(phase)
+            if self.given and not path.is_file():
+                path = self._alike(phase)
+            if path.is_file():
+                self._load(phase, path)
+
+    def keep(self, clock: int) -> None:
+        """Write the phase that ends at `clock`, if one does and no seed has diverged."""
+        phase = self.phases.get(clock)
+        if phase is None or self.module.crashed or phase.name in self.module.restored:
+            return
+        tensors = {f"{n}.{k}": v for n in phase.result for k, v in getattr(self.module, n).state_dict().items()}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        about = {"phase": phase.name, "identity": json.dumps(self.identities[phase.name], sort_keys=True)}
+        write_with(self._path(phase), lambda partial: save_file(tensors, partial, metadata=about))
+
+    def facts(self) -> dict[str, Any]:
+        """For a record: of each kept phase whose seeds', whether it was trained by this run, and under which name."""
+        return {
+            phase.name: {
+                "n_updates": phase.n_updates,
+                "shared_by_seeds": phase.shared,
+                "reused": phase.name in self.module.restored,
+                "kept_as": self._path(phase).name,
+            }
+            for phase in self.phases.values()
+        }
+
+    def _path(self, phase: Phase) -> Path:
+        text = json.dumps(self.identities[phase.name], sort_keys=True)
+        return self.folder / f"{phase.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.safetensors"
+
+    def _alike(self, phase: Phase) -> Path:
+        """The file of a folder that the user named which agrees in all but machine and version."""
+        wanted, nearest = self.identities[phase.name], None
+        for path in sorted(self.folder.glob(f"{phase.name}-*.safetensors")):
+            found = _identity(path)
+            apart = [key for key in sorted({*wanted, *found}) if wanted.get(key) != found.get(key)]
+            apart = [key for key in apart if not key.startswith(OWN_RUN)]
+            if not apart:
+                return path
+            if nearest is None or len(apart) < len(nearest[1]):
+                nearest = path, [f"{k}={found.get(k)!r}, this run asks for {wanted.get(k)!r}" for k in apart]
+        if nearest is None:
+            raise ReproduceError(f"run.stage1={self.given}: no {phase.name} there ({phase.name}-*.safetensors).")
+        raise ReproduceError(
+            f"run.stage1={self.given}: {nearest[0].name} was trained with {'; '.join(nearest[1])}. "
+            "Give the settings that it was trained with, or leave run.stage1 out to train anew."
+        )
+
+    def _load(self, phase: Phase, path: Path) -> None:
+        try:
+            tensors = load_file(path)
+            for name in phase.result:
+                own = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+                getattr(self.module, name).load_state_dict(own)
+        except Exception as error:  # truncated files, other layouts
+            raise ReproduceError(f"{path} cannot be read ({error}): delete it to train anew.") from error
+        self.module.restored.append(phase.name)
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads(file.metadata()["identity"])
+    except Exception as error:
+        raise ReproduceError(f"{path} is not a kept phase ({error}).") from error
+
+
+def _code(algorithm: str) -> str:
+    """Of torch and of the files by which training changes."""
+    digest = hashlib.sha256(torch.__version__.encode())
+    shared = ("data/buffer.py", "data/samplers.py", "data/common/rng.py")
+    for path in [ROOT / algorithm, *sorted(ROOT.glob("lit_modules/common/*.py")), *(ROOT / name for name in shared)]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,157 @@
+"""A run's scores in its row's metric, and what a record and a reader must know of them."""
+
+import hashlib
+import json
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from data.common.errors import ReproduceError
+from data.common.files import sha256
+from data.generate.mixture import WEIGHTS as BEHAVIOR
+from data.worlds import fingerprint
+from lit_modules.common.seed_module import SeedModule
+from reproduce import published, records
+from reproduce.config import Settings
+from reproduce.experiment.phase_cache import Kept
+
+CLONING = ("bc", "gaussian_bc")
+
+
+def data_facts(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a record says of its data; official data have one checksum over those of their files."""
+    files = json.dumps(manifest["files"], sort_keys=True)
+    statistics = manifest["statistics"]
+    return {
+        "id": manifest["id"],
+        "kind": manifest["kind"],
+        **({"path": manifest["path"]} if "path" in manifest else {}),
+        "sha256": manifest["sha256"] or hashlib.sha256(files.encode()).hexdigest(),
+        "n_transitions": statistics["n_transitions"],
+        "n_episodes": statistics["n_episodes"],
+        "return": statistics["return"],
+    }
+
+
+def prey_facts(task: dict[str, Any], brought: dict[str, Any]) -> dict[str, Any]:
+    """What a record says of the official prey, where it was played against, with the fingerprint of that world.
+
+    The record's other fingerprint stays that of the task's own world: it tells whether the simulator is the row's.
+    """
+    if not brought:
+        return {}
+    found = fingerprint(task["world"], **task["params"] | brought)
+    return {"prey": {"kind": "official", "sha256": sha256(Path(brought["prey"])), "fingerprint": found}}
+
+
+def score_seeds(
+    returns: list[list[float]],
+    module: SeedModule,
+    row: published.PaperRow,
+    seeds: list[int],
+    references: dict[str, float] | None,
+) -> tuple[list[float], list[dict[str, Any]]]:
+    """Mean return per seed in the row's metric; a seed that diverged counts as the minimum score, never dropped."""
+    minimum = row.bound.minimum_score
+    crashed = [module.crashed[seed] for seed in seeds if seed in module.crashed]
+    if crashed and minimum is None:
+        raise ReproduceError(f"seed {crashed[0]['seed']} diverged and the row has no minimum_score in paper_results.")
+    means = [row.score(fmean(episodes), references) for episodes in returns]
+    return [minimum if s in module.crashed else x for s, x in zip(seeds, means, strict=True)], crashed  # type: ignore
+
+
+def own_references(task: dict[str, Any]) -> dict[str, float] | None:
+    """Returns of random and of expert play against the prey trained here, in a task that has one; else None.
+
+    They are measured by `python -m data.generate.behavior references`, for scores normalized on regenerated data.
+    """
+    file = BEHAVIOR / "omar" / f"{task['params'].get('scenario')}_references.json"
+    if not file.is_file():
+        return None
+    measured = json.loads(file.read_text(encoding="utf-8"))
+    return {end: measured[end]["mean"] for end in ("random", "expert")}
+
+
+def notes(kept: Kept, row: published.PaperRow, references: dict[str, float] | None) -> list[str]:
+    """What a reader of the verdict must know besides."""
+    said = []
+    facts = kept.facts()
+    if shared := [name for name, fact in facts.items() if fact["shared_by_seeds"]]:
+        nets = " and the ".join(shared)
+        said.append(f"all seeds share the {nets} that seed {kept.first_seed} trained: the spread is stage 2's")
+    if references and row.metric == "normalized_score":
+        ours, theirs = references.values(), [row.references[f"normalization_{end}"] for end in references]
+        said.append(
+            "normalized by random and expert returns against our prey, {:.4g} and {:.4g} (OMAR's constants, of its own "
+            "prey: {:g} and {:g})".format(*ours, *theirs)
+        )
+    return said
+
+
+def cloning_scores(module: SeedModule, mode: str, row: published.PaperRow) -> list[float] | None:
+    """The curve's first point, where the last phase starts from clones."""
+    if module.starts_cloned and module.history:
+        return [row.score(mean) for mean in module.history[0][mode]]
+    return None
+
+
+def recorded_cloning(row: str, algo: dict[str, Any], data: dict[str, Any], seeds: list[int]) -> list[float] | None:
+    """Scores of the newest cloning recorded for the same `data` (facts), updates (of policies) and seeds as a run of
+    `algo` (settings); None where cloning is what runs."""
+    if algo["name"] in CLONING:
+        return None
+    for record in reversed(records.read(row, "row")):
+        clone = record["config"]["algo"]
+        found = (clone["n_updates"], record["seeds"]) == (algo["n_updates"], seeds)
+        if clone["name"] in CLONING and found and same_data(record["data"], data):
+            return record["scores"]["per_seed"]
+    return None
+
+
+def cloning_returns(data: dict[str, Any]) -> dict[str, Any] | None:
+    """What cloning earns on the dataset `data` (facts): mean and sample deviation over seeds of the episode return, of
+    the recorded run with the most updates, of equals the newest; None where none is recorded."""
+    found = [record for record in reversed(records.read("*", "row")) if record["config"]["algo"]["name"] in CLONING]
+    found = [record for record in found if same_data(record["data"], data)]
+    if not found:
+        return None
+    longest = max(found, key=lambda record: record["n_updates"])
+    per_seed = [fmean(episodes) for episodes in longest["evaluation"][longest["scores"]["mode"]]]
+    return {
+        "mean": fmean(per_seed),
+        "std": stdev(per_seed) if len(per_seed) > 1 else None,
+        "n_seeds": len(per_seed),
+        "n_updates": longest["n_updates"],
+        "row": longest["row"],
+        "recorded": longest["created"],
+    }
+
+
+def same_data(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two records read the same dataset, or regenerated ones that differ in rounding only.
+
+    Policies and worlds round differently on another kind of CPU: some episodes take another course, and the checksum is
+    another. Measured over nine datasets of omar/, an AMD EPYC against an Intel Xeon: statistics of returns moved by
+    0.0009 of their standard deviation at most; another seed moves the mean of 40,000 episodes by 0.005.
+    """
+    if one["sha256"] == other["sha256"]:
+        return True
+    stated = [[data[key] for key in ("id", "kind", "n_transitions", "n_episodes")] for data in (one, other)]
+    if stated[0] != stated[1] or one["kind"] != "regenerated":
+        return False
+    tolerance = 0.002 * one["return"]["std"]
+    return all(abs(value - other["return"][name]) <= tolerance for name, value in one["return"].items())
+
+
+def why_not_comparable(settings: Settings, measured: str, manifest: dict[str, Any]) -> list[str]:
+    reasons = [f"{d['key']} is {d['used']}, the row says {d['row']}" for d in settings.differs]
+    if manifest.get("path") != manifest.get("default_path"):
+        reasons.append(f"the data are {manifest['path']}, the row's are {manifest['default_path']}")
+    expected = settings.values["task"]["fingerprint"]
+    if measured != expected:
+        reasons.append(f"the world's fingerprint is {measured}, expected {expected}")
+    if (precision := settings.values["run"]["matmul_precision"]) != "highest":
+        reasons.append(f"run.matmul_precision is {precision}: products are less exact than float32's")
+    if settings.values["protocol"]["n_seeds"] < settings.row_values["protocol"]["n_seeds"]:
+        reasons.append(f"fewer seeds than the row's {settings.row_values['protocol']['n_seeds']}")
+    return reasons

@@ -1,0 +1,41 @@
+"""THEIR numbers."""
+
+from reproduce.published.tables import (
+    INHERITED,
+    MODES,
+    NEEDED,
+    NUMBER,
+    RELATIVE_DELTA,
+    SCHEMA,
+    TABLE_KEYS,
+    OtherNumber,
+    PaperRow,
+    PaperTable,
+    load_table,
+    match,
+    parse_printed,
+    row,
+    rows,
+    slug,
+    tables,
+)
+
+__all__ = [
+    "INHERITED",
+    "MODES",
+    "NEEDED",
+    "NUMBER",
+    "RELATIVE_DELTA",
+    "SCHEMA",
+    "TABLE_KEYS",
+    "OtherNumber",
+    "PaperRow",
+    "PaperTable",
+    "load_table",
+    "match",
+    "parse_printed",
+    "row",
+    "rows",
+    "slug",
+    "tables",
+]

@@ -1,0 +1,83 @@
+"""Has this commit hurt? New seeds of the built-in rows against recorded ones (verdict.md's regression question).
+
+The reference is 32 recorded seeds. 16 new seeds are compared by a one-sided pooled t test at 0.5 %, and only a second
+batch of fresh seeds that fails too makes the gate fail: 0.05 % false alarms, 97 % detection of a loss of 1.5 sigma
+(simulated).
+"""
+
+import json
+from statistics import fmean
+from typing import Any
+
+from data.common.errors import ReproduceError
+from reproduce import published, records
+from reproduce.config import Settings, compose, expand, row_ids
+from reproduce.core import console
+from reproduce.experiment.run import run_row
+from reproduce.judge import verdict
+
+REFERENCE_SEEDS = 32
+BATCHES = ((10_000, 16), (20_000, 16))  # (first seed, seeds): the second only when the first fails
+
+
+def _run(row: str, first_seed: int, n_seeds: int) -> tuple[dict[str, Any], Settings]:
+    settings = compose(row, [f"protocol.first_seed={first_seed}", f"protocol.n_seeds={n_seeds}"])
+    return run_row(settings, write=False), settings
+
+
+def mode_scores(record: dict[str, Any]) -> dict[str, list[float]]:
+    """Mean episode return per seed in each mode; crashed seeds keep their minimum score in the judged mode."""
+    played = {mode: record["evaluation"][mode] for mode in published.MODES if mode in record["evaluation"]}
+    scores = {mode: [fmean(row) for row in rows] for mode, rows in played.items()}
+    return scores | {record["scores"]["mode"]: record["scores"]["per_seed"]}
+
+
+def record_references(pattern: str) -> int:
+    """Run 32 seeds of each row of `pattern` and file them as the new reference."""
+    if pattern == "losses":
+        from reproduce.regression.fingerprints import write_fingerprints
+
+        console.note(f"wrote {write_fingerprints()}")
+        return 0
+    for row in expand(pattern, row_ids()):
+        record, _ = _run(row, 0, REFERENCE_SEEDS)
+        for key in ("verdict", "file"):
+            record.pop(key, None)
+        path = records.write({**record, "kind": "reference"})
+        means = {mode: fmean(s) for mode, s in mode_scores(record).items()}
+        print(f"{row}  {REFERENCE_SEEDS} seeds  " + "  ".join(f"{m} {x:.6g}" for m, x in means.items()) + f"  {path}")
+    return 0
+
+
+def run_gate(pattern: str, as_json: bool) -> int:
+    """0 when no row got worse, 1 otherwise. Of a glob, the rows that have a reference; none at all is an error."""
+    outcomes, rows = [], expand(pattern, row_ids())
+    references = {row: found for row in rows if (found := records.latest(row, kind="reference"))}
+    if not references:
+        raise ReproduceError(f"row {rows[0]} has no reference; `reproduce record {rows[0]}` makes one.")
+    for row, reference in references.items():
+        outcomes.append(_judge(row, reference))
+        if not as_json:
+            o = outcomes[-1]
+            print(f"{row}  {'fine' if o['passed'] else 'WORSE'}  " + "; ".join(o["batches"]), flush=True)
+    if as_json:
+        print(json.dumps({"rows": outcomes}, indent=1))
+    return 0 if all(o["passed"] for o in outcomes) else 1
+
+
+def _judge(row: str, reference: dict[str, Any]) -> dict[str, Any]:
+    old, seen = mode_scores(reference), []
+    tolerance = (published.row(row).bound.delta or 1e-6) / 10  # matters only where no seed varies
+    for first_seed, n in BATCHES:
+        record, settings = _run(row, first_seed, n)
+        if settings.row_fingerprint != reference["row_fingerprint"]:
+            raise ReproduceError(
+                f"row {row} has other settings than its reference of {reference['created']}: "
+                f"`reproduce record {row}` in a commit that says why moves it."
+            )
+        new = mode_scores(record)
+        results = {mode: verdict.gate(old[mode], new[mode], tolerance) for mode in old}
+        seen.append(", ".join(f"{m} {fmean(new[m]):.5g} (reference {fmean(old[m]):.5g})" for m in old))
+        if all(passed for passed, _ in results.values()):
+            return {"row": row, "passed": True, "batches": seen}
+    return {"row": row, "passed": False, "batches": seen}

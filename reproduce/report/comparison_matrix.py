@@ -1,0 +1,64 @@
+"""The report's matrix of scores on the same data: a row's own settings beside its budgets, variants, ablations and
+baselines."""
+
+from collections.abc import Iterable
+from statistics import fmean, stdev
+from typing import Any
+
+from reproduce import published
+from reproduce.config import FREE
+
+OWN = "the row's settings"
+
+
+def settings_of(record: dict[str, Any]) -> str | None:
+    """The overrides that say what ran, e.g. `algo.method=ctde`; None for a point of a sweep over numbers, which is in a
+    curve. What is free and which dataset was read is left out."""
+    kept = [o for o in record["overrides"] if not o.startswith(FREE) and not o.startswith("data.id=")]
+    if any(_is_number(o.partition("=")[2]) for o in kept):
+        return None
+    return ", ".join(sorted(kept)) or OWN
+
+
+def matrix(found: Iterable[dict[str, Any]], rows: dict[str, published.PaperRow]) -> list[list[str]]:
+    """Cells: the head, then a line per row of the table and dataset; each score is that of the newest of the records
+    `found` (oldest first) with these settings. Empty where no row has two to compare."""
+    scores: dict[tuple[str, str], dict[str, str]] = {}
+    for record in found:
+        if record["kind"] != "row" or record["row"] not in rows:
+            continue
+        label = settings_of(record)
+        if label is None or record["scores"]["metric"] != rows[record["row"]].metric:
+            continue
+        data = record["data"]
+        shown = data["id"] if data["kind"] == "regenerated" else f"{data['id']} ({data['kind']})"
+        scores.setdefault((record["row"], shown), {})[label] = cell(record)
+    labels = {label: None for line in scores.values() for label in line}
+    if all(len(line) < 2 for line in scores.values()):
+        return []
+    columns = sorted(labels, key=lambda label: (label != OWN, not label.startswith("budget="), label))
+    order = list(rows)
+    cells = [["Row", "Data", "Theirs", *columns]]
+    for row, data in sorted(scores, key=lambda key: (order.index(key[0]), len(key[1]), key[1])):
+        theirs = "unknown" if rows[row].bound.mean is None else rows[row].printed.removesuffix(" ± unknown")
+        cells.append([row.split("/", 2)[2], data, theirs, *(scores[row, data].get(c, "") for c in columns)])
+    return cells
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def cell(record: dict[str, Any]) -> str:
+    """Mean ± standard deviation over seeds, their number where it is not five, and the verdict of a judged run."""
+    values, verdict = record["scores"]["per_seed"], record["verdict"]
+    digits = 1 if abs(fmean(values)) < 1000 else 0
+    text = f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
+    text += "" if len(values) == 5 else f" (n = {len(values)})"
+    if verdict["state"] == "NOT COMPARABLE":
+        return text
+    return f"{text} {verdict['state']}" + (", vacuous" if verdict["vacuous"] else "")

@@ -1,0 +1,193 @@
+"""The report's sensitivity curves: a row's score against one setting, from records that differ in nothing else."""
+
+import json
+import re
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+from statistics import fmean, stdev
+from textwrap import fill
+from typing import Any
+
+from reproduce import published
+from reproduce.config import FREE, flat
+from reproduce.records import of_own_algorithm
+from reproduce.report.speed import GRAY, quiet, svg
+
+MINIMUM_VALUES = 3
+FIXED = (*FREE, "protocol.")  # the protocol says how a run is scored: no curve is drawn over it
+
+
+@dataclass(frozen=True)
+class Point:
+    """Scores at one value of the setting, one per seed, in the row's metric."""
+
+    value: float
+    scores: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.scores)
+
+    def __str__(self) -> str:
+        spread = f" ± {stdev(self.scores):.4g}" if len(self.scores) > 1 else ""
+        return f"{self.mean:.4g}{spread} (n = {len(self.scores)})"
+
+
+@dataclass(frozen=True)
+class Published:
+    """One number of the paper's own sweep, in the row's metric; `half` is what it prints after ±, None for unknown;
+    `source` says where, and in which metric."""
+
+    value: float
+    mean: float
+    half: float | None
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4g} ± {'unknown' if self.half is None else format(self.half, '.4g')}"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of one row by value of `key`; the label says what else is set otherwise than in the row's file."""
+
+    row: str
+    key: str
+    label: str
+    metric: str
+    points: list[Point]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """All curves of one row over one setting, and the paper's."""
+
+    row: published.PaperRow
+    key: str
+    curves: list[Curve]
+    theirs: list[Published]
+
+    @property
+    def title(self) -> str:
+        return f"{self.row.id.split('/', 2)[2]}: {self.row.metric.replace('_', ' ')} against {self.key}"
+
+    @property
+    def origin(self) -> str:
+        return f"Theirs: {'; '.join(dict.fromkeys(point.source for point in self.theirs))}"
+
+    @property
+    def values(self) -> list[float]:
+        return sorted({p.value for points in (*(c.points for c in self.curves), self.theirs) for p in points})
+
+    def table(self) -> list[list[str]]:
+        """Cells: the head, then a line for each value that we or they have."""
+        columns = {f"Ours: {curve.label}": {p.value: str(p) for p in curve.points} for curve in self.curves}
+        columns |= {self.origin: {p.value: str(p) for p in self.theirs}} if self.theirs else {}
+        return [[self.key, *columns], *([f"{v:g}", *(c.get(v, "") for c in columns.values())] for v in self.values)]
+
+
+def curves(found: list[dict[str, Any]]) -> list[Curve]:
+    """Curves among the records (oldest first) of the rows' own algorithms and their ablations, sorted.
+
+    Records of one curve agree in row, metric, kind of data, its checksum and every setting that is not free, but one
+    numeric one. Each of its values counts once, by its newest record. Of two curves with the same label (the data were
+    built anew) the newer is returned.
+    """
+    groups: dict[tuple, dict[float, Point]] = {}
+    files: dict[str, dict[str, Any]] = {}  # row -> what its file says, by its newest record that chose no other group
+    for record in found:
+        if record["kind"] != "row" or not of_own_algorithm(record):
+            continue
+        row, data, metric = record["row"], record["data"], record["scores"]["metric"]
+        used = {key: value for key, value in flat(record["config"]).items() if not key.startswith(FREE)}
+        if row not in files or all("." in override.partition("=")[0] for override in record["overrides"]):
+            files[row] = used | {difference["key"]: difference["row"] for difference in record["differs"]}
+        for key, value in used.items():
+            if isinstance(value, int | float) and not isinstance(value, bool) and not key.startswith(FIXED):
+                rest = json.dumps({k: v for k, v in used.items() if k != key}, sort_keys=True)
+                group = (row, key, metric, data.get("id"), data.get("kind"), data.get("sha256"), rest)
+                point = Point(float(value), tuple(record["scores"]["per_seed"]))
+                groups[group] = groups.pop(group, {}) | {point.value: point}  # the newest group stays last
+    named: dict[tuple, Curve] = {}
+    for (row, key, metric, data_id, kind, _, rest), points in groups.items():
+        if len(points) >= MINIMUM_VALUES:
+            used, file = json.loads(rest), files[row]
+            keys = sorted((used | file).keys() - {key, "data.id"})
+            changed = [f"{k}={used.get(k)}" for k in keys if used.get(k) != file.get(k)]
+            label = f"{', '.join(changed) or 'the settings of the row'} ({data_id}, {kind} data)"
+            named[row, key, len(changed), label] = Curve(
+                row, key, label, metric, sorted(points.values(), key=lambda p: p.value)
+            )
+    return [named[name] for name in sorted(named)]
+
+
+def published_points(row: published.PaperRow, key: str) -> list[Published]:
+    """The paper's own sweep: `other` entries of the row's table that read ALGORITHM(key=value), by value.
+
+    Raw returns are brought to the row's metric; entries in a metric that is neither are left out.
+    """
+    table = published.tables()[f"{row.paper}/{row.table}"]
+    pattern = re.compile(rf"{re.escape(row.algorithm)}\({re.escape(key.rpartition('.')[2])}=([-+.\deE]+)\)")
+    points = []
+    for number in table.other:
+        hit, raw = pattern.fullmatch(number.algorithm), number.metric.startswith("raw_return")
+        same = (number.task, number.dataset) == (row.task, row.dataset)
+        if hit and same and number.mean is not None and (raw or number.metric in (row.metric, table.printed_metric)):
+            score = row.score if raw else float
+            half = None if number.std is None else score(number.mean + number.std) - score(number.mean)
+            source = f"{number.source}, {number.metric.replace('_', ' ')}"
+            points.append(Published(float(hit[1]), score(number.mean), half, source))
+    return sorted(points, key=lambda point: point.value)
+
+
+def sheets(found: list[dict[str, Any]], known: dict[str, published.PaperRow]) -> list[Sheet]:
+    """What the records hold of curves, in the order of the known rows; those of a row's former metric are left out."""
+    mine = [curve for curve in curves(found) if curve.row in known and curve.metric == known[curve.row].metric]
+    grouped = groupby(mine, lambda curve: (curve.row, curve.key))
+    made = [Sheet(known[row], key, list(some), published_points(known[row], key)) for (row, key), some in grouped]
+    return sorted(made, key=lambda sheet: list(known).index(sheet.row.id))
+
+
+def figure(sheet: Sheet) -> str:
+    """HTML: the plot, and its numbers as a table."""
+    head, *lines = [[escape(cell) for cell in line] for line in sheet.table()]
+    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    body = "".join(f"<tr><td>{'</td><td>'.join(line)}</td></tr>" for line in lines)
+    return (
+        f"<figure>{_plot(sheet)}<figcaption><strong>{escape(sheet.title)}</strong>; dots: seeds; lines: their means"
+        '<details><summary>Numbers</summary><div class="scroll"><table class="all">'
+        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div></details></figcaption></figure>"
+    )
+
+
+def _plot(sheet: Sheet) -> str:
+    """Inline SVG: ours in colors, theirs in gray, the row's own number dashed with its margin as a band."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
+
+    drawing = Figure(figsize=(5.4, 4.2), layout="constrained")
+    axes, bound, values = drawing.subplots(), sheet.row.bound, sheet.values
+    for k, curve in enumerate(sheet.curves):
+        seeds = [(point.value, score) for point in curve.points for score in point.scores]
+        axes.plot(*zip(*seeds, strict=True), linestyle="", marker=".", markersize=4, alpha=0.5, color=f"C{k}")
+        means = [(point.value, point.mean) for point in curve.points]
+        label = fill(f"Ours: {curve.label}", 80)
+        axes.plot(*zip(*means, strict=True), marker="o", markersize=4, linewidth=1.2, color=f"C{k}", label=label)
+    if sheet.theirs:
+        x, y, bars = zip(*((p.value, p.mean, p.half or 0.0) for p in sheet.theirs), strict=True)
+        axes.errorbar(x, y, yerr=bars, fmt="D", markersize=4, capsize=3, color=GRAY, label=fill(sheet.origin, 80))
+    reference, word = (bound.optimum, "Optimum") if bound.mean is None else (bound.mean, "The row's published number")
+    if reference is not None:
+        axes.axhline(reference, color=GRAY, linestyle="--", linewidth=1, label=f"{word}, {reference:g}, and its margin")
+        high = 0.0 if bound.mean is None else bound.delta or 0.0
+        axes.axhspan(reference - (bound.delta or 0.0), reference + high, color=GRAY, alpha=0.15, linewidth=0)
+    if values[0] > 0 and values[-1] > 10 * values[0]:
+        axes.set_xscale("log")
+    axes.set_xticks(values, labels=[f"{value:g}" for value in values])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(sheet.key, color=GRAY)
+    axes.set_ylabel(f"{sheet.row.metric.replace('_', ' ')} ({sheet.row.mode})", color=GRAY)
+    quiet(axes)
+    drawing.legend(loc="outside lower left", frameon=False, fontsize=7, labelcolor=GRAY)
+    return svg(drawing, f"{sheet.title}; the numbers are in the table below it")
