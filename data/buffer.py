@@ -21,8 +21,7 @@ class Clock(Protocol):
 
     n_updates: int
 
-    @property
-    def plan(self) -> Sequence[Any]: ...
+    plan: Any  # a sequence of chunks
 
 
 logging.getLogger("torchrl").setLevel(logging.ERROR)

@@ -112,6 +112,7 @@ def test_a_calibration_of_rows_of_a_simulated_world():
 
 def test_a_million_updates_are_not_listed_one_by_one(monkeypatch):
     """Memory of the plan would be the calibration's own."""
+    from lit_modules.common import seed_module
 
     lengths = []
     original = seed_module.make_plan
