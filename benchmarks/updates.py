@@ -1,7 +1,7 @@
 """What an update costs per seed: stacked, compiled and captured, beside a plainly written one-seed version."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -100,13 +100,13 @@ def cases() -> list[Case]:
     omiga = compose("omiga/mujoco/halfcheetah_medium").algo
     cloning = compose("omiga/mujoco/halfcheetah_medium", ["algo=gaussian_bc"]).algo
     bridge = compose("inspo/bridge/mix", ["algo=bc"]).algo
-    small = replace(omiga, hidden=[64, 64], mixer_hidden=[32])
+    small = omiga.replace(hidden=[64, 64], mixer_hidden=[32])
     few = {"n_updates": 100, "n_behavior_updates": 0}
-    omsd = replace(compose("omsd/mpe/cn_random").algo, score_hidden=128)
+    omsd = compose("omsd/mpe/cn_random").algo.replace(score_hidden=128)
     return [
-        Case("inspo xor", "inspo", replace(compose("inspo/xor/ab_ba").algo, **few), (2, 4, 2, 0), "0.20 compiled"),
-        Case("inspo m_ne", "inspo", replace(compose("inspo/m_ne/balanced").algo, **few), (2, 4, 3, 0), "0.20 compiled"),
-        Case("inspo bridge", "inspo", replace(compose("inspo/bridge/mix").algo, **few), (2, 8, 5, 0), "0.20 compiled"),
+        Case("inspo xor", "inspo", compose("inspo/xor/ab_ba").algo.replace(**few), (2, 4, 2, 0), "0.20 compiled"),
+        Case("inspo m_ne", "inspo", compose("inspo/m_ne/balanced").algo.replace(**few), (2, 4, 3, 0), "0.20 compiled"),
+        Case("inspo bridge", "inspo", compose("inspo/bridge/mix").algo.replace(**few), (2, 8, 5, 0), "0.20 compiled"),
         Case("bc bridge", "bc", bridge, (2, 8, 5, 0)),
         Case("omiga mpe size", "omiga", small, (3, 18, 0, 2), "0.20 compiled"),
         Case("omiga hopper", "omiga", omiga, HOPPER),
@@ -156,7 +156,7 @@ def growth(repeats: int) -> Iterator[Line]:
     few = {"n_updates": 100, "n_behavior_updates": 0}
     for name, algo, config, sizes in (
         ("omiga", "omiga", compose("omiga/mujoco/hopper_medium").algo, (0, 14, 0, 1)),
-        ("inspo", "inspo", replace(compose("inspo/bridge/mix").algo, **few), (0, 8, 5, 0)),
+        ("inspo", "inspo", compose("inspo/bridge/mix").algo.replace(**few), (0, 8, 5, 0)),
     ):
         runs = {f"{n} agents": Case(name, algo, config, (n, *sizes[1:])).stacked(5)[1] for n in AGENTS}
         times = medians(runs, repeats)

@@ -2,8 +2,6 @@
 # Maximum likelihood of the data's actions; no source beyond that is needed.
 """Behavior cloning: one policy per agent, or one over joint actions."""
 
-from dataclasses import dataclass
-
 import torch
 from tensordict import TensorDict
 from torch import Tensor
@@ -12,23 +10,24 @@ from data.common.spec import Dims
 from lit_modules.common.distributions import masked_log_softmax, sample_categorical
 from lit_modules.common.mlp import StackedMLP
 from lit_modules.common.optim import Adam
+from lit_modules.common.registry import register
 from lit_modules.common.schedule import Phase
 from lit_modules.common.seed_module import SeedModule
+from lit_modules.common.settings import AlgoConfig, Positive, Size
 
 
-@dataclass
-class BCConfig:
+class BCConfig(AlgoConfig):
     """Per agent: maximize sum_i log pi^i(a^i|o^i). Joint: maximize log pi(a|o), a one of the A^N joint actions."""
 
-    name: str
-    n_updates: int
-    batch_size: int
-    hidden: list[int]
-    lr: float  # Adam
-    max_grad_norm: float  # per network
+    n_updates: Size
+    batch_size: Size
+    hidden: list[Size]
+    lr: Positive  # Adam
+    max_grad_norm: Positive  # per network
     joint: bool  # one policy over joint actions; needs all agents' observations together at execution
 
 
+@register("bc")
 class BC(SeedModule):
     keys = ("obs", "legal_actions", "action")
     MAX_JOINT_ACTIONS = 4096

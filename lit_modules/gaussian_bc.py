@@ -2,8 +2,6 @@
 # OMIGA's policy loss with weight 1 in place of exp(z), same network and optimizer: what remains is OMIGA's own idea.
 """Behavior cloning with a squashed Gaussian policy, shared by the agents."""
 
-from dataclasses import dataclass
-
 import torch
 from tensordict import TensorDict
 from torch import Tensor
@@ -13,22 +11,23 @@ from lit_modules.common.distributions import tanh_normal_log_prob, tanh_normal_m
 from lit_modules.common.functional import agent_major, with_agent_id
 from lit_modules.common.mlp import StackedMLP
 from lit_modules.common.optim import Adam
+from lit_modules.common.registry import register
 from lit_modules.common.schedule import Phase
 from lit_modules.common.seed_module import SeedModule
+from lit_modules.common.settings import AlgoConfig, Positive, Size
 
 
-@dataclass
-class GaussianBCConfig:
+class GaussianBCConfig(AlgoConfig):
     """Maximize E sum_i log pi(a_i | o_i, i) / n."""
 
-    name: str
-    n_updates: int
-    batch_size: int
-    hidden: list[int]
-    lr: float  # Adam
-    max_grad_norm: float  # per seed
+    n_updates: Size
+    batch_size: Size
+    hidden: list[Size]
+    lr: Positive  # Adam
+    max_grad_norm: Positive  # per seed
 
 
+@register("gaussian_bc")
 class GaussianBC(SeedModule):
     keys = ("obs", "action")
     discrete, modes = False, ("greedy",)

@@ -11,7 +11,7 @@
 # D5  One candidate batch per round, resampled anew for each agent in turn.
 """In-sample sequential policy optimization for discrete actions and any number of agents."""
 
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from tensordict import TensorDict
@@ -23,50 +23,49 @@ from lit_modules.common.functional import agent_major, polyak, rows_of, target_o
 from lit_modules.common.importance import effective_sample_size, importance_resample
 from lit_modules.common.mlp import StackedMLP
 from lit_modules.common.optim import Adam, TurnAdam, clip_rows
+from lit_modules.common.registry import register
 from lit_modules.common.schedule import Chunk, Phase
 from lit_modules.common.seed_module import SeedModule
+from lit_modules.common.settings import AlgoConfig, Count, Fraction, NonNegative, Positive, Size
 
 
-@dataclass
-class InSPOConfig:
+class InSPOConfig(AlgoConfig):
     """Objective: J(pi) = E sum_t gamma^t ( r - alpha sum_i log(pi^i/mu^i) - beta sum_i log pi^i ).
 
     Best response of agent i to its teammates, which the policy loss projects onto the data:
     pi^i_*(a|s) ~ mu^i(a|s)^{alpha/(alpha+beta)} exp( Q^i(s,a) / (alpha+beta) ).
     """
 
-    name: str
-    n_behavior_updates: int  # cloning steps for mu, before the rounds
-    n_updates: int  # rounds
-    behavior_batch_size: int
-    n_candidates: int  # uniform draws per round, of which
-    batch_size: int  # so many are resampled with probability ~ rho
-    steps_per_turn: int  # gradient steps of an agent's Q and policy in its turn
-    hidden: list[int]
-    lr: float  # Adam, for mu and Q
-    policy_lr: float  # Adam, for pi
-    lr_end: float  # once the entropy is annealed, the rates of Q and pi fall linearly to this fraction
-    max_grad_norm: float  # per network
-    gamma: float
-    tau: float
-    alpha: float  # weight of KL(pi || mu)
-    beta_start: float  # weight of the entropy, linear from beta_start ..
-    beta_end: float  # .. to beta_end
-    anneal_fraction: float  # .. over this part of the rounds
+    n_behavior_updates: Count  # cloning steps for mu, before the rounds
+    n_updates: Size  # rounds
+    behavior_batch_size: Size
+    n_candidates: Size  # uniform draws per round, of which
+    batch_size: Size  # so many are resampled with probability ~ rho
+    steps_per_turn: Size  # gradient steps of an agent's Q and policy in its turn
+    hidden: list[Size]
+    lr: Positive  # Adam, for mu and Q
+    policy_lr: Positive  # Adam, for pi
+    lr_end: Fraction  # once the entropy is annealed, the rates of Q and pi fall linearly to this fraction
+    max_grad_norm: Positive  # per network
+    gamma: Fraction
+    tau: Fraction
+    alpha: Positive  # weight of KL(pi || mu)
+    beta_start: NonNegative  # weight of the entropy, linear from beta_start ..
+    beta_end: NonNegative  # .. to beta_end
+    anneal_fraction: Fraction  # .. over this part of the rounds
     entropy: bool  # ablation: False means beta = 0 throughout
     soft_value: bool  # V^i with the two regularization terms
-    importance: str  # resample | reweight | none
+    importance: Literal["resample", "reweight", "none"]  # resample | reweight | none
     sequential: bool  # ablation: False lets every agent see its teammates' old policies
 
 
+@register("inspo")
 class InSPO(SeedModule):
     starts_cloned = True
     keys = ("obs", "legal_actions", "action", "reward", "terminated", ("next", "obs"), ("next", "legal_actions"))
 
     def __init__(self, config: InSPOConfig, seeds: list[int], dims: Dims, **clock: int):
         super().__init__(seeds, dims, **clock)
-        if config.importance not in ("resample", "reweight", "none"):
-            raise ValueError(f"algo.importance={config.importance!r}: choose resample, reweight or none")
         self.config = config
         lead = (len(seeds), dims.n_agents)
         sizes = (dims.obs_size, *config.hidden, dims.n_actions)

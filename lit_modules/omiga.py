@@ -12,7 +12,7 @@
 # D6  Evaluations follow updates 5000, 10000, .., 1000000; the code's follow update 1, 5001, .., 995001.
 """OMIGA for continuous actions."""
 
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from tensordict import TensorDict
@@ -23,44 +23,41 @@ from lit_modules.common.distributions import tanh_normal_log_prob, tanh_normal_m
 from lit_modules.common.functional import agent_major, polyak, target_of, with_agent_id
 from lit_modules.common.mlp import StackedMLP
 from lit_modules.common.optim import Adam
+from lit_modules.common.registry import register
 from lit_modules.common.schedule import Phase
 from lit_modules.common.seed_module import SeedModule
+from lit_modules.common.settings import AlgoConfig, Fraction, Positive, Size
 
 
-@dataclass
-class OMIGAConfig:
+class OMIGAConfig(AlgoConfig):
     """Objective: max E[r] - alpha D(pi_tot, mu_tot), split over agents by Q_tot = sum_i w_i(s) Q_i + b(s), w >= 0.
 
     z_i = w_i (Q_i - V_i) / alpha is the local regularized advantage: V_i normalizes exp(z_i), pi_i clones with it.
     """
 
-    name: str
-    n_updates: int
-    batch_size: int
-    hidden: list[int]  # of V, Q and policy
-    mixer_hidden: list[int]
-    lr: float  # Adam, three optimizers
-    max_grad_norm: float  # of the policy, of Q and mixer together, of V; per seed
-    gamma: float
-    tau: float
-    alpha: float  # higher = closer to the data
-    targets: str  # all | q
-    z_limit: float | None
+    n_updates: Size
+    batch_size: Size
+    hidden: list[Size]  # of V, Q and policy
+    mixer_hidden: list[Size]
+    lr: Positive  # Adam, three optimizers
+    max_grad_norm: Positive  # of the policy, of Q and mixer together, of V; per seed
+    gamma: Fraction
+    tau: Fraction
+    alpha: Positive  # higher = closer to the data
+    targets: Literal["all", "q"]  # all | q
+    z_limit: Positive | None
     rescale: bool
     simultaneous: bool
     shared: bool
 
 
+@register("omiga")
 class OMIGA(SeedModule):
     keys = ("obs", "state", "action", "reward", "terminated", ("next", "obs"), ("next", "state"))
     discrete, modes = False, ("greedy",)
 
     def __init__(self, config: OMIGAConfig, seeds: list[int], dims: Dims, **clock: int):
         super().__init__(seeds, dims, **clock)
-        if config.targets not in ("all", "q"):
-            raise ValueError(f"algo.targets={config.targets!r}: choose all or q")
-        if config.alpha <= 0:
-            raise ValueError(f"algo.alpha={config.alpha}: must be above 0")
         self.config = config
         n, a = dims.n_agents, dims.action_size
         seen = dims.obs_size + (n if config.shared else 0)

@@ -14,9 +14,10 @@
 """Sequential score decomposition, and its ablations with independent or marginal scores."""
 
 import math
-from dataclasses import dataclass
+from typing import Literal, Self
 
 import torch
+from pydantic import model_validator
 from tensordict import TensorDict
 from torch import Tensor
 
@@ -25,57 +26,64 @@ from data.common.spec import Dims
 from lit_modules.common.functional import agent_major, polyak, rows_of, target_of
 from lit_modules.common.mlp import StackedMLP
 from lit_modules.common.optim import Adam, TurnAdam
+from lit_modules.common.registry import register
 from lit_modules.common.schedule import Chunk, Phase
 from lit_modules.common.score_net import StackedScore
 from lit_modules.common.seed_module import SeedModule
+from lit_modules.common.settings import AlgoConfig, Count, Fraction, NonNegative, Positive, Size
 
-METHODS = ("omsd", "ctde", "ind", "jal")
 # The settings that decide what a phase of stage 1 learns.
 OF_CRITIC = ("n_critic_updates", "batch_size", "hidden", "lr", "gamma", "tau", "expectile", "team_reward")
 OF_SCORE = ("n_score_updates", "batch_size", "score_hidden", "score_blocks", "score_lr", "score_weight_decay")
 OF_SCORE += ("score_lr_end", "score_time", "score_activation", "dropout", "condition")
 
 
-@dataclass
-class OMSDConfig:
+class OMSDConfig(AlgoConfig):
     """Objective: max E[ Q(s, a) ] - 1/beta sum_i KL( pi_i(.|o_i) || mu_i(.|o_i, a_<i) ), mu split by the chain rule.
 
     Stage 1: IQL's twin Q and V, and score networks eps_i(a_i^t, t | o_i, a_<i) of the data. Stage 2: deterministic
     actors, one after another, along w(t) eps - beta grad Q.
     """
 
-    name: str
-    method: str  # omsd: eps_i given a_<i | ctde: eps_i alone | ind: eps_i and Q_i alone | jal: one joint agent
-    n_critic_updates: int
-    n_score_updates: int
-    n_updates: int  # of the actors
-    batch_size: int
-    hidden: list[int]  # of Q, V and actors
-    score_hidden: int
-    score_blocks: int
-    score_time: int  # width of the time's embedding
-    score_activation: str  # mish | relu
-    lr: float  # Adam, for Q, V and actors
-    score_lr: float  # AdamW
-    score_weight_decay: float
-    dropout: float  # in the score networks' blocks
-    gamma: float
-    tau: float
-    expectile: float
-    team_reward: str  # mean of the agents' rewards | first: agent 0's
-    beta: float  # weight of Q against the data
-    t_low: float  # diffusion times of stage 2, uniform in [t_low, t_high]
-    t_high: float
-    weighting: str  # vds | stable | score
+    method: Literal[
+        "omsd", "ctde", "ind", "jal"
+    ]  # omsd: eps_i given a_<i | ctde: eps_i alone | ind: eps_i and Q_i alone | jal: one joint agent
+    n_critic_updates: Count
+    n_score_updates: Count
+    n_updates: Size  # of the actors
+    batch_size: Size
+    hidden: list[Size]  # of Q, V and actors
+    score_hidden: Size
+    score_blocks: Size
+    score_time: Size  # width of the time's embedding
+    score_activation: Literal["mish", "relu"]  # mish | relu
+    lr: Positive  # Adam, for Q, V and actors
+    score_lr: Positive  # AdamW
+    score_weight_decay: NonNegative
+    dropout: Fraction  # in the score networks' blocks
+    gamma: Fraction
+    tau: Fraction
+    expectile: Fraction
+    team_reward: Literal["mean", "first"]  # mean of the agents' rewards | first: agent 0's
+    beta: NonNegative  # weight of Q against the data
+    t_low: Fraction  # diffusion times of stage 2, uniform in [t_low, t_high]
+    t_high: Fraction
+    weighting: Literal["vds", "stable", "score"]  # vds | stable | score
     subtract_noise: bool
     normalize_gradient: bool  # of Q, per sample
-    prefix: str  # fresh | stale
-    condition: str  # obs | state
-    order: list[int]  # in which the agents are decomposed and updated; [] is 0, 1, ..
-    lr_end: float  # actors' rates fall on a cosine to this fraction
-    score_lr_end: float  # the scores' too
+    prefix: Literal["fresh", "stale"]  # fresh | stale
+    condition: Literal["obs", "state"]  # obs | state
+    order: list[Count]  # in which the agents are decomposed and updated; [] is 0, 1, ..
+    lr_end: Fraction  # actors' rates fall on a cosine to this fraction
+    score_lr_end: Fraction  # the scores' too
     share_stage1: bool
-    init_scale: float  # of the actors' last layer: the spread of their first actions
+    init_scale: Positive  # of the actors' last layer: the spread of their first actions
+
+    @model_validator(mode="after")
+    def _times_are_in_order(self) -> Self:
+        if self.t_low >= self.t_high:
+            raise ValueError(f"t_low={self.t_low}, t_high={self.t_high}: t_low must be below t_high")
+        return self
 
 
 BETA_0, BETA_1, T_MIN = 0.1, 20.0, 1e-3
@@ -87,13 +95,14 @@ def noise_schedule(t: Tensor) -> tuple[Tensor, Tensor]:
     return alpha, (1 - alpha.square()).sqrt()
 
 
+@register("omsd")
 class OMSD(SeedModule):
     keys = ("obs", "action", "rewards", "terminated", ("next", "obs"))
     discrete, modes = False, ("greedy",)
 
     def __init__(self, config: OMSDConfig, seeds: list[int], dims: Dims, **clock: int):
         super().__init__(seeds, dims, **clock)
-        _check(config, dims)
+        _check_order(config, dims)
         self.config = config
         joint = config.method == "jal"
         # The agents as the method sees them: one that observes and does everything, or the world's.
@@ -332,20 +341,7 @@ class OMSD(SeedModule):
         return self.policy(agent_major(obs)).tanh().transpose(1, 2)
 
 
-def _check(config: OMSDConfig, dims: Dims) -> None:
-    choices = {
-        "method": METHODS,
-        "team_reward": ("mean", "first"),
-        "weighting": ("vds", "stable", "score"),
-        "prefix": ("fresh", "stale"),
-        "score_activation": ("mish", "relu"),
-        "condition": ("obs", "state"),
-    }
-    for key, allowed in choices.items():
-        if (value := getattr(config, key)) not in allowed:
-            raise ValueError(f"algo.{key}={value!r}: choose one of {', '.join(allowed)}")
+def _check_order(config: OMSDConfig, dims: Dims) -> None:
     n = 1 if config.method == "jal" else dims.n_agents
     if config.order and sorted(config.order) != list(range(n)):
         raise ValueError(f"algo.order={config.order}: must name each of the agents 0..{n - 1} once")
-    if not 0 <= config.t_low < config.t_high <= 1:
-        raise ValueError(f"algo.t_low={config.t_low}, algo.t_high={config.t_high}: 0 <= t_low < t_high <= 1 is needed")

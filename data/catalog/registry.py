@@ -13,7 +13,7 @@ REGISTRY = Path(__file__).with_name("registry.yaml")
 
 @lru_cache(maxsize=1)
 def _parsed() -> dict[str, dict]:
-    return yaml.safe_load(REGISTRY.read_text(encoding="utf-8"))["datasets"]
+    return yaml.load(REGISTRY.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["datasets"]
 
 
 def datasets() -> dict[str, dict]:

@@ -311,7 +311,7 @@ def diff(argv: list[str]) -> int:
     """Every setting: the paper's value, the row's, the one used, and where the row's comes from."""
     args = parser("diff", ("pattern", ""), ("overrides", "*")).parse_intermixed_args(argv)
     from reproduce import published
-    from reproduce.config import FREE, compose, expand, flat, row_ids, sources
+    from reproduce.config import NOT_PART_OF_FINGERPRINT, compose, expand, flat, row_ids, sources
 
     tables = {}
     for name in expand(args.pattern, row_ids()):
@@ -327,7 +327,7 @@ def diff(argv: list[str]) -> int:
                 "source": origin.get(key, "not stated"),
             }
             for key in rows | used
-            if key != "row" and not key.startswith(FREE)
+            if key != "row" and not key.startswith(NOT_PART_OF_FINGERPRINT)
         ]
     if args.json:
         print(json.dumps(tables, indent=1))

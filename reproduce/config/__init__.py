@@ -1,38 +1,20 @@
-"""Settings of rows: composed by Hydra, checked, compared with what the row's file says."""
+"""Settings of rows: composed by Hydra, checked by models, compared with what the row's file says."""
 
-from reproduce.config.compose import (
-    CHOICES,
-    FREE,
-    FREE_YET_HASHED,
-    NOT_GROUPS,
-    DataConfig,
-    ProtocolConfig,
-    RunConfig,
-    Settings,
-    TaskConfig,
-    claim_ids,
-    compose,
-    expand,
-    fingerprint,
-    flat,
-    row_ids,
-    sources,
-)
+from reproduce.config.compose import compose
+from reproduce.config.ids import claim_ids, expand, row_ids
+from reproduce.config.schema import RowSettings
+from reproduce.config.settings import NOT_PART_OF_FINGERPRINT, Settings, config_hash, differences, flat
+from reproduce.config.sources import sources
 
 __all__ = [
-    "CHOICES",
-    "FREE",
-    "FREE_YET_HASHED",
-    "NOT_GROUPS",
-    "DataConfig",
-    "ProtocolConfig",
-    "RunConfig",
+    "NOT_PART_OF_FINGERPRINT",
+    "RowSettings",
     "Settings",
-    "TaskConfig",
     "claim_ids",
     "compose",
+    "config_hash",
+    "differences",
     "expand",
-    "fingerprint",
     "flat",
     "row_ids",
     "sources",

@@ -23,7 +23,7 @@ from lit_modules.omsd import OMSD, OMSDConfig
 
 FILE = ROOT / "tests" / "score" / "loss_fingerprints.json"
 DIMS = Dims(n_agents=3, obs_size=4, n_actions=3, obs_low=(0.0,) * 4, obs_high=(1.0,) * 4)
-BC_CONFIG = BCConfig("bc", 50, 16, [8], 1e-2, 10.0, False)
+BC_CONFIG = BCConfig(name="bc", n_updates=50, batch_size=16, hidden=[8], lr=1e-2, max_grad_norm=10.0, joint=False)
 INSPO_CONFIG = InSPOConfig(
     name="inspo",
     n_behavior_updates=20,
@@ -49,7 +49,9 @@ INSPO_CONFIG = InSPOConfig(
     sequential=True,
 )
 CONTINUOUS = Dims(n_agents=3, obs_size=4, action_size=2, state_size=4)
-GAUSSIAN_BC_CONFIG = GaussianBCConfig("gaussian_bc", 50, 16, [8], 1e-2, 1.0)
+GAUSSIAN_BC_CONFIG = GaussianBCConfig(
+    name="gaussian_bc", n_updates=50, batch_size=16, hidden=[8], lr=1e-2, max_grad_norm=1.0
+)
 OMIGA_CONFIG = OMIGAConfig(
     name="omiga",
     n_updates=50,
@@ -161,9 +163,9 @@ def fitting(module: SeedModule, n: int = 200, dtype: torch.dtype = torch.float64
 
 def modules(seeds: list[int], **clock: int) -> dict[str, SeedModule]:
     """One small float64 module per algorithm and variant."""
-    joint = BCConfig(**{**vars(BC_CONFIG), "joint": True})
-    reweight = InSPOConfig(**{**vars(INSPO_CONFIG), "importance": "reweight", "sequential": False})
-    poster = OMIGAConfig(**{**vars(OMIGA_CONFIG), **POSTER})
+    joint = BC_CONFIG.replace(joint=True)
+    reweight = INSPO_CONFIG.replace(importance="reweight", sequential=False)
+    poster = OMIGA_CONFIG.replace(**POSTER)
     made: dict[str, SeedModule] = {
         "bc": BC(BC_CONFIG, seeds, DIMS, **clock),
         "bc_joint": BC(joint, seeds, DIMS, **clock),
@@ -174,7 +176,7 @@ def modules(seeds: list[int], **clock: int) -> dict[str, SeedModule]:
         "omiga_poster": OMIGA(poster, seeds, CONTINUOUS, **clock),
     }
     for name, changes in OMSD_VARIANTS.items():
-        made[name] = OMSD(OMSDConfig(**{**vars(OMSD_CONFIG), **changes}), seeds, CONTINUOUS, **clock)
+        made[name] = OMSD(OMSD_CONFIG.replace(**changes), seeds, CONTINUOUS, **clock)
     return {name: module.double() for name, module in made.items()}
 
 

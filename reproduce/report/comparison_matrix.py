@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from reproduce import published
-from reproduce.config import FREE
+from reproduce.config import NOT_PART_OF_FINGERPRINT
 
 OWN = "the row's settings"
 
@@ -14,7 +14,9 @@ OWN = "the row's settings"
 def settings_of(record: dict[str, Any]) -> str | None:
     """The overrides that say what ran, e.g. `algo.method=ctde`; None for a point of a sweep over numbers, which is in a
     curve. What is free and which dataset was read is left out."""
-    kept = [o for o in record["overrides"] if not o.startswith(FREE) and not o.startswith("data.id=")]
+    kept = [
+        o for o in record["overrides"] if not o.startswith(NOT_PART_OF_FINGERPRINT) and not o.startswith("data.id=")
+    ]
     if any(_is_number(o.partition("=")[2]) for o in kept):
         return None
     return ", ".join(sorted(kept)) or OWN

@@ -10,12 +10,12 @@ from textwrap import fill
 from typing import Any
 
 from reproduce import published
-from reproduce.config import FREE, flat
+from reproduce.config import NOT_PART_OF_FINGERPRINT, flat
 from reproduce.records import of_own_algorithm
 from reproduce.report.speed import GRAY, quiet, svg
 
 MINIMUM_VALUES = 3
-FIXED = (*FREE, "protocol.")  # the protocol says how a run is scored: no curve is drawn over it
+FIXED = (*NOT_PART_OF_FINGERPRINT, "protocol.")  # the protocol says how a run is scored: no curve is drawn over it
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ def curves(found: list[dict[str, Any]]) -> list[Curve]:
         if record["kind"] != "row" or not of_own_algorithm(record):
             continue
         row, data, metric = record["row"], record["data"], record["scores"]["metric"]
-        used = {key: value for key, value in flat(record["config"]).items() if not key.startswith(FREE)}
+        used = {
+            key: value for key, value in flat(record["config"]).items() if not key.startswith(NOT_PART_OF_FINGERPRINT)
+        }
         if row not in files or all("." in override.partition("=")[0] for override in record["overrides"]):
             files[row] = used | {difference["key"]: difference["row"] for difference in record["differs"]}
         for key, value in used.items():

@@ -39,7 +39,8 @@ def module_of(golden: dict[str, torch.Tensor]) -> OMIGA:
     c = {key.removeprefix("config/"): value.item() for key, value in golden.items() if key.startswith("config/")}
     n_updates, batch, n, o = golden["batch/obs"].shape
     config = OMIGAConfig(
-        "omiga", n_updates, batch, [16, 16], [8], c["lr"], c["grad_clip"], c["gamma"], c["tau"], c["alpha"],
+        name="omiga", n_updates=n_updates, batch_size=batch, hidden=[16, 16], mixer_hidden=[8], lr=c["lr"],
+            max_grad_norm=c["grad_clip"], gamma=c["gamma"], tau=c["tau"], alpha=c["alpha"],
         targets="all", z_limit=10.0, rescale=True, simultaneous=True, shared=True,
     )  # fmt: skip
     module = OMIGA(config, [0], Dims(n, o, action_size=golden["batch/action"].shape[-1], state_size=o)).double()

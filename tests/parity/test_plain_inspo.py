@@ -1,7 +1,5 @@
 """The stacked InSPO against the plainly written one: the same parameters after many rounds, in float64."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from plain_inspo import PlainInSPO
@@ -29,7 +27,7 @@ def flat(net: nn.Sequential) -> torch.Tensor:
 
 @pytest.mark.parametrize("steps_per_turn", [1, 3])
 def test_stacked_and_plain_agree(steps_per_turn):
-    config = replace(INSPO_CONFIG, steps_per_turn=steps_per_turn, n_behavior_updates=0, max_grad_norm=0.5)
+    config = INSPO_CONFIG.replace(steps_per_turn=steps_per_turn, n_behavior_updates=0, max_grad_norm=0.5)
     stacked = InSPO(config, [0, 1], DIMS).double()
     stacked.configure_optimizers()
     data = transitions(config.n_candidates)

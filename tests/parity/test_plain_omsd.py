@@ -1,7 +1,5 @@
 """OMSD's stacked actors against plainly written ones: the same losses and parameters after many updates, in float64."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from plain_omsd import PlainOMSD, PlainScore
@@ -40,7 +38,7 @@ def load_score(net: StackedScore, seed: int, agent: int, into: PlainScore) -> No
 
 @pytest.mark.parametrize("order", [[], [2, 0, 1]])
 def test_stacked_and_plain_agree(order):
-    config = replace(OMSD_CONFIG, order=order, n_updates=2 * N_UPDATES, score_blocks=2)
+    config = OMSD_CONFIG.replace(order=order, n_updates=2 * N_UPDATES, score_blocks=2)
     stacked = OMSD(config, [0, 1], CONTINUOUS).double()
     stacked.configure_optimizers()
     with torch.no_grad():

@@ -44,7 +44,7 @@ def test_planned_row_says_that_it_has_no_config(capsys):
         ("algo.alhpa=1", "Nearest: algo.alpha"),
         ("algo.lr=fast", "algo.lr"),
         ("algo.n_updates=null", "algo.n_updates"),
-        ("algo.importance=some", "resample, reweight or none"),
+        ("algo.importance=some", "resample, reweight, none"),
         ("algo=bx", "bx"),
         ("protocol.n_seeds=0", "at least 1"),
         ("data.kind=mine", "regenerated, official"),

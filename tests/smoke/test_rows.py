@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from data.catalog import registry
 from reproduce import published, records
 from reproduce.cli import main
-from reproduce.config import CHOICES, claim_ids, compose, expand, flat, row_ids, sources
+from reproduce.config import claim_ids, compose, expand, flat, row_ids, sources
+from reproduce.config.schema import ProtocolSettings
 
 TINY = ["algo.n_updates=3", "protocol.eval_episodes=2", "protocol.n_seeds=2"]
 # What the rows of a paper need to be tiny too, and how many updates they make then.
@@ -123,7 +125,8 @@ def test_the_short_budget_is_a_setting_like_any_other():
 
 @pytest.mark.parametrize("row", ["inspo/bridge/optimal", "omiga/mujoco/hopper_expert", "omsd/mpe/cn_medium"])
 def test_when_a_run_is_looked_at_changes_the_curve_and_not_the_score(row, capsys):
-    assert CHOICES["protocol.checkpoint"] == ("last",)  # of the best of several looks this would not be true
+    checkpoint = ProtocolSettings.model_fields["checkpoint"].annotation
+    assert get_args(checkpoint) == ("last",)  # of the best of several looks this would not be true
     found, overrides = {}, [*tiny(row)[0], "algo.n_updates=7", "run.chunk_size=2"]
     overrides += ["algo.dropout=0.1"] if row.startswith("omsd") else []  # noise that a chunk's length decides
     for every in (1, 3, 100):

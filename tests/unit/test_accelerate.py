@@ -23,7 +23,7 @@ def trained(name: str, accelerate: str, n: int = 60, device: str = "cpu", **chan
     else:
         module = modules([0, 1], chunk_size=2, accelerate=accelerate)[name]
     module = module.to(device)
-    module.config = replace(module.config, **SHORT, **LENGTHS.get(name, {}), **changes)
+    module.config = module.config.replace(**SHORT, **LENGTHS.get(name, {}), **changes)
     return module, train(module, fitting(module, n))
 
 

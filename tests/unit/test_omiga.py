@@ -1,7 +1,6 @@
 """OMIGA's losses against numbers worked out by hand, its gradients, its switches; Gaussian cloning."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ DIMS = Dims(n_agents=2, obs_size=1, action_size=1, state_size=1)
 
 
 def made(**switches) -> OMIGA:
-    module = OMIGA(replace(OMIGA_CONFIG, **switches), [0], DIMS).double()
+    module = OMIGA(OMIGA_CONFIG.replace(**switches), [0], DIMS).double()
     module.configure_optimizers()
     return module
 
@@ -126,7 +125,7 @@ def test_each_loss_moves_its_own_group_only(name):
 def test_every_switch_changes_the_update(switch):
     results = []
     for switches in ({}, switch):
-        module = OMIGA(replace(OMIGA_CONFIG, alpha=0.02, **switches), [0], CONTINUOUS).double()
+        module = OMIGA(OMIGA_CONFIG.replace(alpha=0.02, **switches), [0], CONTINUOUS).double()
         module.configure_optimizers()
         data = fitting(module, 32).unsqueeze(0)
         for _ in range(3):

@@ -4,7 +4,6 @@
 
 import itertools
 import math
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -71,7 +70,7 @@ def bandit_config(**changes: Any) -> OMSDConfig:
         subtract_noise=False, normalize_gradient=False, prefix="fresh", condition="obs", order=[], lr_end=0.0,
         share_stage1=False, init_scale=1.0,
     )  # fmt: skip
-    return replace(config, **changes)
+    return config.replace(**changes)
 
 
 def bandit_module(config: OMSDConfig, seeds: list[int], kind: type[OMSD] = OMSD) -> tuple[OMSD, OfflineData]:

@@ -3,7 +3,7 @@
 # leads away from the data; here eps = -sigma grad log p, as a trained network predicts it.
 """Stage 2 along the conditional scores of a fitted mixture, known in closed form."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -121,7 +121,7 @@ def mixture_ablation(
 
 def _returns(learned: OMSD, seeds: list[int], mixture: Mixture | None) -> list[float]:
     """Stage 2 of all seeds on the critic of `learned`, and on its scores unless there is a mixture -> [S]."""
-    config = replace(learned.config, batch_size=64)
+    config = learned.config.replace(batch_size=64)
     module, data = bandit_module(config, seeds, OMSD if mixture is None else MixtureOMSD)
     first = {k: v for k, v in learned.state_dict().items() if not k.startswith("policy.")}
     module.load_state_dict(first, strict=False)

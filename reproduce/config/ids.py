@@ -1,0 +1,28 @@
+"""Ids of rows and claims that can run, and the globs over them."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from data.common.errors import ReproduceError, nearest
+from data.common.paths import CONFIGS
+
+
+def row_ids() -> list[str]:
+    """Rows that have a config, hence can run."""
+    root = CONFIGS / "rows"
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+
+
+def claim_ids() -> list[str]:
+    root = CONFIGS / "claims"
+    return sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+
+
+def expand(pattern: str, known: Sequence[str]) -> list[str]:
+    """The ids that a name or glob stands for. Raises ReproduceError with the nearest names."""
+    hits = [name for name in known if fnmatchcase(name, pattern)]
+    if not hits:
+        raise ReproduceError(
+            f"no row or claim named {pattern!r}.{nearest(pattern, list(known))} `reproduce list` shows all of them."
+        )
+    return hits
