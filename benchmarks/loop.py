@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
 from timing import Line, medians
 
 from data.buffer import OfflineData
@@ -20,9 +19,8 @@ from data.common.paths import ROOT
 from data.worlds import make_world
 from lit_modules import algorithm
 from reproduce.config import compose
-from reproduce.experiment.evaluate import Evaluator
-from reproduce.experiment.phase_cache import Kept
-from reproduce.experiment.run import _fit, _module
+from reproduce.experiment.build import build
+from reproduce.experiment.train import train
 
 ROWS = ("inspo/m_ne/balanced", "inspo/xor/ab_ba", "inspo/bridge/mix")
 LARGE = "omiga/mujoco/halfcheetah_medium"  # a million transitions
@@ -31,19 +29,15 @@ LARGE = "omiga/mujoco/halfcheetah_medium"  # a million transitions
 def overhead(repeats: int) -> Iterator[Line]:
     """A whole fit at defaults but for its length, evaluations apart, beside the time inside its updates."""
     for row in ROWS:
-        settings = compose(row, ["algo.n_behavior_updates=200", "algo.n_updates=300", "threads=1"])
-        transitions, task = store.get(settings.values["data"]["id"]).transitions, settings.values["task"]
-        seeds, whole, inside = list(range(settings.values["protocol"]["n_seeds"])), [], []
+        short = ["algo.n_behavior_updates=200", "algo.n_updates=300", "protocol.eval_episodes=1", "threads=1"]
+        whole, inside = [], []
         for _ in range(max(1, repeats // 2)):
-            evaluator = Evaluator(lambda n, t=task: make_world(t["world"], n, "cpu", **t["params"]), seeds, 1)
-            module = _module(settings, seeds, evaluator.world)
-            data = OfflineData(transitions, module.keys, seeds)
             with tempfile.TemporaryDirectory() as folder:
+                experiment = build(compose(row, short), Path(folder))
                 started = time.perf_counter()
-                kept = Kept(settings, module, "", seeds, {})
-                callback = _fit(settings, module, data, evaluator, kept, Path(folder), torch.device("cpu"))
-                whole.append(time.perf_counter() - started - callback.evaluate_s)
-            inside.append(module.train_seconds)
+                training = train(experiment)
+                whole.append(time.perf_counter() - started - training.evaluate_seconds)
+            inside.append(training.seconds)
         ratio = median(w / i for w, i in zip(whole, inside, strict=True))
         yield Line("whole loop", row, "fit without evaluations", median(whole), "s", ratio, "inside updates", "1.05")
 
@@ -51,8 +45,8 @@ def overhead(repeats: int) -> Iterator[Line]:
 def loading(repeats: int) -> Iterator[Line]:
     """Chunks of 100 updates of five seeds from a million transitions in memory and on disk."""
     settings = compose(LARGE)
-    transitions, task = store.get(settings.values["data"]["id"]).transitions, settings.values["task"]
-    views = make_world(task["world"], 1, **task["params"]).views
+    transitions, task = store.get(settings.data.id).transitions, settings.task
+    views = make_world(task.world, 1, **task.params).views
     keys, batch = algorithm("omiga")[0].keys, settings.algo.batch_size
     made = {storage: OfflineData(transitions, keys, range(5), storage, views) for storage in ("tensor", "memmap")}
     times = medians({name: lambda d=data: d.sample(100, batch) for name, data in made.items()}, repeats)
@@ -66,7 +60,7 @@ def loading(repeats: int) -> Iterator[Line]:
 
 def memory(repeats: int) -> Iterator[Line]:
     """Peak resident memory of a whole run on a million transitions, as its record says."""
-    size = store.get(compose(LARGE).values["data"]["id"]).transitions.bytes()
+    size = store.get(compose(LARGE).data.id).transitions.bytes()
     short = ["budget=short", "algo.n_updates=200", "protocol.eval_every=200", "protocol.eval_episodes=1"]
     allowed = 1.3 * size + 2**30
     _, found = _process(["reproduce", LARGE, *short])

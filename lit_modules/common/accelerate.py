@@ -76,7 +76,7 @@ class Accelerator:
             return run
         if module.device.type != "cuda":
             raise RuntimeError(f"CUDA graphs need run.device=cuda, this run is on {module.device.type}")
-        return CudaGraphModule(run)
+        return CudaGraphModule(run)  # type: ignore[arg-type]
 
     def _give_up(self, module: "SeedModule", error: Exception) -> None:
         cause = getattr(error, "inner_exception", error)

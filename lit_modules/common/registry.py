@@ -96,7 +96,7 @@ def algo_config(name: str) -> type[AlgoConfig]:
     wanted = f"{found.class_name}Config"
     if loaded := sys.modules.get(found.module):
         return getattr(loaded, wanted)
-    kept = [
+    kept: list[ast.stmt] = [
         node
         for node in _parsed(found.file).body
         if (isinstance(node, ast.ImportFrom) and node.module in TORCH_FREE)

@@ -1,7 +1,7 @@
 """Stacked noise-prediction networks: see lit_modules.common.mlp for what a stack is."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -18,6 +18,7 @@ class StackedScore(nn.Module):
     """
 
     SCALE = 30.0
+    frequencies: Tensor
     ACTIVATIONS: ClassVar = {"mish": nn.functional.mish, "relu": torch.relu}
 
     def __init__(
@@ -34,7 +35,8 @@ class StackedScore(nn.Module):
     ):
         super().__init__()
         self.hidden, self.n_blocks, self.dropout = hidden, n_blocks, dropout
-        self.activation, n_frequencies = self.ACTIVATIONS[activation], time_size // 4
+        self.activation: Callable[[Tensor], Tensor] = self.ACTIVATIONS[activation]
+        n_frequencies = time_size // 4
         self.layers = [
             (2 * n_frequencies, time_size),
             (time_size, time_size),

@@ -65,7 +65,7 @@ class SeedModule(L.LightningModule):
         self.crashed: dict[int, dict[str, Any]] = {}
         self.history: list[dict[str, Any]] = []
         self.quantities: dict[str, list[str]] = {}  # of each phase: what its updates report
-        self.restored: list[str] = []  # phases whose result was trained before
+        self.reused_phases: list[str] = []  # phases whose result was trained before
 
     # ---- a paper fills these in
 
@@ -123,7 +123,7 @@ class SeedModule(L.LightningModule):
 
     @cached_property
     def plan(self) -> list[Chunk]:
-        return make_plan(self.phases(), self.chunk_size, self.restored)
+        return make_plan(self.phases(), self.chunk_size, self.reused_phases)
 
     @property
     def next_chunk(self) -> Chunk:
@@ -192,7 +192,7 @@ class SeedModule(L.LightningModule):
             "noise_streams": [g.get_state() for g in self.noise_streams],
             "crashed": self.crashed,
             "history": self.history,
-            "restored": self.restored,
+            "restored": self.reused_phases,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
-"""Claims."""
+"""Claims: statements of a paper that need no official data."""
 
-from reproduce.claims.run import decide, run_claim, welch_bounds
+from reproduce.claims.checks import decide, welch_bounds
+from reproduce.claims.run import run_claim
+from reproduce.claims.schema import load_claim
 
-__all__ = ["decide", "run_claim", "welch_bounds"]
+__all__ = ["decide", "load_claim", "run_claim", "welch_bounds"]

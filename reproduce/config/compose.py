@@ -47,7 +47,9 @@ def _checked(row: str, values: dict[str, Any]) -> RowSettings:
     checked(RowFile, values, where)
     if missing := next((key for key, value in flat(values).items() if value == "???"), None):
         raise ReproduceError(f"{where}: {missing} is missing; every setting of a row must be given.")
-    algo = checked(algo_config(values["algo"].get("name")), values["algo"], where, "algo.")
+    if (name := values["algo"].get("name")) not in algorithms():
+        raise ReproduceError(f"{where}: algo.name={name!r} is unknown.{nearest(str(name), list(algorithms()))}")
+    algo = checked(algo_config(name), values["algo"], where, "algo.")
     groups = {group: checked(model, values[group], where, f"{group}.") for group, model in GROUPS.items()}
     dataset(groups["data"].id)  # type: ignore[attr-defined]
     return RowSettings(row=row, algo=algo, **groups)  # type: ignore[arg-type]

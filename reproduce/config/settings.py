@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from lit_modules.common.settings import AlgoConfig
 from reproduce.config.schema import DataSettings, ProtocolSettings, RowSettings, RunSettings, TaskSettings
 
 # Keys that change how a run is carried out, not what is computed in law.
@@ -31,7 +30,8 @@ class Settings:
         return self.used.row
 
     @property
-    def algo(self) -> AlgoConfig:
+    def algo(self) -> Any:
+        """The settings class of the row's algorithm."""
         return self.used.algo
 
     @property

@@ -32,8 +32,9 @@ from lit_modules.common.seed_module import SeedModule
 from reproduce import published, records
 from reproduce.config import Settings, compose
 from reproduce.core import console
+from reproduce.experiment.build import build_module, open_device
 from reproduce.experiment.evaluate import Evaluator
-from reproduce.experiment.run import _device, _module, evaluation_points
+from reproduce.experiment.train import evaluation_points
 from reproduce.jobs.sweep import Launcher, job_threads, with_threads
 from reproduce.judge import seeds_for_verdict
 from reproduce.regression import fingerprints
@@ -134,7 +135,7 @@ def _cost_key(settings: Settings) -> str:
 
 def _measure(settings: Settings, seconds: float) -> Cost:
     began = time.perf_counter()
-    device, _ = _device(settings.values["run"])
+    device, _ = open_device(settings)
     peak = _Peak()
     protocol, task = settings.values["protocol"], settings.values["task"]
     seeds = list(range(protocol["first_seed"], protocol["first_seed"] + protocol["n_seeds"]))
@@ -171,7 +172,7 @@ def _measure(settings: Settings, seconds: float) -> Cost:
 
 def _prepared(settings: Settings, seeds: list[int], world: Any, device: torch.device) -> SeedModule:
     """The row's module, ready to be trained without a trainer."""
-    module = _module(settings, seeds, world).to(device)
+    module = build_module(settings, world).to(device)
     module.configure_optimizers()
     module.__dict__["logged"] = {}
     module.log_dict = lambda values, **_: module.__dict__["logged"].update(values)  # type: ignore[method-assign]
@@ -294,9 +295,8 @@ class _Peak:
 
 def _estimate(settings: Settings, cost: Cost) -> Estimate:
     protocol, task, data = (settings.values[group] for group in ("protocol", "task", "data"))
-    seeds = list(range(protocol["first_seed"], protocol["first_seed"] + protocol["n_seeds"]))
     world = make_world(task["world"], 1, **task["params"])
-    module = _module(settings, seeds, world)
+    module = build_module(settings, world)
     phases = [phase for phase in module.phases() if phase.n_updates]
     timings = {phase.name: cost.update_s[phase.name] for phase in phases}
     parts = {p.name: (p.n_updates * timings[p.name].seconds, timings[p.name].spread) for p in phases}

@@ -21,7 +21,7 @@ from reproduce.config import Settings, flat
 OWN_RUN = ("run", "code")  # of an identity: what another machine or version may differ in
 
 
-class Kept:
+class PhaseCache:
     """The kept results of one run's phases, in outputs/stage1 or in the folder `run.stage1`.
 
     From a folder that the user names every phase must come; else what is there is used and the rest is trained.
@@ -29,7 +29,7 @@ class Kept:
 
     def __init__(self, settings: Settings, module: SeedModule, data_sha256: str, seeds: list[int], run: dict[str, Any]):
         """`run`: the settings under `run` that decide bits."""
-        self.module, self.given = module, settings.values["run"]["stage1"]
+        self.module, self.given = module, settings.run.stage1
         self.folder = Path(self.given) if self.given else outputs_dir() / "stage1"
         self.first_seed = seeds[0]
         self.phases: dict[int, Phase] = {}  # by the clock at their ends
@@ -42,7 +42,7 @@ class Kept:
             phase.name: flat(
                 {
                     "settings": phase.decided_by,
-                    "time_limits": settings.values["protocol"]["time_limits"] if not phase.keys else "not read",
+                    "time_limits": settings.protocol.time_limits if not phase.keys else "not read",
                     "data": data_sha256,
                     "seeds": seeds[:1] if phase.shared else seeds,
                     "sizes": {n: list(getattr(module, n).theta.shape) for n in phase.result},
@@ -66,7 +66,7 @@ class Kept:
     def keep(self, clock: int) -> None:
         """Write the phase that ends at `clock`, if one does and no seed has diverged."""
         phase = self.phases.get(clock)
-        if phase is None or self.module.crashed or phase.name in self.module.restored:
+        if phase is None or self.module.crashed or phase.name in self.module.reused_phases:
             return
         tensors = {f"{n}.{k}": v for n in phase.result for k, v in getattr(self.module, n).state_dict().items()}
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -79,7 +79,7 @@ class Kept:
             phase.name: {
                 "n_updates": phase.n_updates,
                 "shared_by_seeds": phase.shared,
-                "reused": phase.name in self.module.restored,
+                "reused": phase.name in self.module.reused_phases,
                 "kept_as": self._path(phase).name,
             }
             for phase in self.phases.values()
@@ -115,7 +115,7 @@ class Kept:
                 getattr(self.module, name).load_state_dict(own)
         except Exception as error:  # truncated files, other layouts
             raise ReproduceError(f"{path} cannot be read ({error}): delete it to train anew.") from error
-        self.module.restored.append(phase.name)
+        self.module.reused_phases.append(phase.name)
 
 
 def _identity(path: Path) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.common.errors import ReproduceError
 from data.common.files import sha256
@@ -12,8 +13,11 @@ from data.generate.mixture import WEIGHTS as BEHAVIOR
 from data.worlds import fingerprint
 from lit_modules.common.seed_module import SeedModule
 from reproduce import published, records
-from reproduce.config import Settings
-from reproduce.experiment.phase_cache import Kept
+from reproduce.experiment.phase_cache import PhaseCache
+
+if TYPE_CHECKING:
+    from reproduce.experiment.build import Experiment
+    from reproduce.experiment.train import Training
 
 CLONING = ("bc", "gaussian_bc")
 
@@ -44,20 +48,33 @@ def prey_facts(task: dict[str, Any], brought: dict[str, Any]) -> dict[str, Any]:
     return {"prey": {"kind": "official", "sha256": sha256(Path(brought["prey"])), "fingerprint": found}}
 
 
-def score_seeds(
-    returns: list[list[float]],
-    module: SeedModule,
-    row: published.PaperRow,
-    seeds: list[int],
-    references: dict[str, float] | None,
-) -> tuple[list[float], list[dict[str, Any]]]:
-    """Mean return per seed in the row's metric; a seed that diverged counts as the minimum score, never dropped."""
+@dataclass(frozen=True)
+class Scores:
+    """Per seed in the row's metric. `of_data`: the dataset's mean; `behavior_cloning`: of clones, None if unknown."""
+
+    per_seed: list[float]
+    crashed: list[dict[str, Any]]
+    of_data: float
+    behavior_cloning: list[float] | None
+
+
+def score(experiment: "Experiment", training: "Training", returns: dict[str, list[list[float]]]) -> Scores:
+    """Mean return per seed in the row's metric; a seed that diverged counts as the minimum score, never dropped.
+
+    returns: {mode: [S][E]}. Raises ReproduceError for a diverged seed of a row without a minimum score.
+    """
+    settings, row, references = experiment.settings, experiment.row, experiment.references
+    mode, seeds, facts = settings.protocol.mode, settings.protocol.seeds, experiment.data_facts
     minimum = row.bound.minimum_score
-    crashed = [module.crashed[seed] for seed in seeds if seed in module.crashed]
+    crashed = [training.crashed[seed] for seed in seeds if seed in training.crashed]
     if crashed and minimum is None:
         raise ReproduceError(f"seed {crashed[0]['seed']} diverged and the row has no minimum_score in paper_results.")
-    means = [row.score(fmean(episodes), references) for episodes in returns]
-    return [minimum if s in module.crashed else x for s, x in zip(seeds, means, strict=True)], crashed  # type: ignore
+    means = [row.score(fmean(episodes), references) for episodes in returns[mode]]
+    per_seed = [minimum if s in training.crashed else x for s, x in zip(seeds, means, strict=True)]
+    clones = cloning_scores(experiment.module, mode, row) or recorded_cloning(
+        settings.row, settings.values["algo"], facts, seeds
+    )
+    return Scores(per_seed, crashed, row.score(facts["return"]["mean"], references), clones)  # type: ignore[arg-type]
 
 
 def own_references(task: dict[str, Any]) -> dict[str, float] | None:
@@ -72,13 +89,13 @@ def own_references(task: dict[str, Any]) -> dict[str, float] | None:
     return {end: measured[end]["mean"] for end in ("random", "expert")}
 
 
-def notes(kept: Kept, row: published.PaperRow, references: dict[str, float] | None) -> list[str]:
+def notes(cache: PhaseCache, row: published.PaperRow, references: dict[str, float] | None) -> list[str]:
     """What a reader of the verdict must know besides."""
     said = []
-    facts = kept.facts()
+    facts = cache.facts()
     if shared := [name for name, fact in facts.items() if fact["shared_by_seeds"]]:
         nets = " and the ".join(shared)
-        said.append(f"all seeds share the {nets} that seed {kept.first_seed} trained: the spread is stage 2's")
+        said.append(f"all seeds share the {nets} that seed {cache.first_seed} trained: the spread is stage 2's")
     if references and row.metric == "normalized_score":
         ours, theirs = references.values(), [row.references[f"normalization_{end}"] for end in references]
         said.append(
@@ -143,15 +160,8 @@ def same_data(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(abs(value - other["return"][name]) <= tolerance for name, value in one["return"].items())
 
 
-def why_not_comparable(settings: Settings, measured: str, manifest: dict[str, Any]) -> list[str]:
-    reasons = [f"{d['key']} is {d['used']}, the row says {d['row']}" for d in settings.differs]
-    if manifest.get("path") != manifest.get("default_path"):
-        reasons.append(f"the data are {manifest['path']}, the row's are {manifest['default_path']}")
-    expected = settings.values["task"]["fingerprint"]
-    if measured != expected:
-        reasons.append(f"the world's fingerprint is {measured}, expected {expected}")
-    if (precision := settings.values["run"]["matmul_precision"]) != "highest":
-        reasons.append(f"run.matmul_precision is {precision}: products are less exact than float32's")
-    if settings.values["protocol"]["n_seeds"] < settings.row_values["protocol"]["n_seeds"]:
-        reasons.append(f"fewer seeds than the row's {settings.row_values['protocol']['n_seeds']}")
-    return reasons
+def mode_scores(record: dict[str, Any]) -> dict[str, list[float]]:
+    """Mean episode return per seed in each mode; crashed seeds keep their minimum score in the judged mode."""
+    played = {mode: record["evaluation"][mode] for mode in published.MODES if mode in record["evaluation"]}
+    scores = {mode: [fmean(row) for row in rows] for mode, rows in played.items()}
+    return scores | {record["scores"]["mode"]: record["scores"]["per_seed"]}

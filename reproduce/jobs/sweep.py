@@ -196,7 +196,7 @@ def _prepared(names: list[str], overrides: list[str], threads: int) -> tuple[dic
     """({row: the overrides of its job}, {row: its error}, whatever decides the results). Datasets are built here, once:
     two workers would build the same one beside each other."""
     from data.catalog import store
-    from reproduce.experiment.run import run_folder
+    from reproduce.experiment.identity import run_folder
 
     jobs: dict[str, list[str]] = {}
     refused, runs, files = {}, {}, {}

@@ -14,6 +14,7 @@ from reproduce import published, records
 from reproduce.config import Settings, compose, expand, row_ids
 from reproduce.core import console
 from reproduce.experiment.run import run_row
+from reproduce.experiment.scoring import mode_scores
 from reproduce.judge import verdict
 
 REFERENCE_SEEDS = 32
@@ -23,13 +24,6 @@ BATCHES = ((10_000, 16), (20_000, 16))  # (first seed, seeds): the second only w
 def _run(row: str, first_seed: int, n_seeds: int) -> tuple[dict[str, Any], Settings]:
     settings = compose(row, [f"protocol.first_seed={first_seed}", f"protocol.n_seeds={n_seeds}"])
     return run_row(settings, write=False), settings
-
-
-def mode_scores(record: dict[str, Any]) -> dict[str, list[float]]:
-    """Mean episode return per seed in each mode; crashed seeds keep their minimum score in the judged mode."""
-    played = {mode: record["evaluation"][mode] for mode in published.MODES if mode in record["evaluation"]}
-    scores = {mode: [fmean(row) for row in rows] for mode, rows in played.items()}
-    return scores | {record["scores"]["mode"]: record["scores"]["per_seed"]}
 
 
 def record_references(pattern: str) -> int:

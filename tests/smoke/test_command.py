@@ -102,7 +102,7 @@ def test_unwritable_records_keep_the_run_for_another_try(capsys, monkeypatch, tm
 
 
 def test_a_damaged_checkpoint_is_named(capsys):
-    from reproduce.experiment.run import AtomicCheckpointIO
+    from reproduce.experiment.train import AtomicCheckpointIO
 
     broken = outputs_dir() / "last.ckpt"
     broken.parent.mkdir(parents=True, exist_ok=True)

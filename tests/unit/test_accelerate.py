@@ -9,7 +9,7 @@ from data.common.errors import ReproduceError
 from lit_modules.common.accelerate import Accelerator
 from lit_modules.inspo import InSPO
 from reproduce.config import compose
-from reproduce.experiment.scoring import why_not_comparable
+from reproduce.experiment.comparability import why_not_comparable
 from reproduce.regression.fingerprints import DIMS, INSPO_CONFIG, fitting, modules, train
 
 SHORT = {"n_updates": 4}

@@ -1,12 +1,17 @@
 """Evaluation, claims' arithmetic and the gate's two batches."""
 
+import json
+
 import pytest
 import torch
 
+from data.common.errors import ReproduceError
 from data.worlds import make_world
 from reproduce import records
-from reproduce.claims import decide, welch_bounds
+from reproduce.claims import decide, load_claim, welch_bounds
+from reproduce.claims.schema import Check
 from reproduce.cli import main
+from reproduce.config import claim_ids
 from reproduce.experiment.evaluate import Evaluator
 from reproduce.regression import gate
 
@@ -71,21 +76,21 @@ def test_welch_bounds_by_hand():
 def test_checks_of_a_claim():
     arms = {"a": {"scores": {"greedy": [1.0, 1.1, 0.9]}}, "b": {"scores": {"greedy": [0.0, 0.1, -0.1]}}}
     check = {"text": "", "mode": "greedy", "left": "a", "right": "b"}
-    assert decide({**check, "at_least": 0.5}, arms)["passed"] is True
-    assert decide({**check, "at_least": 0.95}, arms)["passed"] is False
-    assert decide({**check, "right": 1.0, "within": 0.5}, arms)["passed"] is True
+    assert decide(Check(**{**check, "at_least": 0.5}), arms)["passed"] is True
+    assert decide(Check(**{**check, "at_least": 0.95}), arms)["passed"] is False
+    assert decide(Check(**{**check, "right": 1.0, "within": 0.5}), arms)["passed"] is True
     seeds = {"left": {"scores": {"greedy": [1.0, 0.5, -1.0, -0.5]}}}
-    count = {"mode": "greedy", "left": "left"}
-    assert decide({**count, "every_above": -1.1}, seeds)["passed"] is True
-    assert decide({**count, "every_above": -1.0}, seeds)["passed"] is False
-    assert decide({**count, "share_above": 0.0, "between": [0.4, 0.6]}, seeds)["share"] == 0.5
-    assert decide({**count, "share_above": 0.0, "between": [0.4, 0.6]}, seeds)["passed"] is True
-    assert decide({**count, "share_above": 0.9, "between": [0.4, 0.6]}, seeds)["passed"] is False
-    assert decide({**check, "right": 1.0, "within": 0.05}, arms)["passed"] is False
+    count = {"text": "", "mode": "greedy", "left": "left"}
+    assert decide(Check(**{**count, "every_above": -1.1}), seeds)["passed"] is True
+    assert decide(Check(**{**count, "every_above": -1.0}), seeds)["passed"] is False
+    assert decide(Check(**{**count, "share_above": 0.0, "between": [0.4, 0.6]}), seeds)["share"] == 0.5
+    assert decide(Check(**{**count, "share_above": 0.0, "between": [0.4, 0.6]}), seeds)["passed"] is True
+    assert decide(Check(**{**count, "share_above": 0.9, "between": [0.4, 0.6]}), seeds)["passed"] is False
+    assert decide(Check(**{**check, "right": 1.0, "within": 0.05}), arms)["passed"] is False
 
 
 def test_a_claim_is_recorded(monkeypatch):
-    monkeypatch.setattr("reproduce.claims.run._exact", lambda spec: ({}, [{"text": "t", "passed": False}]))
+    monkeypatch.setattr("reproduce.claims.run._exact", lambda spec, name: ({}, [{"text": "t", "passed": False}]))
     assert main(["claims/inspo/monotonic_qre"]) == 1
     assert records.latest("claims/inspo/monotonic_qre", kind="claim")["passed"] is False
 
@@ -121,3 +126,30 @@ def test_the_gate_needs_two_failing_batches(monkeypatch):
 def test_the_gate_without_a_reference_says_what_to_do(capsys):
     assert main(["gate", "inspo/xor/ab"]) == 4
     assert "reproduce record inspo/xor/ab" in capsys.readouterr().err
+
+
+CHECK = {"text": "", "mode": "greedy", "left": "a", "right": 0.0}
+BAD_CLAIMS = [
+    ({"text": "t", "arms": {"a": {"row": "x/y/z"}}, "checks": [{**CHECK, "at_leest": 0.5}]}, "Nearest: at_least"),
+    ({"text": "t", "arms": {"a": {"row": "x/y/z"}}, "checks": [CHECK]}, "has 0 rules"),
+    (
+        {"text": "t", "arms": {"b": {"row": "x/y/z"}}, "checks": [{**CHECK, "at_least": 0.5}]},
+        "names 'a'; the arms are b",
+    ),
+    ({"text": "t"}, "either arms and checks, or exact"),
+    ({"text": "t", "exact": {"program": "nowhere:nothing", "params": {}, "limits": {}}}, "at least 1 long"),
+]
+
+
+@pytest.mark.parametrize(("stated", "words"), BAD_CLAIMS)
+def test_a_misspelt_claim_names_file_key_and_cure(stated, words, tmp_path, monkeypatch, capsys):
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "mine.yaml").write_text(json.dumps(stated))
+    monkeypatch.setattr("reproduce.claims.schema.CONFIGS", tmp_path)
+    with pytest.raises(ReproduceError, match=r"configs/claims/mine\.yaml") as error:
+        load_claim("claims/mine")
+    assert words in str(error.value)
+
+
+def test_every_claim_is_well_formed():
+    assert [load_claim(name)[0].text for name in claim_ids()].count("") == 0

@@ -295,7 +295,7 @@ def test_official_hunting_data_are_played_against_the_official_prey(tag, tmp_pat
     assert "../../pretrained_adv_model.pt" in found.manifest["files"]
     made, real = [], make_world
     monkeypatch.setattr(
-        "reproduce.experiment.run.make_world",
+        "reproduce.experiment.build.make_world",
         lambda name, n, *a, **k: made.append(k.get("prey")) or real(name, n, *a, **k),
     )
     row = ["omsd/mpe/cn_random", *TINY, f"data.id={TAG_ID}", "task.params.scenario=simple_tag"]

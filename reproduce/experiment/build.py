@@ -1,0 +1,169 @@
+"""Everything that a run needs before its first update, checked for belonging together."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from data.buffer import OfflineData
+from data.catalog import store
+from data.common.errors import ReproduceError
+from data.common.provenance import provenance
+from data.common.spec import Dims
+from data.worlds import fingerprint, make_world
+from lit_modules import algorithm
+from lit_modules.common.seed_module import SeedModule
+from reproduce import published
+from reproduce.config import Settings
+from reproduce.core import console
+from reproduce.experiment.evaluate import Evaluator
+from reproduce.experiment.identity import numeric_run, run_folder
+from reproduce.experiment.phase_cache import PhaseCache
+from reproduce.experiment.scoring import data_facts, own_references
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A row ready to run. `origin` is the provenance at its start; `dataset_world_params` come with official data."""
+
+    settings: Settings
+    row: published.PaperRow
+    device: torch.device
+    origin: dict[str, Any]
+    manifest: dict[str, Any]
+    dataset_world_params: dict[str, Any]
+    module: SeedModule
+    data: OfflineData
+    evaluator: Evaluator
+    folder: Path
+
+    @cached_property
+    def data_facts(self) -> dict[str, Any]:
+        return data_facts(self.manifest)
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "last.ckpt"
+
+    @cached_property
+    def cache(self) -> PhaseCache:
+        sha256, seeds = self.data_facts["sha256"], self.settings.protocol.seeds
+        return PhaseCache(self.settings, self.module, sha256, seeds, numeric_run(self.settings))
+
+    @cached_property
+    def world_fingerprint(self) -> str:
+        """The fingerprint of the task's own world: it tells whether the simulator is the row's."""
+        return fingerprint(self.settings.task.world, **self.settings.task.params)
+
+    @cached_property
+    def references(self) -> dict[str, float] | None:
+        """Returns of random and expert play that normalize the scores, where they are not the published ones."""
+        return None if self.dataset_world_params else own_references(self.settings.values["task"])
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """One process per run folder; the lock goes with the process, however it ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / "lock", timeout=0):
+                yield
+        except Timeout as error:
+            text = f"{self.settings.row} with these settings is running in another process; wait for it."
+            raise ReproduceError(text) from error
+
+    def discard_checkpoint(self) -> None:
+        self.checkpoint.unlink(missing_ok=True)
+
+
+def build(settings: Settings, folder: Path | None = None) -> Experiment:
+    """The row's dataset, world, module, buffer and evaluator; `folder` instead of the run's own under outputs/.
+
+    Raises ReproduceError for data that are missing or damaged, and for parts that do not belong together.
+    """
+    row = published.row(settings.row)
+    device, threads = open_device(settings)
+    origin = provenance(settings.run.device, threads)  # now: the commit may move while training
+    dataset = _dataset(settings)
+    transitions = dataset.transitions
+    if settings.protocol.time_limits == "terminal":
+        transitions["terminated"] = transitions["terminated"] | transitions["truncated"]
+    # The data may bring parameters of their world along (an official prey); the settings' own come first.
+    task = settings.task
+    brought = {key: value for key, value in dataset.played_in.items() if task.params.get(key) is None}
+    evaluator = build_evaluator(settings, device, brought)
+    world = evaluator.world
+    module = build_module(settings, world)
+    _check_sizes(transitions, world, settings)
+    data = OfflineData(transitions, module.keys, module.seeds, settings.data.storage, world.views, device)
+    folder = folder or run_folder(settings, data_facts(dataset.manifest)["sha256"])
+    return Experiment(settings, row, device, origin, dataset.manifest, brought, module, data, evaluator, folder)
+
+
+def open_device(settings: Settings) -> tuple[torch.device, int]:
+    """(the device, torch's threads), both set up. Raises ReproduceError for a CUDA device that is not there."""
+    run = settings.run
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    torch.set_float32_matmul_precision(run.matmul_precision)
+    if run.device == "cuda" and not torch.cuda.is_available():
+        raise ReproduceError("run.device=cuda, but torch sees no CUDA device here; use run.device=cpu.")
+    return torch.device(run.device), torch.get_num_threads()
+
+
+def build_evaluator(settings: Settings, device: torch.device, world_params: dict[str, Any]) -> Evaluator:
+    """The row's evaluation, in the task's world with `world_params`. Raises ReproduceError for a mode it lacks."""
+    protocol, task, modes = settings.protocol, settings.task, algorithm(settings.algo.name)[0].modes
+    if protocol.mode not in modes:
+        raise ReproduceError(f"protocol.mode={protocol.mode}: {settings.algo.name} acts {modes} only.")
+
+    def make(n_worlds: int) -> Any:
+        return make_world(task.world, n_worlds, device, **task.params | world_params)
+
+    return Evaluator(make, protocol.seeds, protocol.eval_episodes, modes)
+
+
+def build_module(settings: Settings, world: Any) -> SeedModule:
+    """The row's module for all its seeds, in the sizes of `world`. Raises ReproduceError where they do not fit."""
+    module_class, name = algorithm(settings.algo.name)[0], settings.algo.name
+    if module_class.discrete != world.discrete:
+        kinds = [("continuous", "discrete")[kind] for kind in (module_class.discrete, world.discrete)]
+        raise ReproduceError(
+            f"algo={name} is for {kinds[0]} actions, the world {settings.task.world} has {kinds[1]} ones."
+        )
+    if world.discrete:
+        space = world.observation_spec["obs"].space
+        low, high = (bound.reshape(-1, world.obs_size)[0].tolist() for bound in (space.low, space.high))
+        dims = Dims(world.n_agents, world.obs_size, world.n_actions, tuple(low), tuple(high))
+    else:
+        dims = Dims(world.n_agents, world.obs_size, action_size=world.action_size, state_size=world.state_size)
+    run, protocol = settings.run, settings.protocol
+    clock = {"chunk_size": run.chunk_size, "eval_every": protocol.eval_every, "accelerate": run.accelerate}
+    try:
+        return module_class(settings.algo, protocol.seeds, dims, **clock)
+    except ValueError as error:
+        raise ReproduceError(f"row {settings.row}: {error}") from error
+
+
+def _dataset(settings: Settings) -> store.Dataset:
+    data = settings.data
+    with console.bar(f"data {data.id}", 1, "steps") as bar:
+        return store.get(data.id, data.kind, data.root, bar.update, data.seed)
+
+
+def _check_sizes(transitions: Any, world: Any, settings: Settings) -> None:
+    if world.discrete:
+        found = (*transitions["obs"].shape[1:], transitions["legal_actions"].shape[-1])
+        expected = (world.n_agents, world.obs_size, world.n_actions)
+    else:
+        found = (*transitions["action"].shape[1:], transitions["features"].shape[-1])
+        expected = (world.n_agents, world.action_size, world.n_features)
+    if found != expected:
+        raise ReproduceError(
+            f"dataset {settings.data.id} has the sizes {found}, world {settings.task.world} has {expected}: "
+            "the row's data.id and task do not belong together."
+        )

@@ -1,0 +1,28 @@
+"""Where a run keeps what it needs to resume: a folder named by whatever decides the bits."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from data.common.paths import ROOT, outputs_dir
+from reproduce.config import Settings
+
+NUMERIC_RUN_KEYS = ("device", "threads", "chunk_size", "accelerate", "matmul_precision")  # under `run`, decide bits
+SOURCES = ("lit_modules/**/*.py", "data/**/*.py", "reproduce/experiment/evaluate.py")
+
+
+def numeric_run(settings: Settings) -> dict[str, Any]:
+    """The settings under `run` that decide bits."""
+    return {key: value for key, value in settings.values["run"].items() if key in NUMERIC_RUN_KEYS}
+
+
+def run_folder(settings: Settings, data_sha256: str) -> Path:
+    """outputs/runs/<row>/<hash>. The hash covers settings, data and programs, so only the same run resumes."""
+    source = hashlib.sha256()
+    for path in sorted(path for pattern in SOURCES for path in ROOT.glob(pattern)):
+        source.update(path.read_bytes())
+    values = settings.values
+    identity = [values["algo"], values["task"], values["protocol"], numeric_run(settings), data_sha256]
+    digest = hashlib.sha256((json.dumps(identity, sort_keys=True) + source.hexdigest()).encode()).hexdigest()
+    return outputs_dir() / "runs" / settings.row / digest[:12]

@@ -1,0 +1,74 @@
+"""A run as a record: the one place that says which keys a row's record has."""
+
+from typing import Any
+
+import torch
+
+from data.common.provenance import peak_memory
+from lit_modules import deviations
+from reproduce.experiment.build import Experiment
+from reproduce.experiment.scoring import Scores, notes, prey_facts
+from reproduce.experiment.train import Training
+from reproduce.judge import Verdict
+
+
+def as_record(
+    experiment: Experiment,
+    training: Training,
+    returns: dict[str, list[list[float]]],
+    scores: Scores,
+    verdict: Verdict,
+    wall_seconds: float,
+) -> dict[str, Any]:
+    """The record of kind "row" (reproduce.records checks it). `returns`: {mode: [S][E]} of the last evaluation."""
+    settings, device = experiment.settings, experiment.device
+    return {
+        "kind": "row",
+        "row": settings.row,
+        "provenance": experiment.origin,
+        "config": settings.values,
+        "config_fingerprint": settings.fingerprint,
+        "row_fingerprint": settings.row_fingerprint,
+        "overrides": settings.overrides,
+        "differs": settings.differs,
+        "data": experiment.data_facts,
+        "environment": {
+            "world": settings.task.world,
+            "fingerprint": experiment.world_fingerprint,
+            "expected": settings.task.fingerprint,
+            **prey_facts(settings.values["task"], experiment.dataset_world_params),
+        },
+        "seeds": settings.protocol.seeds,
+        "n_updates": training.n_updates,
+        "deviations": deviations(settings.algo.name),
+        "weights_sha256": training.weights_sha256,
+        "evaluation": {"n_updates": training.n_updates, "checkpoint": settings.protocol.checkpoint, **returns},
+        "scores": {
+            "metric": experiment.row.metric,
+            "mode": settings.protocol.mode,
+            "per_seed": scores.per_seed,
+            "data": scores.of_data,
+            "references": experiment.references,
+        },
+        "notes": notes(experiment.cache, experiment.row, experiment.references),
+        "behavior_cloning": scores.behavior_cloning,
+        "crashed": scores.crashed,
+        "stage1": experiment.cache.facts(),
+        "acceleration": {
+            "asked": settings.run.accelerate,
+            "used": training.accelerated,
+            "fallback": training.fallback,
+        },
+        "curve": training.curve,
+        "time": {
+            "wall_s": round(wall_seconds, 2),
+            "train_s": round(training.seconds, 2),
+            "evaluate_s": round(training.evaluate_seconds, 2),
+            "updates_per_s": round(training.n_updates / max(training.seconds, 1e-9), 2),
+        },
+        "memory": {
+            "peak_bytes": peak_memory(),
+            "device_peak_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        },
+        "verdict": verdict.to_json(),
+    }

@@ -1,0 +1,103 @@
+"""Settings: every key of every file is known, typed and in range, and the command knows it without torch."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from data.common.errors import ReproduceError
+from data.common.paths import CONFIGS, ROOT
+from lit_modules import algo_config, algorithm, algorithms
+from lit_modules.common import registry
+from reproduce.config import compose
+
+ROW = "inspo/xor/ab"
+
+
+@pytest.fixture
+def configs(tmp_path, monkeypatch):
+    """A copy of configs/ that a test may spoil."""
+    copy = tmp_path / "configs"
+    shutil.copytree(CONFIGS, copy)
+    for module in ("compose", "ids"):
+        monkeypatch.setattr(sys.modules[f"reproduce.config.{module}"], "CONFIGS", copy)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("rows/inspo/xor/ab.yaml", "row:", "protocl: {n_seeds: 3}\nrow:", ["protocl", "Nearest: protocol"]),
+        ("rows/inspo/xor/ab.yaml", "row:", "also_judgd: [budget=short]\nrow:", ["also_judgd", "Nearest: also_judged"]),
+        ("rows/inspo/xor/ab.yaml", "row:", "also_judged: [short]\nrow:", ["also_judged holds 'short'"]),
+        ("algo/inspo.yaml", "gamma: 0.99", "gama: 0.99", ["unknown setting algo.gama", "Nearest: gamma"]),
+        ("algo/inspo.yaml", "gamma: 0.99", "gamma: 1.01", ["algo.gamma=1.01", "at least 0 and at most 1"]),
+        ("algo/inspo.yaml", "max_grad_norm: 10.0", "max_grad_norm: 0.0", ["algo.max_grad_norm=0.0", "above 0"]),
+        ("rows/inspo/xor/ab.yaml", "hidden: [32]", "hidden: [32, 0]", ["algo.hidden.1=0", "at least 1"]),
+        ("algo/inspo.yaml", "importance: resample", "importance: resampel", ["Nearest: resample"]),
+        ("algo/inspo.yaml", "name: inspo", "name: inspa", ["algo.name='inspa' is unknown", "Nearest: inspo"]),
+        ("algo/inspo.yaml", "tau: 0.01", "tau: ???", ["algo.tau is missing"]),
+        ("protocol/inspo.yaml", "mode: greedy", "mode: greed", ["protocol.mode='greed'", "greedy, sampled"]),
+        ("base.yaml", "storage: tensor", "storage: tensors", ["data.storage='tensors'", "tensor, memmap"]),
+        ("base.yaml", "threads: 0", "threads: -1", ["run.threads=-1", "at least 0"]),
+        ("base.yaml", "threads: 0", "threads: .5", ["run.threads=0.5", "a whole number"]),
+        ("base.yaml", "device: cpu", "devise: cpu", ["unknown setting run.devise", "Nearest: device"]),
+    ],
+)
+def test_a_wrong_key_or_value_in_any_file_names_key_and_cure(configs, file, old, new, words):
+    path = configs / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ReproduceError) as error:
+        compose(ROW)
+    for word in (ROW, *words):
+        assert word in str(error.value)
+
+
+def test_an_unknown_choice_of_a_group_lists_the_choices():
+    with pytest.raises(ReproduceError, match=r"algo=omga: choose one of bc, .*Nearest: omiga"):
+        compose(ROW, ["algo=omga"])
+
+
+def test_settings_are_attributes_and_frozen():
+    settings = compose(ROW, ["protocol.first_seed=7", "protocol.n_seeds=2"])
+    assert settings.protocol.seeds == [7, 8]
+    assert settings.stated.protocol.first_seed == 0
+    with pytest.raises(ValueError, match="frozen"):
+        settings.protocol.n_seeds = 3  # type: ignore[misc]
+    assert settings.values["algo"]["gamma"] == settings.algo.gamma
+
+
+@pytest.mark.parametrize("name", algorithms())
+def test_settings_read_from_the_text_are_those_of_the_module(name):
+    code = f"from lit_modules import algo_config as c; import json; print(json.dumps(c({name!r}).model_json_schema()))"
+    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    module_class, config_class = algorithm(name)
+    assert json.loads(printed) == config_class.model_json_schema()
+    assert module_class.algorithm == name
+    assert algo_config(name) is config_class or algo_config.cache_info().currsize
+
+
+def test_a_name_that_two_files_register_is_refused(tmp_path):
+    for file in ("one", "two"):
+        (tmp_path / f"{file}.py").write_text('@register("mine")\nclass Mine: ...\n')
+    with pytest.raises(ReproduceError, match=r"one\.py and two\.py both register 'mine'"):
+        registry.algorithms(tmp_path)
+
+
+@pytest.mark.parametrize(("override", "words"), [("algo.beta=0.1", ""), ("algo.bta=0.1", "Nearest: algo.beta")])
+def test_composing_and_its_errors_need_no_torch_and_less_than_a_second(override, words):
+    code = (
+        "import sys, time\nfrom reproduce.config import compose\nfrom data.common.errors import ReproduceError\n"
+        f"try:\n    compose('omsd/mpe/cn_expert', [{override!r}])\nexcept ReproduceError as error:\n    print(error)\n"
+        "print('torch' in sys.modules, time.process_time())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    *message, facts = run.stdout.splitlines()
+    assert words in "".join(message)
+    torch, seconds = facts.split()
+    assert torch == "False"
+    assert float(seconds) < 1.0, "CPU seconds"
