@@ -45,7 +45,9 @@ class BC(SeedModule):
 
     def update_clone(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
         """One step of maximum likelihood. batch [S, B]."""
-        loss = self.policy_loss(self.scaled(batch["obs"]), batch["legal_actions"].transpose(1, 2), batch["action"])
+        loss = self.policy_loss(
+            self.normalize_obs(batch["obs"]), batch["legal_actions"].transpose(1, 2), batch["action"]
+        )
         self.descend("policy", loss, self.config.max_grad_norm)
         return {"loss/policy": loss.detach()}
 
@@ -86,7 +88,7 @@ class BC(SeedModule):
     def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
         if not self.config.joint:
             return super().act(obs, legal, uniform)
-        log_probs = self.log_probs(self.scaled(obs), None if legal is None else legal.transpose(1, 2))[:, 0]
+        log_probs = self.log_probs(self.normalize_obs(obs), None if legal is None else legal.transpose(1, 2))[:, 0]
         index = log_probs.argmax(-1) if uniform is None else sample_categorical(log_probs, uniform[..., 0])  # (S, E)
         place = self.dims.n_actions ** torch.arange(self.dims.n_agents - 1, -1, -1, device=index.device)
         return index.unsqueeze(-1) // place % self.dims.n_actions

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from data.common.spec import Dims
 from lit_modules.common.distributions import masked_log_softmax
-from lit_modules.common.functional import agent_major, polyak, rows_of, target_of
+from lit_modules.common.functional import agent_major, agent_params, make_target, polyak
 from lit_modules.common.importance import effective_sample_size, importance_resample
 from lit_modules.common.mlp import StackedMLP
-from lit_modules.common.optim import Adam, TurnAdam, clip_rows
+from lit_modules.common.optim import Adam, IndexedAdam, clip_per_member
 from lit_modules.common.registry import register
 from lit_modules.common.schedule import Chunk, Phase
 from lit_modules.common.seed_module import SeedModule
@@ -70,11 +70,11 @@ class InSPO(SeedModule):
         lead = (len(seeds), dims.n_agents)
         sizes = (dims.obs_size, *config.hidden, dims.n_actions)
         self.behavior_policy, self.policy, self.q = (StackedMLP(sizes, lead, self.weight_streams) for _ in range(3))
-        self.q_target = target_of(self.q)
+        self.q_target = make_target(self.q)
 
     def update_behavior(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
         """One cloning step of every mu^i. batch [S, B]."""
-        obs, legal = self.scaled(batch["obs"]), agent_major(batch["legal_actions"])  # (S, N, B, O), (S, N, B, A)
+        obs, legal = self.normalize_obs(batch["obs"]), agent_major(batch["legal_actions"])  # (S, N, B, O), (S, N, B, A)
         loss = self.behavior_loss(obs, legal, agent_major(batch["action"]))
         self.descend("behavior", loss, self.config.max_grad_norm)
         self.policy.theta.data.copy_(self.behavior_policy.theta)  # pi_0 = mu
@@ -104,14 +104,14 @@ class InSPO(SeedModule):
         self, d: dict[str, Tensor], weight: Tensor, rows: Tensor, beta: Tensor, lr_scale: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Q and policy of the agents in `rows` on their minibatch (S, B) with loss weights; both losses [S]."""
-        theta_q, theta_pi = rows_of(self.q, rows), rows_of(self.policy, rows)
+        theta_q, theta_pi = agent_params(self.q, rows), agent_params(self.policy, rows)
         log_pi = masked_log_softmax(self.policy(d["obs"], theta_pi), d["legal"])  # (S, B, A)
         q = self.q(d["obs"], theta_q)  # (S, B, A)
         loss_q = (weight * self.td_error(q, d, theta_pi.detach(), beta).square()).mean(-1)
         loss_pi = (weight * self.policy_loss(q.detach(), log_pi, d["log_mu"], d["action"], beta)).mean(-1)
         grads = torch.autograd.grad((loss_q + loss_pi).sum(), (theta_q, theta_pi))  # disjoint: D3
         for name, grad in zip(("q", "policy"), grads, strict=True):
-            self.optimizer[name].step_rows(rows, *clip_rows([grad], self.config.max_grad_norm), lr_scale)
+            self.optimizer[name].step_index(rows, *clip_per_member([grad], self.config.max_grad_norm), lr_scale)
         return loss_q.detach(), loss_pi.detach()
 
     def behavior_loss(self, obs: Tensor, legal: Tensor, action: Tensor) -> Tensor:
@@ -160,8 +160,8 @@ class InSPO(SeedModule):
         lr = self.config.lr
         return {
             "behavior": Adam(self.behavior_policy.parameters(), lr=lr),
-            "q": TurnAdam(self.q.theta, lr=lr),
-            "policy": TurnAdam(self.policy.theta, lr=self.config.policy_lr),
+            "q": IndexedAdam(self.q.theta, lr=lr),
+            "policy": IndexedAdam(self.policy.theta, lr=self.config.policy_lr),
         }
 
     def draw(self, chunk: Chunk) -> dict[str, Tensor]:
@@ -181,13 +181,13 @@ class InSPO(SeedModule):
 
     def unpack(self, batch: TensorDict) -> dict[str, Tensor]:
         with torch.no_grad():
-            obs, legal = self.scaled(batch["obs"]), agent_major(batch["legal_actions"])
+            obs, legal = self.normalize_obs(batch["obs"]), agent_major(batch["legal_actions"])
             return {
                 "obs": obs,
                 "legal": legal,
                 "log_mu": masked_log_softmax(self.behavior_policy(obs), legal),  # (S, N, M, A)
                 "action": agent_major(batch["action"]),
-                "next_obs": self.scaled(batch["next", "obs"]),
+                "next_obs": self.normalize_obs(batch["next", "obs"]),
                 "next_legal": agent_major(batch["next", "legal_actions"]),
                 "reward": batch["reward"].squeeze(-1),
                 "terminated": batch["terminated"].squeeze(-1).to(batch["reward"].dtype),
@@ -234,7 +234,7 @@ class InSPO(SeedModule):
         d["next_q_target"] = self.q_target(d["next_obs"], theta_q)
 
     @property
-    def regions(self) -> list[str]:
+    def compile_targets(self) -> list[str]:
         """A round of one step per turn is compiled whole; of many, its parts, which takes as long as for one step."""
         parts = ["unpack", "log_ratio", "start_turn", "gradient_step"]
         return ["update_behavior", *(["update_round"] if self.config.steps_per_turn == 1 else parts)]

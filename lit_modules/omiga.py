@@ -20,7 +20,7 @@ from torch import Tensor
 
 from data.common.spec import Dims
 from lit_modules.common.distributions import tanh_normal_log_prob, tanh_normal_mode
-from lit_modules.common.functional import agent_major, polyak, target_of, with_agent_id
+from lit_modules.common.functional import agent_major, make_target, polyak, with_agent_id
 from lit_modules.common.mlp import StackedMLP
 from lit_modules.common.optim import Adam
 from lit_modules.common.registry import register
@@ -69,40 +69,46 @@ class OMIGA(SeedModule):
         self.v, self.q, self.policy = agents(seen, 1), agents(seen + a, 1), agents(seen, 2 * a)
         mixer = (n * dims.state_size, *config.mixer_hidden, n + 1)
         self.mixer = StackedMLP(mixer, (len(seeds),), self.weight_streams)
-        self.q_target = target_of(self.q)
+        self.q_target = make_target(self.q)
         if config.targets == "all":
-            self.v_target, self.mixer_target = target_of(self.v), target_of(self.mixer)
+            self.v_target, self.mixer_target = make_target(self.v), make_target(self.mixer)
 
     def update_train(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
         """One update of everything. batch [S, B]."""
-        c, d, losses = self.config, self.unpack(batch), {}
-        for names in (("policy", "q", "v"),) if c.simultaneous else (("v",), ("q",), ("policy",)):  # D4
-            z, w, v = self.regularized_advantage(d)
-            loss = {"policy": (self.policy_loss, d, z.detach()), "q": (self.q_loss, d), "v": (self.v_loss, z, w, v)}
-            made = {name: loss[name][0](*loss[name][1:]) for name in names}
-            self.descend_all(made, c.max_grad_norm)
-            losses |= made
+        c, d = self.config, self.unpack(batch)
+        z, w, v = self.regularized_advantage(d)
+        losses = {"v": self.v_loss(z, w, v)}
+        if c.simultaneous:  # D4
+            losses = {"policy": self.policy_loss(d, z.detach()), "q": self.q_loss(d), **losses}
+            self.descend_all(losses, c.max_grad_norm)
+        else:
+            self.descend("v", losses["v"], c.max_grad_norm)
+            losses["q"] = self.q_loss(d)
+            self.descend("q", losses["q"], c.max_grad_norm)
+            z, _, v = self.regularized_advantage(d)
+            losses["policy"] = self.policy_loss(d, z.detach())
+            self.descend("policy", losses["policy"], c.max_grad_norm)
         for name in ("q", "v", "mixer") if c.targets == "all" else ("q",):  # D1
-            polyak(self.slow(name), getattr(self, name), c.tau)
+            polyak(self.target_or_online(name), getattr(self, name), c.tau)
         seen = {"value/v": v.detach().mean((1, 2)), "value/z": z.detach().mean((1, 2))}
         return {f"loss/{name}": loss.detach() for name, loss in losses.items()} | seen
 
     def q_loss(self, d: dict[str, Tensor]) -> Tensor:
         """E ( r + gamma (1 - done) V_tot'(s') - Q_tot(s, a) )^2 -> [S]."""
         with torch.no_grad():
-            w, b = self.mix(self.slow("mixer"), d["next_state"])
-            v = self.of_agents(self.slow("v"), d["next_obs"]).squeeze(-1)  # (S, N, B)
+            w, b = self.mix(self.target_or_online("mixer"), d["next_state"])
+            v = self.per_agent(self.target_or_online("v"), d["next_obs"]).squeeze(-1)  # (S, N, B)
             y = d["reward"] + self.config.gamma * d["mask"] * ((w * v).sum(1) + b)  # (S, B)
         w, b = self.mix(self.mixer, d["state"])
-        q = self.of_agents(self.q, d["obs_action"]).squeeze(-1)  # (S, N, B)
+        q = self.per_agent(self.q, d["obs_action"]).squeeze(-1)  # (S, N, B)
         return ((w * q).sum(1) + b - y).square().mean(-1)
 
     def regularized_advantage(self, d: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """z = w'(s) (Q'(o, a) - V(o)) / alpha, w' and V, each (S, N, B); only V carries a gradient."""
         with torch.no_grad():
-            w, _ = self.mix(self.slow("mixer"), d["state"])
-            q = self.of_agents(self.slow("q"), d["obs_action"]).squeeze(-1)
-        v = self.of_agents(self.v, d["obs"]).squeeze(-1)
+            w, _ = self.mix(self.target_or_online("mixer"), d["state"])
+            q = self.per_agent(self.target_or_online("q"), d["obs_action"]).squeeze(-1)
+        v = self.per_agent(self.v, d["obs"]).squeeze(-1)
         z = w / self.config.alpha * (q - v)
         limit = self.config.z_limit
         return (z if limit is None else z.clamp(-limit, limit)), w, v  # D2
@@ -114,12 +120,12 @@ class OMIGA(SeedModule):
 
     def policy_loss(self, d: dict[str, Tensor], z: Tensor) -> Tensor:
         """-E exp(z_i) log pi_i(a_i | o_i) over agents and minibatch -> [S]."""
-        log_pi = tanh_normal_log_prob(self.of_agents(self.policy, d["obs"]), d["action"])  # (S, N, B)
+        log_pi = tanh_normal_log_prob(self.per_agent(self.policy, d["obs"]), d["action"])  # (S, N, B)
         return -(z.exp() * log_pi).mean((1, 2))
 
     # ---- plumbing
 
-    def slow(self, name: str) -> StackedMLP:
+    def target_or_online(self, name: str) -> StackedMLP:
         """The target network of `name`, or the network itself where it has none. D1"""
         return getattr(self, f"{name}_target" if name == "q" or self.config.targets == "all" else name)
 
@@ -147,7 +153,7 @@ class OMIGA(SeedModule):
         size = self.dims.obs_size
         return torch.cat([obs[..., :size], action, obs[..., size:]], -1)
 
-    def of_agents(self, net: StackedMLP, x: Tensor) -> Tensor:
+    def per_agent(self, net: StackedMLP, x: Tensor) -> Tensor:
         """x [S, N, B, in] -> [S, N, B, out], by one network for all agents or one for each."""
         return net(x.flatten(1, 2)).view(*x.shape[:3], -1) if self.config.shared else net(x)
 
@@ -165,4 +171,4 @@ class OMIGA(SeedModule):
 
     def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
         """obs [S, E, N, O] -> action [S, E, N, A]: the squashed mean. Nothing samples."""
-        return tanh_normal_mode(self.of_agents(self.policy, self.identified(obs))).transpose(1, 2)
+        return tanh_normal_mode(self.per_agent(self.policy, self.identified(obs))).transpose(1, 2)

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from data.common.rng import stream
 from data.common.spec import Dims
-from lit_modules.common.functional import agent_major, polyak, rows_of, target_of
+from lit_modules.common.functional import agent_major, agent_params, make_target, polyak
 from lit_modules.common.mlp import StackedMLP
-from lit_modules.common.optim import Adam, TurnAdam
+from lit_modules.common.optim import Adam, IndexedAdam
 from lit_modules.common.registry import register
 from lit_modules.common.schedule import Chunk, Phase
 from lit_modules.common.score_net import StackedScore
@@ -120,7 +120,7 @@ class OMSD(SeedModule):
         lead = (n_stage1, self.n_critics)
         self.q1, self.q2 = (StackedMLP((seen + acted, *config.hidden, 1), lead, streams) for _ in range(2))
         self.v = StackedMLP((seen, *config.hidden, 1), lead, streams)
-        self.q1_target, self.q2_target = target_of(self.q1), target_of(self.q2)
+        self.q1_target, self.q2_target = make_target(self.q1), make_target(self.q2)
         condition = (self.n * self.obs_size if config.condition == "state" else self.obs_size) + self.prefix_size
         self.score = StackedScore(
             self.action_size, condition, config.score_hidden, config.score_blocks, config.dropout,
@@ -145,7 +145,7 @@ class OMSD(SeedModule):
         self.descend("q", q_loss, float("inf"))
         polyak(self.q1_target, self.q1, self.config.tau)
         polyak(self.q2_target, self.q2, self.config.tau)
-        return self.of_all_seeds({"loss/v": v_loss, "loss/q": q_loss})
+        return self.broadcast_seeds({"loss/v": v_loss, "loss/q": q_loss})
 
     def v_loss(self, d: dict[str, Tensor]) -> Tensor:
         """E | expectile - 1{u < 0} | u^2, u = min_k Q'_k(s, a) - V(s) -> [S]."""
@@ -167,7 +167,7 @@ class OMSD(SeedModule):
         d = self.unpack(batch)
         loss = self.score_loss(d["action"], self.conditions(d["obs"], d["action"]), noise)
         self.descend("score", loss, float("inf"), noise["lr_scale"])
-        return self.of_all_seeds({"loss/score": loss})
+        return self.broadcast_seeds({"loss/score": loss})
 
     def score_loss(self, action: Tensor, condition: Tensor, noise: dict[str, Tensor]) -> Tensor:
         """sum_i E || eps_i(alpha_t a_i + sigma_t z, t | o_i, a_<i) - z ||^2 -> [S]. action (S, N, B, A)."""
@@ -187,13 +187,13 @@ class OMSD(SeedModule):
         losses, sizes = [], []
         for agent in self.order:
             rows = agent + self.n * torch.arange(len(self.seeds), device=actions.device)  # of the stacked actors
-            theta = rows_of(self.policy, rows)
+            theta = agent_params(self.policy, rows)
             a = self.policy(d["obs"][:, agent], theta).tanh()  # (S, B, A)
             e = self.weighted_noise(d["obs"], actions, a.detach(), agent, noise)
             g = self.q_gradient(d, actions, a.detach(), agent)
             loss = self.policy_loss(a, e, g)
             (grad,) = torch.autograd.grad(loss.sum(), theta)
-            self.optimizer["policy"].step_rows(rows, grad, noise["lr_scale"])  # type: ignore[attr-defined]
+            self.optimizer["policy"].step_index(rows, grad, noise["lr_scale"])  # type: ignore[attr-defined]
             if c.prefix == "fresh":  # D3
                 with torch.no_grad():
                     theta = self.policy.theta.flatten(0, 1)[rows]
@@ -229,7 +229,7 @@ class OMSD(SeedModule):
             team = [a if j == agent else actions[:, j] for j in range(self.n)]
             sa = torch.cat([d["s"][:, 0], *team], -1).unsqueeze(1)  # (S, 1, B, N O + N A)
         rows = slice(agent, agent + 1) if self.config.method == "ind" else slice(0, 1)
-        q = sum(self.of_shared(net, net.theta[:, rows], sa) for net in (self.q1_target, self.q2_target)) / 2
+        q = sum(self.with_shared_params(net, net.theta[:, rows], sa) for net in (self.q1_target, self.q2_target)) / 2
         (g,) = torch.autograd.grad(q.sum(), a)  # type: ignore[union-attr]
         if self.config.normalize_gradient:
             g = g / g.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-12)
@@ -257,7 +257,7 @@ class OMSD(SeedModule):
             "v": Adam(self.v.parameters(), lr=c.lr),
             "q": Adam([self.q1.theta, self.q2.theta], lr=c.lr),
             "score": Adam([self.score.theta], c.score_lr, c.score_weight_decay),
-            "policy": TurnAdam(self.policy.theta, lr=c.lr),
+            "policy": IndexedAdam(self.policy.theta, lr=c.lr),
         }
 
     def draw(self, chunk: Chunk) -> dict[str, Tensor]:
@@ -278,11 +278,11 @@ class OMSD(SeedModule):
         drawn["lr_scale"] = end + (1 - end) * 0.5 * (1 + (math.pi * elapsed).cos())
         return {name: x if x.dtype == torch.bool else x.to(self.dtype) for name, x in drawn.items()}
 
-    def of_all_seeds(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    def broadcast_seeds(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """[S1] -> [S]: what all seeds share is each one's."""
         return {name: loss.detach().expand(len(self.seeds)) for name, loss in losses.items()}
 
-    def of_shared(self, net: StackedMLP, theta: Tensor, x: Tensor) -> Tensor:
+    def with_shared_params(self, net: StackedMLP, theta: Tensor, x: Tensor) -> Tensor:
         """x [S, G, B, in] through rows theta [S1, G, P] -> [S, G, B, out]."""
         if len(theta) == len(x):
             return net(x, theta)
@@ -315,21 +315,21 @@ class OMSD(SeedModule):
         mask of its critics, (S, G, B, ..), as far as the phase reads what they come from."""
         joint = self.config.method == "jal"
 
-        def of_agents(x: Tensor) -> Tensor:  # (S, B, N, ..)
+        def per_agent(x: Tensor) -> Tensor:  # (S, B, N, ..)
             return agent_major(x.flatten(2).unsqueeze(2) if joint else x)
 
-        def of_critics(x: Tensor) -> Tensor:
+        def per_critic(x: Tensor) -> Tensor:
             return x.flatten(2).unsqueeze(1) if self.n_critics == 1 else agent_major(x)
 
-        d = {"obs": of_agents(batch["obs"]), "s": of_critics(batch["obs"])}
+        d = {"obs": per_agent(batch["obs"]), "s": per_critic(batch["obs"])}
         if "action" in batch:
-            d |= {"action": of_agents(batch["action"])}
+            d |= {"action": per_agent(batch["action"])}
         if "rewards" in batch:
             rewards = batch["rewards"].unsqueeze(-1)  # (S, B, N, 1)
             if self.n_critics == 1:
                 rewards = rewards.mean(2, keepdim=True) if self.config.team_reward == "mean" else rewards[:, :, :1]
-            d |= {"reward": agent_major(rewards), "next_s": of_critics(batch["next", "obs"])}
-            d |= {"sa": torch.cat([d["s"], of_critics(batch["action"])], -1)}
+            d |= {"reward": agent_major(rewards), "next_s": per_critic(batch["next", "obs"])}
+            d |= {"sa": torch.cat([d["s"], per_critic(batch["action"])], -1)}
             d |= {"mask": (1 - batch["terminated"].to(d["s"].dtype)).unsqueeze(1)}
         return d
 

@@ -1,7 +1,7 @@
 """How the updates of any module are carried out: as written, compiled, captured as a CUDA graph, or both.
 
     none           K calls of the module's update
-    compile        torch.compile of the module's `regions`, by default the whole update with its optimizer steps
+    compile        torch.compile of the module's `compile_targets`, by default the whole update with its optimizer steps
     graph          the K updates of a chunk captured once per chunk length and replayed as one launch
     compile+graph  compiled regions inside a captured chunk
 
@@ -66,7 +66,7 @@ class Accelerator:
     def _prepare(self, module: "SeedModule", phase: str) -> Callable:
         if "compile" in self.used and not self.prepared:
             torch._dynamo.config.trace_autograd_ops = True  # type: ignore[attr-defined]
-            for name in module.regions:
+            for name in module.compile_targets:
                 setattr(module, name, torch.compile(getattr(module, name), fullgraph=True, dynamic=False))
 
         def run(chunk: TensorDict, noise: TensorDict) -> Tensor:
@@ -83,5 +83,5 @@ class Accelerator:
         first = next((line for line in str(cause).splitlines() if line.strip()), "")
         self.used, self.fallback = "none", f"{type(cause).__name__}: {first}"
         self.prepared.clear()
-        for name in module.regions:
+        for name in module.compile_targets:
             module.__dict__.pop(name, None)  # the compiled one; the class still has the method as written

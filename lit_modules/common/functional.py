@@ -21,12 +21,12 @@ def with_agent_id(obs: Tensor) -> Tensor:
     return torch.cat([obs, ids.expand(*obs.shape[:3], n)], -1)
 
 
-def rows_of(net: nn.Module, rows: Tensor) -> Tensor:
+def agent_params(net: nn.Module, rows: Tensor) -> Tensor:
     """A differentiable copy [R, P] of the rows whose turn it is."""
     return net.theta.detach().flatten(0, -2).index_select(0, rows).requires_grad_()  # type: ignore[union-attr,operator]
 
 
-def target_of(net: Net) -> Net:
+def make_target(net: Net) -> Net:
     """A target network: a copy that no optimizer moves."""
     return deepcopy(net).requires_grad_(False)
 

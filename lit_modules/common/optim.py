@@ -53,7 +53,7 @@ class Adam(torch.optim.Adam):
             step.copy_(value)
 
 
-class TurnAdam(torch.optim.Optimizer):
+class IndexedAdam(torch.optim.Optimizer):
     """Adam (Kingma & Ba 2015) on chosen rows of one stacked parameter [*lead, P].
 
     Agents that update one after another in an order of their own per seed are rows whose turn comes one after another:
@@ -69,7 +69,7 @@ class TurnAdam(torch.optim.Optimizer):
         }
 
     @torch.no_grad()
-    def step_rows(self, rows: Tensor, grad: Tensor, lr_scale: Tensor | float = 1.0) -> None:
+    def step_index(self, rows: Tensor, grad: Tensor, lr_scale: Tensor | float = 1.0) -> None:
         """rows [R] indexes the flattened leading axes, each at most once; grad [R, P]; lr_scale multiplies lr."""
         group = self.param_groups[0]
         theta, (b1, b2) = group["params"][0], group["betas"]
@@ -84,7 +84,7 @@ class TurnAdam(torch.optim.Optimizer):
             state[name].index_copy_(0, rows, value)
 
 
-def clip_rows(grads: Sequence[Tensor], max_norm: float) -> list[Tensor]:
+def clip_per_member(grads: Sequence[Tensor], max_norm: float) -> list[Tensor]:
     """torch's clip_grad_norm_ per leading row: grads [*lead_k, P_k] of one group share one norm per seed (and agent,
     where all of them have that axis)."""
     lead = min(g.ndim for g in grads) - 1

@@ -23,7 +23,7 @@ from data.common.rng import stream
 from data.common.spec import Dims
 from lit_modules.common.accelerate import Accelerator
 from lit_modules.common.distributions import sample_categorical
-from lit_modules.common.optim import clip_rows
+from lit_modules.common.optim import clip_per_member
 from lit_modules.common.schedule import Chunk, Phase, make_plan
 
 
@@ -85,7 +85,7 @@ class SeedModule(L.LightningModule):
 
     # ---- what papers use
 
-    def scaled(self, obs: Tensor) -> Tensor:
+    def normalize_obs(self, obs: Tensor) -> Tensor:
         """[S, B, N, O] raw -> [S, N, B, O] in [-1, 1]: agents lead, as in the stacked networks."""
         return ((obs - self.obs_middle) / self.obs_half_range).transpose(1, 2)
 
@@ -116,7 +116,7 @@ class SeedModule(L.LightningModule):
         grads = iter(torch.autograd.grad(total, [param for group in groups for param in group]))
         for name, group in zip(losses, groups, strict=True):
             self.optimizer[name].step_with(  # type: ignore[attr-defined]
-                clip_rows([next(grads) for _ in group], max_norm), lr_scale
+                clip_per_member([next(grads) for _ in group], max_norm), lr_scale
             )
 
     # ---- plumbing
@@ -157,7 +157,7 @@ class SeedModule(L.LightningModule):
         return torch.stack(rows)
 
     @property
-    def regions(self) -> list[str]:
+    def compile_targets(self) -> list[str]:
         """The methods that accelerate=compile compiles, each into one graph: the whole updates."""
         return [f"update_{phase.name}" for phase in self.phases()]
 
@@ -182,7 +182,7 @@ class SeedModule(L.LightningModule):
     def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
         """obs [S, E, N, O] raw -> action [S, E, N]: the most likely ones, or drawn with `uniform` [S, E, N]."""
         legal = None if legal is None else legal.transpose(1, 2)
-        log_probs = self.policy_log_probs(self.scaled(obs), legal).transpose(1, 2)  # (S, E, N, A)
+        log_probs = self.policy_log_probs(self.normalize_obs(obs), legal).transpose(1, 2)  # (S, E, N, A)
         return log_probs.argmax(-1) if uniform is None else sample_categorical(log_probs, uniform)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -43,8 +43,8 @@ def test_stacked_and_plain_agree(steps_per_turn):
             for agent, into in enumerate(nets):
                 load(net, seed, agent, into.double())
         candidates = {
-            "obs": fresh.scaled(data["obs"].unsqueeze(0))[0].transpose(0, 1),
-            "next_obs": fresh.scaled(data["next", "obs"].unsqueeze(0))[0].transpose(0, 1),
+            "obs": fresh.normalize_obs(data["obs"].unsqueeze(0))[0].transpose(0, 1),
+            "next_obs": fresh.normalize_obs(data["next", "obs"].unsqueeze(0))[0].transpose(0, 1),
             "legal": data["legal_actions"],
             "next_legal": data["next", "legal_actions"],
             "action": data["action"],

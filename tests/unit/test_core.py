@@ -10,10 +10,10 @@ from data.buffer import OfflineData
 from data.common.rng import stream
 from data.samplers import SeedSampler
 from lit_modules.common.distributions import masked_log_softmax, sample_categorical
-from lit_modules.common.functional import polyak, target_of
+from lit_modules.common.functional import make_target, polyak
 from lit_modules.common.importance import effective_sample_size, importance_resample
 from lit_modules.common.mlp import StackedMLP
-from lit_modules.common.optim import Adam, TurnAdam, clip_rows
+from lit_modules.common.optim import Adam, IndexedAdam, clip_per_member
 from lit_modules.common.schedule import Chunk, Phase, make_plan
 from reproduce.regression.fingerprints import DIMS, fitting, modules, train, transitions
 
@@ -51,11 +51,11 @@ def test_turn_adam_equals_one_torch_adam_per_row():
     torch.manual_seed(0)
     theta = nn.Parameter(torch.randn(2, 3, 5, dtype=torch.float64))
     rows = [nn.Parameter(row.clone()) for row in theta.detach().flatten(0, 1)]
-    ours, plain = TurnAdam(theta, lr=0.1), [torch.optim.Adam([row], lr=0.1) for row in rows]
+    ours, plain = IndexedAdam(theta, lr=0.1), [torch.optim.Adam([row], lr=0.1) for row in rows]
     for _ in range(20):
         turn = torch.randperm(6)[:2]  # rows take unequal numbers of turns
         grad = torch.randn(2, 5, dtype=torch.float64)
-        ours.step_rows(turn, grad)
+        ours.step_index(turn, grad)
         for r, g in zip(turn.tolist(), grad, strict=True):
             rows[r].grad = g.clone()
             plain[r].step()
@@ -67,7 +67,7 @@ def test_turn_adam_equals_one_torch_adam_per_row():
 def test_clip_rows_equals_torch_clip_per_row():
     torch.manual_seed(0)
     grads = [torch.randn(4, 6, dtype=torch.float64) * 3, torch.randn(4, 2, dtype=torch.float64) * 0.1]
-    clipped = clip_rows(grads, 5.0)
+    clipped = clip_per_member(grads, 5.0)
     for row in range(4):
         params = [nn.Parameter(torch.zeros_like(g[row])) for g in grads]
         for p, g in zip(params, grads, strict=True):
@@ -79,7 +79,7 @@ def test_clip_rows_equals_torch_clip_per_row():
 
 def test_polyak_and_target():
     net = StackedMLP((2, 2), (1,), [stream(0, 0)])
-    target = target_of(net)
+    target = make_target(net)
     before = target.theta.clone()
     net.theta.data += 1.0
     polyak(target, net, 0.25)

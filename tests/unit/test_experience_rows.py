@@ -35,14 +35,14 @@ def weights(world: dict, scale: float = 0.2) -> list[torch.Tensor]:
     return [scale * torch.randn(shape, generator=g) for shape in shapes]
 
 
-def rows_of(world: dict, n: int = 6, noise: float = 0.6) -> TensorDict:
+def agent_params(world: dict, n: int = 6, noise: float = 0.6) -> TensorDict:
     return play(world, partial(noisy_act, weights(world), noise), n, stream(0, 9))
 
 
 @pytest.fixture
 def rows() -> TensorDict:
     """Six Hopper episodes of at most 40 steps, some that fell and some that timed out."""
-    made = rows_of(HOPPER)
+    made = agent_params(HOPPER)
     validate_rows(made, *SIZES["Hopper-v2"])
     return made
 
@@ -56,7 +56,7 @@ def test_played_rows_hold_whole_episodes(rows):
     final = rows["final"].squeeze(-1)
     assert rows["action"][final].abs().max() == 0
     assert rows["reward"][final].abs().max() == 0
-    assert torch.equal(rows["final"], rows_of(HOPPER)["final"])  # repeatable
+    assert torch.equal(rows["final"], agent_params(HOPPER)["final"])  # repeatable
 
 
 def test_a_played_episode_is_what_the_world_does(rows):
@@ -112,7 +112,7 @@ def test_round_trip(world, source, tmp_path):
     if source == "vault":
         pytest.importorskip("tensorstore")
     module = {"hdf5": omiga_hdf5, "vault": omiga_vault}[source]
-    rows, path = rows_of(world, n=4), tmp_path / "made"
+    rows, path = agent_params(world, n=4), tmp_path / "made"
     module.write(rows, path, world)
     again = module.load(path, world)
     for key in ("action", "reward", "terminated", "truncated", "final"):

@@ -170,7 +170,7 @@ def test_bc_joint_recovers_a_correlated_policy_that_factors_cannot():
         config = BC_CONFIG.replace(joint=joint, n_updates=400, hidden=[16])
         m = BC(config, [0], DIMS).double()
         train(m, data)
-        obs, legal = m.scaled(data["obs"].unsqueeze(0)), data["legal_actions"].transpose(0, 1).unsqueeze(0)
+        obs, legal = m.normalize_obs(data["obs"].unsqueeze(0)), data["legal_actions"].transpose(0, 1).unsqueeze(0)
         likelihood[joint] = -m.policy_loss(obs, legal, data["action"].unsqueeze(0)).item()
     assert likelihood[False] == pytest.approx(-3 * math.log(3), abs=0.15)
     assert likelihood[True] == pytest.approx(-math.log(3), abs=0.15)
@@ -197,7 +197,7 @@ def test_cloning_learns_the_marginals():
     data["obs"][:] = 0.5
     m = BC(BC_CONFIG.replace(n_updates=600), [0], DIMS).double()
     train(m, data)
-    p = m.policy_log_probs(m.scaled(data["obs"][:1].unsqueeze(0)), None).exp()[0, :, 0]
+    p = m.policy_log_probs(m.normalize_obs(data["obs"][:1].unsqueeze(0)), None).exp()[0, :, 0]
     share = torch.nn.functional.one_hot(data["action"], 3).double().mean(0)
     torch.testing.assert_close(p, share, rtol=0, atol=0.06)
 

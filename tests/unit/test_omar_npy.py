@@ -40,7 +40,7 @@ def world_of(scenario: str, tmp_path) -> dict:
     return world
 
 
-def rows_of(world: dict, episodes: int = 4, seed: int = 0):
+def agent_params(world: dict, episodes: int = 4, seed: int = 0):
     return mpe.random(world, seed, episodes, 26 * episodes)
 
 
@@ -48,7 +48,7 @@ def rows_of(world: dict, episodes: int = 4, seed: int = 0):
 def folder(tmp_path):
     """Four episodes of simple_spread."""
     path = tmp_path / "datasets" / "simple_spread" / "random" / "seed_2_data"
-    omar_npy.write(rows_of(SPREAD), path, SPREAD)
+    omar_npy.write(agent_params(SPREAD), path, SPREAD)
     return path
 
 
@@ -67,7 +67,7 @@ def change(folder, name: str, edit) -> None:
 def test_rows_come_back(scenario, dtype, tmp_path, monkeypatch):
     monkeypatch.setattr(omar_npy, "SLAB", 60)  # several slabs, the last one smaller
     world = world_of(scenario, tmp_path)
-    rows = rows_of(world, episodes=5)
+    rows = agent_params(world, episodes=5)
     omar_npy.write(rows, tmp_path / "data", world)
     for path in (tmp_path / "data").iterdir():
         np.save(path, np.load(path).astype(dtype))
@@ -81,7 +81,7 @@ def test_rows_come_back(scenario, dtype, tmp_path, monkeypatch):
 
 def test_the_files_have_omars_names_and_shapes_and_the_prey_acts_by_its_policy(tmp_path):
     world = world_of("simple_tag", tmp_path)
-    omar_npy.write(rows_of(world), tmp_path / "data", world)
+    omar_npy.write(agent_params(world), tmp_path / "data", world)
     names = {f"{kind}_{j}.npy" for kind in ("obs", "acs", "rews", "next_obs", "dones") for j in range(4)}
     arrays = {path.name: np.load(path) for path in (tmp_path / "data").iterdir()}
     assert set(arrays) == names
@@ -95,12 +95,12 @@ def test_the_files_have_omars_names_and_shapes_and_the_prey_acts_by_its_policy(t
 
 def test_episodes_of_another_length_cannot_be_written(tmp_path):
     with pytest.raises(ReproduceError, match="episode 0 has 24 steps; this layout tells episodes by their 25 steps"):
-        omar_npy.write(rows_of(SPREAD | {"episode_limit": 24}), tmp_path, SPREAD)
+        omar_npy.write(agent_params(SPREAD | {"episode_limit": 24}), tmp_path, SPREAD)
 
 
 def test_a_view_at_the_very_edge_of_a_forest_is_read(tmp_path):
     world = world_of("simple_world", tmp_path)
-    rows = rows_of(world, episodes=1)
+    rows = agent_params(world, episodes=1)
     made = make_world(n_worlds=1, **world)
     at = 2 * 2 * made.physics.n_bodies + 6  # the first forest, in every row of the episode
     rows["features"][:, at : at + 2] = rows["features"][0, :2] + torch.tensor([0.375 - 1e-8, 0.0])
@@ -128,7 +128,7 @@ def test_missing_files_and_folders(folder):
 
 def test_data_without_the_preys_file(tmp_path):
     world = world_of("simple_tag", tmp_path)
-    omar_npy.write(rows_of(world), tmp_path / "data", world)
+    omar_npy.write(agent_params(world), tmp_path / "data", world)
     (tmp_path / "data" / "obs_3.npy").unlink()
     with pytest.raises(ReproduceError, match=r"obs_3\.npy is missing, expected float32 or float64 \[M, 14\]"):
         omar_npy.load(tmp_path / "data", world)
@@ -283,7 +283,7 @@ def tag(tmp_path, monkeypatch):
     save_file(prey_weights("simple_tag", seed=1), tmp_path / "ours" / "simple_tag_prey.safetensors")
     monkeypatch.setattr("data.worlds.mpe.PREY", tmp_path / "ours")
     world = world_of("simple_tag", tmp_path)
-    omar_npy.write(rows_of(world), tmp_path / path, world)
+    omar_npy.write(agent_params(world), tmp_path / path, world)
     official = tmp_path / "datasets" / "simple_tag" / "pretrained_adv_model.pt"
     torch.save({"agent_params": [{}, {}, {}, {"policy": prey_weights("simple_tag")}]}, official)
     return official

@@ -93,7 +93,7 @@ def test_the_actor_follows_w_eps_minus_beta_grad_q_and_nothing_else_moves():
     module = made(prefix="fresh")
     d, drawn = module.unpack(batch(module)), noise(module, "actor")
     seen = []
-    module.optimizer["policy"].step_rows = lambda rows, grad, scale: seen.append((rows, grad))  # nobody steps
+    module.optimizer["policy"].step_index = lambda rows, grad, scale: seen.append((rows, grad))  # nobody steps
     frozen = {name: p.clone() for name, p in module.named_parameters()}
     module.update_actor(batch(module), drawn)
     for name, parameter in module.named_parameters():
