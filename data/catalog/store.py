@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from tensordict import TensorDict
 
+from data.catalog.manifest import MANIFEST, TRANSITIONS, folder_of
 from data.catalog.registry import dataset
 from data.common.errors import DiskFull, ReproduceError
 from data.common.files import sha256, write_json, write_with
-from data.common.paths import outputs_dir
 from data.generate import generate
 from data.official import SOURCES
 from data.schema import (
@@ -35,7 +35,6 @@ from data.worlds import fingerprint, make_world
 
 Kind = Literal["regenerated", "official"]
 Progress = Callable[[int, int], None]
-TRANSITIONS, MANIFEST = "transitions.safetensors", "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,6 @@ class Dataset:
     transitions: TensorDict
     manifest: dict[str, Any]
     played_in: dict[str, Any] = field(default_factory=dict)
-
-
-def folder_of(dataset_id: str) -> Path:
-    """Where the regenerated dataset lies."""
-    return outputs_dir() / "data" / dataset_id
 
 
 def get(

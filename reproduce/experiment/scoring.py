@@ -1,10 +1,9 @@
 """A run's scores in its row's metric, and what a record and a reader must know of them."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from data.common.errors import ReproduceError
@@ -12,29 +11,13 @@ from data.common.files import sha256
 from data.generate.mixture import WEIGHTS as BEHAVIOR
 from data.worlds import fingerprint
 from lit_modules.common.seed_module import SeedModule
-from reproduce import published, records
+from reproduce import published
 from reproduce.experiment.phase_cache import PhaseCache
+from reproduce.records import recorded_cloning
 
 if TYPE_CHECKING:
     from reproduce.experiment.build import Experiment
     from reproduce.experiment.train import Training
-
-CLONING = ("bc", "gaussian_bc")
-
-
-def data_facts(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What a record says of its data; official data have one checksum over those of their files."""
-    files = json.dumps(manifest["files"], sort_keys=True)
-    statistics = manifest["statistics"]
-    return {
-        "id": manifest["id"],
-        "kind": manifest["kind"],
-        **({"path": manifest["path"]} if "path" in manifest else {}),
-        "sha256": manifest["sha256"] or hashlib.sha256(files.encode()).hexdigest(),
-        "n_transitions": statistics["n_transitions"],
-        "n_episodes": statistics["n_episodes"],
-        "return": statistics["return"],
-    }
 
 
 def prey_facts(task: dict[str, Any], brought: dict[str, Any]) -> dict[str, Any]:
@@ -110,54 +93,6 @@ def cloning_scores(module: SeedModule, mode: str, row: published.PaperRow) -> li
     if module.starts_cloned and module.history:
         return [row.score(mean) for mean in module.history[0][mode]]
     return None
-
-
-def recorded_cloning(row: str, algo: dict[str, Any], data: dict[str, Any], seeds: list[int]) -> list[float] | None:
-    """Scores of the newest cloning recorded for the same `data` (facts), updates (of policies) and seeds as a run of
-    `algo` (settings); None where cloning is what runs."""
-    if algo["name"] in CLONING:
-        return None
-    for record in reversed(records.read(row, "row")):
-        clone = record["config"]["algo"]
-        found = (clone["n_updates"], record["seeds"]) == (algo["n_updates"], seeds)
-        if clone["name"] in CLONING and found and same_data(record["data"], data):
-            return record["scores"]["per_seed"]
-    return None
-
-
-def cloning_returns(data: dict[str, Any]) -> dict[str, Any] | None:
-    """What cloning earns on the dataset `data` (facts): mean and sample deviation over seeds of the episode return, of
-    the recorded run with the most updates, of equals the newest; None where none is recorded."""
-    found = [record for record in reversed(records.read("*", "row")) if record["config"]["algo"]["name"] in CLONING]
-    found = [record for record in found if same_data(record["data"], data)]
-    if not found:
-        return None
-    longest = max(found, key=lambda record: record["n_updates"])
-    per_seed = [fmean(episodes) for episodes in longest["evaluation"][longest["scores"]["mode"]]]
-    return {
-        "mean": fmean(per_seed),
-        "std": stdev(per_seed) if len(per_seed) > 1 else None,
-        "n_seeds": len(per_seed),
-        "n_updates": longest["n_updates"],
-        "row": longest["row"],
-        "recorded": longest["created"],
-    }
-
-
-def same_data(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two records read the same dataset, or regenerated ones that differ in rounding only.
-
-    Policies and worlds round differently on another kind of CPU: some episodes take another course, and the checksum is
-    another. Measured over nine datasets of omar/, an AMD EPYC against an Intel Xeon: statistics of returns moved by
-    0.0009 of their standard deviation at most; another seed moves the mean of 40,000 episodes by 0.005.
-    """
-    if one["sha256"] == other["sha256"]:
-        return True
-    stated = [[data[key] for key in ("id", "kind", "n_transitions", "n_episodes")] for data in (one, other)]
-    if stated[0] != stated[1] or one["kind"] != "regenerated":
-        return False
-    tolerance = 0.002 * one["return"]["std"]
-    return all(abs(value - other["return"][name]) <= tolerance for name, value in one["return"].items())
 
 
 def mode_scores(record: dict[str, Any]) -> dict[str, list[float]]:

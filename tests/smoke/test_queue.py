@@ -15,13 +15,16 @@ from data.common.paths import CONFIGS, ROOT, outputs_dir
 from reproduce import records
 from reproduce.cli import main
 from reproduce.jobs import queue
+from reproduce.jobs.processes import is_stopped
+from reproduce.jobs.queue_file import read_queue
+from reproduce.jobs.queue_state import folder_of, queue_pid
 
 TINY = "algo.n_behavior_updates=2 algo.n_updates=3 protocol.eval_episodes=2 protocol.n_seeds=2"
 LONG = "algo.n_behavior_updates=20 algo.n_updates=100000 run.chunk_size=5 run.checkpoint_every_s=0 protocol.n_seeds=2"
 in_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
 
 
-def queue_file(tmp_path: Path, *commands: str) -> Path:
+def written(tmp_path: Path, *commands: str) -> Path:
     path = tmp_path / "some.yaml"
     path.write_text(json.dumps({"commands": list(commands)}))
     return path
@@ -34,7 +37,7 @@ def start(path: Path, *options: str) -> subprocess.Popen:
 
 def state_of(path: Path) -> list[dict]:
     try:
-        lines = (queue.folder_of(path) / "state.jsonl").read_text().splitlines()
+        lines = (folder_of(path) / "state.jsonl").read_text().splitlines()
     except OSError:
         return []
     return [json.loads(line) for line in lines]
@@ -53,7 +56,7 @@ def job_processes() -> list[int]:
     mine, found = f"REPRODUCE_HOME={outputs_dir()}".encode(), []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            is_job = b"reproduce.jobs.queue import job" in (folder / "cmdline").read_bytes()
+            is_job = b"reproduce.cli.job import job" in (folder / "cmdline").read_bytes()
             if is_job and mine in (folder / "environ").read_bytes().split(b"\0"):
                 found.append(int(folder.name))
         except OSError:  # it ended meanwhile
@@ -89,7 +92,7 @@ def test_bad_files_are_refused_before_anything_starts(text, words, tmp_path, cap
 
 
 def test_what_never_ran_cannot_be_asked_or_paused(tmp_path, capsys):
-    path = queue_file(tmp_path, "inspo/xor/ab")
+    path = written(tmp_path, "inspo/xor/ab")
     for option, words in (
         ("--status", "has never run here"),
         ("--pause", "is not running"),
@@ -105,7 +108,7 @@ def test_what_never_ran_cannot_be_asked_or_paused(tmp_path, capsys):
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "queue").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_queues_of_this_project_can_run(path):
-    jobs = queue.read_queue(path)
+    jobs = read_queue(path)
     assert all(job.settings.values["run"]["threads"] == 1 for job in jobs)
     cloning = [job.command for job in jobs if "algo=gaussian_bc" in job.command]
     assert [job.command for job in jobs if job.settings.differs] == cloning  # the rest is judged
@@ -137,7 +140,7 @@ def test_a_queue_goes_on_after_a_failure_and_skips_what_is_recorded(tmp_path):
 
 @in_proc
 def test_a_killed_queue_takes_its_job_along_and_goes_on_from_the_checkpoint(tmp_path, capsys):
-    path = queue_file(tmp_path, f"inspo/xor/ab {LONG}")
+    path = written(tmp_path, f"inspo/xor/ab {LONG}")
     process = start(path)
     wait(lambda: list(outputs_dir().rglob("last.ckpt")) and any(s["update"] for s in state_of(path)), process)
     (line,) = state_of(path)
@@ -150,25 +153,25 @@ def test_a_killed_queue_takes_its_job_along_and_goes_on_from_the_checkpoint(tmp_
 
     (job,) = job_processes()
     assert main(["queue", str(path), "--pause"]) == 0
-    wait(lambda: queue._stopped(job), process)
+    wait(lambda: is_stopped(job), process)
     assert main(["queue", str(path), "--status"]) == 0
     assert f"{path}: paused, process {process.pid}" in capsys.readouterr().out
     assert main(["queue", str(path), "--resume"]) == 0
-    wait(lambda: not queue._stopped(job), process)
+    wait(lambda: not is_stopped(job), process)
 
     os.kill(process.pid, signal.SIGSTOP)
-    wait(lambda: queue._stopped(job), process)
+    wait(lambda: is_stopped(job), process)
     process.kill()  # while it is paused
     process.communicate()
     deadline = time.monotonic() + 120
-    while job_processes() or queue._pid(queue.folder_of(path)):  # a stopped job too ends with its queue
+    while job_processes() or queue_pid(folder_of(path)):  # a stopped job too ends with its queue
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert main(["queue", str(path), "--status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["queue"] == "not running"
 
     again = start(path)
-    logs = list(queue.folder_of(path).glob("*.log"))
+    logs = list(folder_of(path).glob("*.log"))
     wait(lambda: "resumes at update" in logs[0].read_text(), again)
     again.send_signal(signal.SIGINT)
     printed, _ = again.communicate(timeout=60)
@@ -184,8 +187,8 @@ def ended(code: int) -> subprocess.Popen:
 
 
 def test_a_full_disk_pauses_the_queue_until_there_is_room(tmp_path, monkeypatch, capsys):
-    (job, other) = queue.read_queue(queue_file(tmp_path, f"inspo/xor/ab {TINY}", f"inspo/xor/all {TINY}"))
-    queued = queue._Queue([job, other], tmp_path, 0)
+    (job, other) = read_queue(written(tmp_path, f"inspo/xor/ab {TINY}", f"inspo/xor/all {TINY}"))
+    queued = queue.Queue([job, other], tmp_path, 0)
     queued._files(job)["log"].write_text("")
     free = {"bytes": 2_000_000}
     usage = type("Usage", (), {"free": property(lambda self: free["bytes"])})()
@@ -214,8 +217,8 @@ def state_of_folder(folder: Path) -> list[dict]:
 
 
 def test_a_job_that_dies_on_a_full_disk_waits_too(tmp_path, monkeypatch):
-    (job,) = queue.read_queue(queue_file(tmp_path, f"inspo/xor/ab {TINY}"))
-    queued = queue._Queue([job], tmp_path, 0)
+    (job,) = read_queue(written(tmp_path, f"inspo/xor/ab {TINY}"))
+    queued = queue.Queue([job], tmp_path, 0)
     queued._files(job)["log"].write_text("")  # nothing could be written there
     usage = type("Usage", (), {"free": 0})()
     monkeypatch.setattr(queue.shutil, "disk_usage", lambda path: usage)
@@ -225,8 +228,8 @@ def test_a_job_that_dies_on_a_full_disk_waits_too(tmp_path, monkeypatch):
 
 
 def test_a_row_whose_process_dies_is_started_once_more_then_fails(tmp_path, capsys):
-    (job,) = queue.read_queue(queue_file(tmp_path, f"inspo/xor/ab {TINY}"))
-    queued = queue._Queue([job], tmp_path, 0)
+    (job,) = read_queue(written(tmp_path, f"inspo/xor/ab {TINY}"))
+    queued = queue.Queue([job], tmp_path, 0)
     queued._files(job)["log"].write_text("MemoryError\n")
     job.process, job.starts = ended(9), 1
     queued._look_after(job)
@@ -237,13 +240,13 @@ def test_a_row_whose_process_dies_is_started_once_more_then_fails(tmp_path, caps
 
 
 def test_a_queue_survives_a_state_file_that_cannot_be_written(tmp_path, monkeypatch, capsys):
-    (job,) = queue.read_queue(queue_file(tmp_path, f"inspo/xor/ab {TINY}"))
+    (job,) = read_queue(written(tmp_path, f"inspo/xor/ab {TINY}"))
 
     def full(path, text):
         raise DiskFull("cannot write state.jsonl: No space left on device.")
 
     monkeypatch.setattr(queue, "write_text", full)
-    queued = queue._Queue([job], tmp_path, 0)
+    queued = queue.Queue([job], tmp_path, 0)
     queued._write_state()
     queued._write_state()
     assert capsys.readouterr().out.count("No space left") == 1

@@ -8,11 +8,11 @@ import pytest
 from data.catalog import store
 from data.common.paths import outputs_dir, records_dir
 from reproduce import records
-from reproduce.cli import main
+from reproduce.cli import format, main
 from reproduce.config import compose
-from reproduce.cost import plan
-from reproduce.cost.plan import Cost, Timing
-from reproduce.jobs.sweep import Launcher
+from reproduce.cost import Cost, Timing, dry_run, estimate, estimates
+from reproduce.cost.dataset_size import dataset_files
+from reproduce.jobs import Launcher, launchers
 from reproduce.judge import Bound, judge, seeds_for_verdict
 
 XOR = ["inspo/xor/ab", "inspo/xor/ab_ba"]
@@ -33,59 +33,60 @@ COST = Cost(
 def measured(monkeypatch):
     """The settings measured, in order; measuring takes no time and always gives COST."""
     seen = []
-    monkeypatch.setattr(plan, "_measure", lambda settings, seconds: seen.append((settings.row, seconds)) or COST)
+    monkeypatch.setattr(estimate, "measure", lambda settings, seconds: seen.append((settings.row, seconds)) or COST)
     return seen
 
 
 def test_rows_of_one_cost_share_a_measurement_and_the_time_is_divided(measured):
-    found = plan.estimates([compose(row) for row in [*XOR, "inspo/m_ne/balanced"]], 30)
+    found = estimates([compose(row) for row in [*XOR, "inspo/m_ne/balanced"]], 30)
     assert [e.row for e in found] == [*XOR, "inspo/m_ne/balanced"]
     assert [seconds for _, seconds in measured] == [15, 15]
     assert (
-        len({plan._cost_key(compose(XOR[0], [o])) for o in ("run.threads=1", "algo.lr=1", "protocol.n_seeds=9")}) == 3
+        len({estimate._cost_key(compose(XOR[0], [o])) for o in ("run.threads=1", "algo.lr=1", "protocol.n_seeds=9")})
+        == 3
     )
-    assert plan._cost_key(compose(XOR[0], ["run.logger=wandb"])) == plan._cost_key(compose(XOR[0]))
+    assert estimate._cost_key(compose(XOR[0], ["run.logger=wandb"])) == estimate._cost_key(compose(XOR[0]))
 
 
 def test_each_phase_and_each_evaluation_is_counted(measured):
     overrides = ["algo.n_behavior_updates=20", "algo.n_updates=30", "protocol.eval_every=10", "run.chunk_size=5"]
-    (e,) = plan.estimates([compose(XOR[0], overrides)])
+    (e,) = estimates([compose(XOR[0], overrides)])
     assert e.n_updates == 50
     assert e.train_s == pytest.approx(20 * 0.01 + 30 * 0.1)
     assert e.evaluations == 5  # at 20, 30, 40 and 50, then of the final weights
     assert e.evaluate_s == pytest.approx(5 * 1 * 2.0)  # the game lasts one step
     assert e.spread == pytest.approx(3.0 * 0.2 / e.total_s)
-    assert e.run_bytes == 2 * 300 + 100 + 10 * 10 * plan.LOG_BYTES_PER_NUMBER
+    assert e.run_bytes == 2 * 300 + 100 + 10 * 10 * estimate.LOG_BYTES_PER_NUMBER
 
 
 def test_a_phase_without_updates_costs_nothing():
-    (e,) = plan.estimates([compose(XOR[0], ["algo.n_behavior_updates=0", "algo.n_updates=10"])], 0.5)
+    (e,) = estimates([compose(XOR[0], ["algo.n_behavior_updates=0", "algo.n_updates=10"])], 0.5)
     assert e.n_updates == 10
     assert 0 < e.train_s < 10
 
 
 def test_data_count_as_loaded_and_as_buffered_and_unbuilt_ones_say_so(measured):
     settings = compose(XOR[0])
-    before = plan.estimates([settings])[0]
+    before = estimates([settings])[0]
     assert not before.dataset_built
     assert any("not built" in note for note in before.notes)
     assert not (outputs_dir() / "data").exists()
     manifest = store.build("xor/ab")
-    after = plan.estimates([settings])[0]
+    after = estimates([settings])[0]
     file = store.folder_of("xor/ab") / store.TRANSITIONS
     assert after.dataset_bytes == {"xor/ab": file.stat().st_size}
     assert after.dataset_built
     row = sum(t.element_size() * t[0].numel() for t in store.get("xor/ab").transitions.flatten_keys(".").values())
     n = manifest["statistics"]["n_transitions"]
     assert after.memory_bytes == 10**8 + n * (row + 7) + 4000
-    streamed = plan.estimates([compose(XOR[0], ["data.storage=memmap"])])[0]
+    streamed = estimates([compose(XOR[0], ["data.storage=memmap"])])[0]
     assert streamed.memory_bytes == after.memory_bytes - n * 7
     assert before.dataset_bytes["xor/ab"] >= after.dataset_bytes["xor/ab"]  # an upper bound
 
 
 def test_a_dataset_of_parts_counts_the_parts_that_must_be_built_too():
     parts = [f"omiga/hopper_3x1-{name}" for name in ("medium", "expert")]
-    files, built = plan.dataset_files("omiga/hopper_3x1-medium-expert")
+    files, built = dataset_files("omiga/hopper_3x1-medium-expert")
     assert not built
     assert set(files) == {"omiga/hopper_3x1-medium-expert", *parts}
     assert files["omiga/hopper_3x1-medium-expert"] == sum(files[part] for part in parts)
@@ -93,7 +94,7 @@ def test_a_dataset_of_parts_counts_the_parts_that_must_be_built_too():
 
 def test_a_calibration_measures_the_real_module_and_leaves_nothing_behind():
     overrides = ["protocol.n_seeds=2", "protocol.eval_episodes=2"]
-    (e,) = plan.estimates([compose("inspo/bridge/mix", overrides)], 1.0)
+    (e,) = estimates([compose("inspo/bridge/mix", overrides)], 1.0)
     assert e.train_s > 0
     assert e.evaluate_s > 0
     assert e.spread >= 0
@@ -104,7 +105,7 @@ def test_a_calibration_measures_the_real_module_and_leaves_nothing_behind():
 
 def test_a_calibration_of_rows_of_a_simulated_world():
     pytest.importorskip("mujoco")
-    (e,) = plan.estimates([compose("omiga/mujoco/hopper_expert", ["protocol.n_seeds=2"])], 1.0)
+    (e,) = estimates([compose("omiga/mujoco/hopper_expert", ["protocol.n_seeds=2"])], 1.0)
     assert e.evaluations == 201
     assert e.train_s > e.n_updates * 1e-4
     assert e.run_bytes > 1e5
@@ -117,17 +118,17 @@ def test_a_million_updates_are_not_listed_one_by_one(monkeypatch):
     lengths = []
     original = seed_module.make_plan
     monkeypatch.setattr(seed_module, "make_plan", lambda *a: lengths.append(len(found := original(*a))) or found)
-    plan.estimates([compose("inspo/xor/ab", ["algo.n_updates=100000"])], 0.5)
+    estimates([compose("inspo/xor/ab", ["algo.n_updates=100000"])], 0.5)
     assert max(lengths) < 5000
 
 
 def test_timing_and_units():
     steady = Timing.of([1.0, 1.01, 0.99, 1.0, 9.0])
     assert steady.seconds == 1.0
-    assert plan.plus_minus(steady.spread) == ""
-    assert plan.plus_minus(Timing.of([1.0, 1.0, 2.0, 2.0]).spread) == " ± 33 %"
+    assert format.spread(steady.spread) == ""
+    assert format.spread(Timing.of([1.0, 1.0, 2.0, 2.0]).spread) == " ± 33 %"
     assert math.isnan(Timing.of([1.0]).spread)
-    assert [plan.duration(s) for s in (0.0, 0.012, 34, 340, 28000, 10**6)] == [
+    assert [format.duration(s) for s in (0.0, 0.012, 34, 340, 28000, 10**6)] == [
         "0 s",
         "0.012 s",
         "34 s",
@@ -135,7 +136,7 @@ def test_timing_and_units():
         "7.8 h",
         "12 days",
     ]
-    assert [plan.size(n) for n in (None, 1_230_000, 2_340_000_000)] == ["unknown", "1.2 MB", "2.3 GB"]
+    assert [format.size(n) for n in (None, 1_230_000, 2_340_000_000)] == ["unknown", "1.2 MB", "2.3 GB"]
 
 
 def test_seeds_for_a_verdict_agree_with_what_judge_prints():
@@ -171,12 +172,12 @@ def test_recorded_spread_is_used_and_named(measured, capsys):
     tiny = ["algo.n_behavior_updates=2", "algo.n_updates=3", "protocol.eval_episodes=2"]
     assert main([XOR[1], *tiny]) == 3
     assert len(records.read()) == 1
-    same = plan.estimates([compose(XOR[1], tiny)])[0]
+    same = estimates([compose(XOR[1], tiny)])[0]
     assert any("NOT COMPARABLE" in note for note in same.notes)
     assert same.seeds_basis == "the spread of 5 recorded seeds"
-    other = plan.estimates([compose(XOR[1])])[0]
+    other = estimates([compose(XOR[1])])[0]
     assert "other settings (algo.n_behavior_updates, algo.n_updates" in other.seeds_basis
-    assert plan.estimates([compose(XOR[0])])[0].seeds_for_verdict is None
+    assert estimates([compose(XOR[0])])[0].seeds_for_verdict is None
 
 
 def test_plan_prints_one_json_document_or_a_table(measured, capsys):
@@ -207,9 +208,7 @@ def test_parts_of_several_datasets_take_their_disk_once(measured, capsys):
 
 
 def test_a_dry_run_says_what_would_run_and_launches_nothing(measured, capsys, monkeypatch):
-    from reproduce.jobs import sweep
-
-    monkeypatch.setattr(sweep, "_installed", lambda module: True)
+    monkeypatch.setattr(launchers, "_installed", lambda module: True)
     assert main(["inspo/xor/ab*", "--dry-run", "launcher=joblib", "launcher.n_jobs=2", "launcher.cpus=3"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
@@ -223,9 +222,8 @@ def test_a_dry_run_says_what_would_run_and_launches_nothing(measured, capsys, mo
     assert not list(outputs_dir().rglob("*"))
 
 
-def test_two_jobs_at_a_time_take_at_least_half_the_time_and_the_longest(measured, capsys):
-    pair = Launcher("joblib", n_jobs=2, retries=0, timeout_min=None, cpus=1)
-    assert plan.dry_run(XOR, [], pair, as_json=True) == 0
-    printed = json.loads(capsys.readouterr().out)
+def test_two_jobs_at_a_time_take_at_least_half_the_time_and_the_longest(measured):
+    pair = Launcher(name="joblib", n_jobs=2, retries=0, timeout_min=None, cpus=1)
+    _, printed = dry_run(XOR, [], pair)
     assert printed["at_least_s"] == pytest.approx(printed["jobs"][0]["total_s"])
     assert printed["jobs"][0]["threads"] == 1

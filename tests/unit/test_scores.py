@@ -1,5 +1,4 @@
-from reproduce import records
-from reproduce.experiment.scoring import cloning_returns, recorded_cloning, same_data
+from reproduce.records import cloning_returns, recorded_cloning, same_data, store
 
 RETURNS = {"mean": 205.1406, "std": 55.478, "min": -4.364, "max": 429.047, "p50": 207.515}
 FACTS = {
@@ -30,7 +29,7 @@ def test_the_authors_files_are_told_by_their_checksum_alone():
 def test_cloning_recorded_elsewhere_counts_on_data_that_differ_in_rounding(monkeypatch):
     row, run, algo = "omsd/mpe/pp_expert", {"name": "omsd", "n_updates": 9}, {"name": "gaussian_bc", "n_updates": 9}
     found = {"data": FACTS, "config": {"algo": algo}, "seeds": [0, 1], "scores": {"per_seed": [1.0, 2.0]}}
-    monkeypatch.setattr(records, "read", lambda *_: [found])
+    monkeypatch.setattr(store, "read", lambda *_: [found])
     rounded = FACTS | {"sha256": "f61d", "return": RETURNS | {"mean": 205.1471}}
     assert recorded_cloning(row, run, rounded, [0, 1]) == [1.0, 2.0]
     assert recorded_cloning(row, run, rounded, [0, 1, 2]) is None
@@ -54,7 +53,7 @@ def test_what_cloning_earns_on_a_dataset_is_that_of_the_longest_run(monkeypatch)
 
     short, long = run("gaussian_bc", 10, [[1.0, 3.0], [4.0, 4.0]]), run("gaussian_bc", 20, [[5.0, 7.0], [8.0, 8.0]])
     others = run("omiga", 30, [[9.0]]), run("gaussian_bc", 30, [[9.0]], "another")
-    monkeypatch.setattr(records, "read", lambda *_: [long, short, *others])
+    monkeypatch.setattr(store, "read", lambda *_: [long, short, *others])
     assert cloning_returns(FACTS) == {
         "mean": 7.0, "std": 2**0.5, "n_seeds": 2, "n_updates": 20, "row": "a/b", "recorded": "today",
     }  # fmt: skip

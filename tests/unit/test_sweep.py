@@ -16,17 +16,16 @@ from data.common.files import write_json
 from data.common.paths import CONFIGS, outputs_dir
 from reproduce import records
 from reproduce.cli import main
-from reproduce.jobs import sweep
-from reproduce.jobs.sweep import Launcher, job_threads, launcher_from, run_sweep, with_threads
+from reproduce.jobs import Launcher, job_threads, launcher_from, launchers, run_sweep, sweep, with_threads, worker
 
 NAMES = ["inspo/xor/ab", "inspo/xor/ab_ba"]
-LAUNCHER = Launcher("joblib", n_jobs=2, retries=1, timeout_min=None, cpus=1)
+LAUNCHER = Launcher(name="joblib", n_jobs=2, retries=1, timeout_min=None, cpus=1)
 
 
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch):
-    monkeypatch.setattr(sweep, "_installed", lambda module: True)
-    monkeypatch.setattr(sweep.shutil, "which", lambda program: f"/bin/{program}")
+    monkeypatch.setattr(launchers, "_installed", lambda module: True)
+    monkeypatch.setattr(launchers.shutil, "which", lambda program: f"/bin/{program}")
 
 
 @pytest.mark.parametrize(
@@ -52,14 +51,16 @@ def test_without_a_launcher_rows_run_in_this_process():
 
 
 def test_a_missing_extra_is_named(monkeypatch, capsys):
-    monkeypatch.setattr(sweep, "_installed", lambda module: module not in ("ray", "hydra_plugins.hydra_ray_launcher"))
+    monkeypatch.setattr(
+        launchers, "_installed", lambda module: module not in ("ray", "hydra_plugins.hydra_ray_launcher")
+    )
     assert main(["inspo/xor/*", "launcher=ray"]) == 4
     assert "launcher=ray needs the extra: pip install -e '.[launchers]'" in capsys.readouterr().err
     assert not outputs_dir().joinpath("sweeps").exists()
 
 
 def test_slurm_needs_its_own_command(monkeypatch):
-    monkeypatch.setattr(sweep.shutil, "which", lambda program: None)
+    monkeypatch.setattr(launchers.shutil, "which", lambda program: None)
     with pytest.raises(ReproduceError, match="login node"):
         launcher_from(["launcher=slurm"])
 
@@ -69,10 +70,10 @@ def test_knobs_are_passed_on_with_their_types():
     assert (launcher.partition, launcher.n_jobs, launcher.gpus, launcher.threads) == ("gpu", 3, 1, 4)
 
 
-@pytest.mark.parametrize("name", sorted(sweep.PLUGINS))
+@pytest.mark.parametrize("name", sorted(launchers.PLUGINS))
 def test_each_launcher_composes_with_its_plugin(name):
-    if not all(find_spec(module) for module in sweep.PLUGINS[name][1:]):
-        pytest.skip(f"{sweep.PLUGINS[name][1]} is not installed")
+    if not all(find_spec(module) for module in launchers.PLUGINS[name][1:]):
+        pytest.skip(f"{launchers.PLUGINS[name][1]} is not installed")
     from hydra import compose, initialize_config_dir
 
     stated = yaml.safe_load((CONFIGS / "launcher" / f"{name}.yaml").read_text())["launcher"]
@@ -90,21 +91,21 @@ def test_each_launcher_composes_with_its_plugin(name):
 
 
 def test_cores_are_shared_among_jobs_unless_threads_are_given(monkeypatch):
-    monkeypatch.setattr(sweep.os, "sched_getaffinity", lambda pid: set(range(9)), raising=False)
-    free = Launcher("joblib", n_jobs=2, retries=0, timeout_min=None, cpus=None)
+    monkeypatch.setattr(launchers.os, "sched_getaffinity", lambda pid: set(range(9)), raising=False)
+    free = Launcher(name="joblib", n_jobs=2, retries=0, timeout_min=None, cpus=None)
     assert job_threads([], free) == job_threads(["run.threads=0"], free) == 4
     assert job_threads(["run.threads=3"], free) == job_threads(["threads=3"], free) == 3
-    assert job_threads([], Launcher("joblib", n_jobs=20, retries=0, timeout_min=None, cpus=None)) == 1
+    assert job_threads([], Launcher(name="joblib", n_jobs=20, retries=0, timeout_min=None, cpus=None)) == 1
     assert with_threads(["algo.lr=1", "run.threads=3", "threads=4"], 2) == ["algo.lr=1", "run.threads=2"]
     with pytest.raises(ReproduceError, match="threads=all"):
         job_threads(["run.threads=all"], free)
 
 
 def test_what_a_row_left_is_a_result_an_error_or_nothing():
-    assert sweep._document("a/b", 1, '{"row": "a/b"}', "") == {"row": "a/b"}
-    assert sweep._document("a/b", 4, "", "warning\nreproduce: no such\nfile.")["error"] == "no such\nfile."
-    assert sweep._document("a/b", 1, "", "Traceback ..\nKeyError: 3") is None
-    assert sweep._document("a/b", -9, "", "") is None
+    assert worker._result("a/b", 1, '{"row": "a/b"}', "") == {"row": "a/b"}
+    assert worker._result("a/b", 4, "", "warning\nreproduce: no such\nfile.")["error"] == "no such\nfile."
+    assert worker._result("a/b", 1, "", "Traceback ..\nKeyError: 3") is None
+    assert worker._result("a/b", -9, "", "") is None
 
 
 def fake(rounds: list[list[str]], finishing: dict[str, list[int]]):
@@ -176,16 +177,16 @@ def test_the_same_sweep_twice_at_once_is_refused(monkeypatch):
 def test_a_job_ends_at_its_time_limit_and_with_its_command(tmp_path):
     sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
     late = subprocess.Popen(sleeper)
-    sweep._wait(late, 0.001, None)
+    worker._wait(late, 0.001, None)
     assert late.returncode == -9
     held = tmp_path / "round"
     with open(held, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         done = subprocess.Popen([sys.executable, "-c", ""])
-        sweep._wait(done, None, str(held))
+        worker._wait(done, None, str(held))
         assert done.returncode == 0
     orphan = subprocess.Popen(sleeper)
-    sweep._wait(orphan, None, str(held))
+    worker._wait(orphan, None, str(held))
     assert orphan.returncode == -9
 
 
@@ -195,7 +196,7 @@ def test_a_job_waits_for_the_same_one_of_a_stopped_command_and_takes_its_result(
     (folder / f"{row}.lock").parent.mkdir(parents=True)
     with open(folder / f"{row}.lock", "w") as earlier:
         fcntl.flock(earlier, fcntl.LOCK_EX)
-        job = threading.Thread(target=sweep.run_job, args=[folder, 0])
+        job = threading.Thread(target=worker.run_job, args=[folder, 0])
         job.start()
         job.join(0.3)
         assert job.is_alive()

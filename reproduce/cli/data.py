@@ -1,0 +1,143 @@
+"""`reproduce data list|show|build|compare`: datasets."""
+
+import json
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
+
+import typer
+
+from data.common.errors import ReproduceError, nearest
+from reproduce.cli.format import dataset_cell
+from reproduce.cli.options import Json, complete, datasets
+from reproduce.core import console
+
+MENTION = "A dataset or a glob of datasets, e.g. bridge/mix."
+Some = Annotated[
+    str, typer.Argument(metavar="PATTERN", help=MENTION, autocompletion=complete(datasets), show_default=False)
+]
+Dataset = Annotated[
+    str, typer.Argument(metavar="DATASET", help=MENTION, autocompletion=complete(datasets), show_default=False)
+]
+Root = Annotated[
+    str | None,
+    typer.Option("--root", help="Read the authors' files under this folder instead of the regenerated data."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="With --root: another dataset seed than the one rows read.")]
+Force = Annotated[bool, typer.Option("--force", help="Build again although it is there.")]
+
+
+def list_datasets(pattern: Some = "*", as_json: Json = False) -> int:
+    """List the datasets that rows can read."""
+    from data.catalog import registry
+
+    known = registry.datasets()
+    entries = {name: entry["description"] for name, entry in known.items() if fnmatchcase(name, pattern)}
+    if not entries:
+        raise ReproduceError(f"no dataset named {pattern!r}.{nearest(pattern, list(known))}")
+    print(json.dumps(entries, indent=1) if as_json else "\n".join(f"{k:24} {v}" for k, v in entries.items()))
+    return 0
+
+
+def show(dataset: Dataset, root: Root = None, seed: Seed = None, as_json: Json = False) -> int:
+    """Print a dataset's manifest, and what cloning earns on it.
+
+    The manifest holds statistics and checksums, and how the data were made. It is shown as it was written; a dataset
+    that is not there is built first.
+    """
+    from data.catalog.manifest import is_built, read_manifest
+
+    found = {}
+    for name in _named(dataset):
+        stored = root is None and seed is None and is_built(name)
+        found[name] = read_manifest(name) if stored else _got(name, root, seed)
+    print(json.dumps(_first_or_all(_with_cloning(found)), indent=1))
+    return 0
+
+
+def build(dataset: Dataset, force: Force = False, root: Root = None, seed: Seed = None, as_json: Json = False) -> int:
+    """Build datasets that are not there yet; a sound one is left alone."""
+    found = {}
+    for name in _named(dataset):
+        from data.catalog import store
+
+        with console.bar(f"data {name}", 1, "steps") as bar:
+            store.build(name, force=force, progress=bar.update)
+        found[name] = _got(name, root, seed)
+    if as_json:
+        print(json.dumps(_first_or_all(_with_cloning(found)), indent=1))
+        return 0
+    for name, manifest in found.items():
+        print(f"{name}  {manifest['statistics']['n_transitions']} transitions  sha256 {manifest['sha256'][:12]}")
+    return 0
+
+
+def compare(pattern: Some = "*", as_json: Json = False) -> int:
+    """Show statistics beside the published ones of the official data.
+
+    What is not built says so. What cloning earns on either stands beside them where it is known.
+    """
+    from data.catalog import registry
+
+    known = {k: v for k, v in registry.datasets().items() if "published" in v and fnmatchcase(k, pattern)}
+    if not known:
+        raise ReproduceError(f"no dataset named {pattern!r} has published statistics; `reproduce data list` shows all.")
+    ours = _built_statistics(list(known))
+    compared = {
+        name: {
+            "official": entry["published"] | {"cloning": entry.get("published_cloning")},
+            "ours": ours.get(name),
+        }
+        for name, entry in known.items()
+    }
+    if as_json:
+        print(json.dumps(compared, indent=1))
+        return 0
+    print("| dataset | official: return mean ± std [min, max] | regenerated here |\n|---|---|---|")
+    for name, pair in compared.items():
+        print(f"| {name} | {dataset_cell(pair['official'])} | {dataset_cell(pair['ours'])} |")
+    return 0
+
+
+def _built_statistics(names: list[str]) -> dict[str, dict[str, Any]]:
+    """Statistics of those datasets that are built, by name, from their manifests."""
+    from data.catalog.manifest import is_built, read_manifest
+
+    found = {}
+    for name, manifest in _with_cloning({name: read_manifest(name) for name in names if is_built(name)}).items():
+        statistics = manifest["statistics"]
+        found[name] = {key: statistics["return"][key] for key in ("mean", "std", "min", "max")}
+        found[name] |= {key: statistics[key] for key in ("n_rows", "n_episodes")}
+        found[name] |= {"cloning": manifest["cloning"]}
+    return found
+
+
+def _named(pattern: str) -> list[str]:
+    """The datasets that a word stands for. Raises ReproduceError with the nearest names."""
+    from data.catalog import registry
+
+    found = [name for name in registry.datasets() if fnmatchcase(name, pattern)]
+    if not found:
+        registry.dataset(pattern)  # raises
+    return found
+
+
+def _got(name: str, root: str | None, seed: int | None) -> dict[str, Any]:
+    """The manifest of a dataset whose files were read and checked."""
+    from data.catalog import store
+
+    with console.bar(f"data {name}", 1, "steps") as bar:
+        return store.get(name, "official" if root else "regenerated", root, bar.update, seed).manifest
+
+
+def _with_cloning(manifests: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    from reproduce import records
+
+    runs = records.read("*", "row") if manifests else []
+    return {
+        name: manifest | {"cloning": records.cloning_returns(records.data_facts(manifest), runs)}
+        for name, manifest in manifests.items()
+    }
+
+
+def _first_or_all(manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return manifests if len(manifests) > 1 else next(iter(manifests.values()))

@@ -1,0 +1,150 @@
+"""`reproduce ROW KEY=VALUE ..`: rows and claims, here or on a launcher."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from data.common.errors import ReproduceError, nearest
+from reproduce.cli.format import result_cells, result_line
+from reproduce.cli.options import Json, Overrides, complete, rows_and_claims
+
+COLUMNS = ("row", "verdict", "ours", "theirs", "difference in", "margin", "seconds")
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="ROW",
+        help="A row, a claim, or a glob of them such as 'inspo/*'.",
+        autocompletion=complete(rows_and_claims),
+        show_default=False,
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="What would run, how long and how large; launches nothing.")]
+
+
+def run(
+    ctx: typer.Context, target: Target, overrides: Overrides = None, dry_run: DryRun = False, as_json: Json = False
+) -> int:
+    """Train, evaluate and judge a row, or run a claim.
+
+    KEY=VALUE changes a setting of the row, e.g. `algo.lr=0.001`; `reproduce diff ROW` shows all of them. With
+    launcher=joblib, submitit_local, slurm or ray each row is a job of its own, and launcher.n_jobs=4 sets a knob of it.
+    """
+    commands = list(ctx.parent.command.commands) if ctx.parent else []  # type: ignore[attr-defined]
+    names, overrides, launcher = _targets(target, commands), overrides or [], None
+    if any(override.startswith("launcher") for override in overrides):
+        from reproduce.jobs import launcher_from, split
+
+        overrides, knobs = split(overrides)
+        launcher = launcher_from(knobs)
+    if dry_run:
+        return _dry_run(names, overrides, launcher, as_json)
+    documents = _here(names, overrides, as_json) if launcher is None else _sweep(names, overrides, launcher, as_json)
+    if as_json:
+        print(json.dumps(documents[0] if len(names) == 1 else {"rows": documents}, indent=1))
+    elif len(names) == 1:
+        print(result_line(documents[0]))
+    else:
+        _print_table(documents)
+    return max(document["exit_code"] for document in documents)
+
+
+def run_one(name: str, overrides: list[str]) -> dict[str, Any]:
+    """Run a row or claim in this process; the document that --json prints. Raises ReproduceError where it cannot."""
+    from reproduce import records
+
+    if name.startswith("claims/"):
+        if overrides:
+            raise ReproduceError(f"{name} takes no overrides: its settings are the claim.")
+        from reproduce.claims import run_claim
+
+        return records.claim_document(run_claim(name))
+    from reproduce.config import compose
+
+    settings = compose(name, overrides)
+    from reproduce.experiment.run import run_row
+
+    return records.row_document(run_row(settings))
+
+
+def _targets(target: str, commands: list[str]) -> list[str]:
+    """The rows and claims that a word stands for, which may be a misspelt command too."""
+    from reproduce import config
+
+    try:
+        return config.expand(target, config.row_ids() + config.claim_ids())
+    except ReproduceError as error:
+        from reproduce import published
+
+        try:
+            planned = published.match(target)
+        except ReproduceError:
+            words = [command for command in commands if command.islower()]
+            if near := nearest(target, words, 1):
+                raise ReproduceError(f"no row, claim or command named {target!r}.{near}") from None
+            raise error from None
+        raise ReproduceError(
+            f"{planned[0]} is a published number that has no config yet (`reproduce list` marks such rows); "
+            "adding configs/rows/<row>.yaml makes it run."
+        ) from None
+
+
+def _here(names: list[str], overrides: list[str], as_json: bool) -> list[dict[str, Any]]:
+    """The results of rows one after another in this process; of several, an error is a result too."""
+    if len(names) == 1:
+        return [run_one(names[0], overrides)]
+    documents = []
+    for name in names:
+        try:
+            documents.append(run_one(name, overrides))
+        except ReproduceError as error:  # the other rows still run
+            print(f"reproduce: {name}: {error}", file=sys.stderr)
+            documents.append({"row": name, "error": str(error), "exit_code": error.exit_code})
+        if not as_json:
+            print(result_line(documents[-1]), flush=True)
+    return documents
+
+
+def _sweep(names: list[str], overrides: list[str], launcher: Any, as_json: bool) -> list[dict[str, Any]]:
+    """The results of rows as jobs of a launcher, in the order of `names`."""
+    from reproduce.jobs import run_sweep
+
+    def report(document: dict[str, Any]) -> None:
+        if "error" in document and len(names) > 1:
+            print(f"reproduce: {document['row']}: {document['error']}", file=sys.stderr)
+        if not as_json and len(names) > 1:
+            print(result_line(document), flush=True)
+
+    documents = run_sweep(names, overrides, launcher, report)
+    if len(names) == 1 and "error" in documents[0]:
+        raise ReproduceError(documents[0]["error"])
+    return documents
+
+
+def _dry_run(names: list[str], overrides: list[str], launcher: Any, as_json: bool) -> int:
+    from reproduce.cli import format
+    from reproduce.cost import dry_run
+
+    found, document = dry_run(names, overrides, launcher)
+    if as_json:
+        print(json.dumps(document, indent=1))
+        return 0
+    for e in found:
+        took = f"{format.hours(e.total_s)}{format.spread(e.spread)}"
+        print(f"{e.row}  {e.seeds} seeds  {e.n_updates:,} updates  {took}  {format.size(e.memory_bytes)}")
+    for job in document["jobs"][len(found) :]:
+        print(f"{job['row']}  a claim: seeds, time and memory unknown before it runs")
+    least = format.hours(document["at_least_s"])
+    print(f"{document['does']}; at least {least} as one job takes it alone on this machine. Nothing was launched.")
+    return 0
+
+
+def _print_table(documents: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*COLUMNS, title="reproduce")
+    for document in documents:
+        table.add_row(*result_cells(document))
+    Console(width=None if sys.stdout.isatty() else 140).print(table)

@@ -1,0 +1,170 @@
+"""Time, memory, disk and seeds for a verdict of rows on this machine, from a calibration of seconds.
+
+Rows of the same cost share one measurement. Everything else is derived, and says from what.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from data.worlds import make_world
+from reproduce import published, records
+from reproduce.config import Settings, compose
+from reproduce.core import console
+from reproduce.cost.dataset_size import dataset_files, n_rows, row_bytes
+from reproduce.cost.measure import Cost, measure
+from reproduce.experiment.build import build_module
+from reproduce.experiment.train import evaluation_points
+from reproduce.jobs import Launcher, job_threads, with_threads
+from reproduce.judge import seeds_for_verdict
+
+CALIBRATION_S = 30.0
+DRY_CALIBRATION_S = 10.0
+LOG_BYTES_PER_NUMBER = 20  # of a CSV file
+
+
+@dataclass
+class Estimate:
+    """One row. None = unknown."""
+
+    row: str
+    seeds: int
+    n_updates: int
+    train_s: float
+    evaluate_s: float
+    evaluations: int
+    spread: float  # of the total, relative
+    memory_bytes: int | None
+    dataset_bytes: dict[str, int]  # on disk
+    dataset_built: bool
+    run_bytes: int  # checkpoint, weights and logs
+    seeds_for_verdict: int | str | None
+    seeds_basis: str
+    threads: int
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def total_s(self) -> float:
+        return self.train_s + self.evaluate_s
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"total_s": self.total_s, "spread": None if math.isnan(self.spread) else self.spread}
+
+
+def estimates(rows: Sequence[Settings], seconds: float | None = None) -> list[Estimate]:
+    """One Estimate per row, `seconds` (CALIBRATION_S) of calibration in all. Raises ReproduceError where a row could
+    not run."""
+    seconds = CALIBRATION_S if seconds is None else seconds
+    keys = [_cost_key(settings) for settings in rows]
+    distinct = dict(zip(keys, rows, strict=True))
+    costs: dict[str, Cost] = {}
+    with console.bar("calibrating", len(distinct), "settings") as bar:
+        for key, settings in distinct.items():
+            costs[key] = measure(settings, seconds / len(distinct))
+            bar.update(len(costs))
+    return [_estimate(settings, costs[key]) for settings, key in zip(rows, keys, strict=True)]
+
+
+def _cost_key(settings: Settings) -> str:
+    """Equal for rows whose updates and evaluations take the same time; the dataset is not part of it."""
+    protocol, run = settings.values["protocol"], settings.values["run"]
+    how = {key: value for key, value in run.items() if key not in ("logger", "checkpoint_every_s")}
+    played = [protocol["n_seeds"], protocol["eval_episodes"], settings.values["data"]["storage"]]
+    return json.dumps([settings.values["algo"], settings.values["task"], how, played], sort_keys=True)
+
+
+def _estimate(settings: Settings, cost: Cost) -> Estimate:
+    protocol, task, data = (settings.values[group] for group in ("protocol", "task", "data"))
+    world = make_world(task["world"], 1, **task["params"])
+    module = build_module(settings, world)
+    phases = [phase for phase in module.phases() if phase.n_updates]
+    timings = {phase.name: cost.update_s[phase.name] for phase in phases}
+    parts = {p.name: (p.n_updates * timings[p.name].seconds, timings[p.name].spread) for p in phases}
+    n_updates = sum(phase.n_updates for phase in phases)
+    evaluations = len(evaluation_points(module)) + 1  # the final weights are played once more
+    evaluate_s = evaluations * world.episode_limit * cost.step_s.seconds
+    parts["evaluation"] = (evaluate_s, cost.step_s.spread)
+    total = sum(s for s, _ in parts.values())
+    spread = sum(s * r for s, r in parts.values()) / total if total else 0.0
+    threads = settings.values["run"]["threads"] or torch.get_num_threads()
+    notes = ["start, loading of data and Lightning's own share are not in the time"]
+    if settings.values["run"]["accelerate"] != "none":
+        notes.append("compiling and capturing are not in the time")
+    if settings.values["run"]["device"] == "cuda":
+        notes.append("memory is the host's; the device's is unknown")
+    if not world.discrete:
+        notes.append("evaluation is that of episodes that reach their limit")
+    files, built = dataset_files(data["id"])
+    if not built and data["kind"] == "regenerated":
+        notes.append("the dataset is not built: that comes first and takes unknown time; its size is at most")
+    in_memory = n_rows(data["id"], world) * (row_bytes(world) + (cost.buffer_row if data["storage"] == "tensor" else 0))
+    needed, basis = _verdict_seeds(settings)
+    if settings.differs:
+        notes.append("these settings are not the row's: NOT COMPARABLE, with any number of seeds")
+    return Estimate(
+        row=settings.row,
+        seeds=protocol["n_seeds"],
+        n_updates=n_updates,
+        train_s=total - evaluate_s,
+        evaluate_s=evaluate_s,
+        evaluations=evaluations,
+        spread=spread,
+        memory_bytes=None if cost.peak is None else cost.peak + in_memory + cost.chunk - cost.timed_chunk,
+        dataset_bytes=files if data["kind"] == "regenerated" else {},
+        dataset_built=built,
+        run_bytes=2 * cost.checkpoint + cost.weights + len(module.plan) * cost.numbers * LOG_BYTES_PER_NUMBER,
+        seeds_for_verdict=needed,
+        seeds_basis=basis,
+        threads=threads,
+        notes=notes,
+    )
+
+
+def _verdict_seeds(settings: Settings) -> tuple[int | str | None, str]:
+    """Seeds that a conclusive verdict takes, and what that rests on: the last record of these settings, else any."""
+    own = [r for r in records.read(settings.row, "row") if records.of_own_algorithm(r)]
+    same = [r for r in own if r["config_fingerprint"] == settings.fingerprint]
+    record = (same or own or [None])[-1]
+    scores = record["scores"]["per_seed"] if record else ()
+    needed, basis = seeds_for_verdict(published.row(settings.row).bound, scores)
+    if record and not same and needed is not None:
+        basis += (
+            f", of a run with other settings ({', '.join(d['key'] for d in record['differs']) or 'fewer overrides'})"
+        )
+    return needed, basis
+
+
+def totals(found: Sequence[Estimate]) -> dict[str, Any]:
+    """Of rows that run one after another: seconds in all, the most memory (None: unknown), disk. A dataset that several
+    rows read counts once."""
+    sets = {name: n for e in found for name, n in e.dataset_bytes.items()}
+    memory = [e.memory_bytes for e in found if e.memory_bytes is not None]
+    return {
+        "total_s": sum(e.total_s for e in found),
+        "memory_bytes": max(memory) if len(memory) == len(found) else None,
+        "disk_bytes": sum(sets.values()) + sum(e.run_bytes for e in found),
+    }
+
+
+def dry_run(
+    names: Sequence[str], overrides: list[str], launcher: Launcher | None
+) -> tuple[list[Estimate], dict[str, Any]]:
+    """(the estimates of rows, the document of `--dry-run --json`). Nothing is built, launched or written.
+
+    Raises ReproduceError where a row could not run.
+    """
+    if launcher is not None:
+        overrides = with_threads(overrides, job_threads(overrides, launcher))
+    rows = [compose(name, overrides) for name in names if not name.startswith("claims/")]
+    found = estimates(rows, DRY_CALIBRATION_S)
+    jobs = [e.to_json() for e in found] + [{"row": name} for name in names if name.startswith("claims/")]
+    does = "in this process, one row after another" if launcher is None else launcher.describe()
+    at_a_time = 1 if launcher is None else launcher.n_jobs
+    # No schedule is shorter than either.
+    least = max([sum(e.total_s for e in found) / at_a_time, *(e.total_s for e in found)], default=0.0)
+    stated = None if launcher is None else launcher.model_dump()
+    return found, {"launcher": stated, "does": does, "at_least_s": least, "jobs": jobs}

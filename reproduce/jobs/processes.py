@@ -1,0 +1,59 @@
+"""Processes that start rows, and the rows that end, stop and go on with them."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from data.common.paths import ROOT
+
+POLL_S = 0.2
+NO_ROOM = 75  # exit code of a job that found the disk full (EX_TEMPFAIL: repeating it later may work)
+
+
+def python(code: str, *arguments: str) -> list[str]:
+    """The command of a Python process that runs `code`; the current folder is not on its path."""
+    return [sys.executable, "-P", "-c", code, *arguments]
+
+
+def python_path() -> str:
+    """PYTHONPATH of a process that imports this checkout."""
+    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def thread_variables(n_threads: int) -> dict[str, str]:
+    """The environment in which numerical libraries use so many threads."""
+    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(n_threads))
+
+
+def end_with_parent() -> None:
+    """End this process when its parent has ended."""
+    _watch_parent(stop_too=False)
+
+
+def follow_parent() -> None:
+    """End this process when its parent has ended, and stop it while the parent is stopped; the parent wakes it."""
+    _watch_parent(stop_too=True)
+
+
+def _watch_parent(stop_too: bool) -> None:
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            if stop_too and is_stopped(parent):
+                os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(POLL_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped; False where /proc does not tell."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "T"
+    except (OSError, IndexError):
+        return False

@@ -1,0 +1,116 @@
+"""Queue files: `commands:` and a list of rows with their overrides, which become jobs."""
+
+import shlex
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
+
+from data.common.errors import ReproduceError, nearest
+from reproduce import records
+from reproduce.config import Settings, compose, expand, row_ids
+
+
+class QueueFile(BaseModel):
+    """The queue file: rows or globs of rows, each with its overrides, in the order in which they run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    commands: Annotated[list[StrictStr], Field(min_length=1)]
+
+
+@dataclass
+class Job:
+    """One row of the queue. state: waiting, running, no room, done, failed; note: the verdict, or what went wrong."""
+
+    command: str
+    row: str
+    settings: Settings
+    state: str = "waiting"
+    note: str = ""
+    starts: int = 0
+    process: subprocess.Popen | None = None
+    progress: dict[str, Any] = field(default_factory=dict)
+    free: int = 0  # bytes of disk when there was no room
+    again_at: float = 0.0
+
+    def line(self) -> dict[str, Any]:
+        """The job's line of the state file; None = unknown."""
+        updates = self.progress if self.progress.get("unit") == "updates" else {}
+        building = "" if updates else self.progress.get("text", "")
+        line = {
+            "command": self.command,
+            "state": self.state,
+            "update": updates.get("done"),
+            "n_updates": updates.get("total"),
+        }
+        line |= {"updates_per_s": None, "hours_left": None, "note": self.note or building}
+        if self.state == "done":
+            line["update"] = line["n_updates"]
+        elif self.state == "running" and updates and updates["per_s"]:
+            hours = (updates["total"] - updates["done"]) / updates["per_s"] / 3600
+            line |= {"updates_per_s": round(updates["per_s"], 2), "hours_left": round(hours, 2)}
+        return line
+
+
+def read_queue(path: Path) -> list[Job]:
+    """The jobs of a queue file, {"commands": ["ROW KEY=VALUE ..", ..]}, globs of rows expanded, all settings composed.
+
+    Raises ReproduceError naming the command for whatever could not run: nothing has started then.
+    """
+    jobs: dict[str, Job] = {}
+    for number, command in enumerate(_read(path).commands, 1):
+        where = f"queue file {path}, command {number}, {command!r}"
+        try:
+            target, *overrides = words = shlex.split(command)
+        except ValueError as error:
+            raise ReproduceError(f"{where}: expected a row and its overrides in one string.") from error
+        if not any(o.startswith(("run.threads=", "threads=")) for o in overrides):
+            overrides.append("run.threads=1")
+        try:
+            settings = [compose(row, overrides) for row in expand(target, row_ids())]
+        except ReproduceError as error:
+            raise ReproduceError(f"{where}: {error} Nothing was started.") from error
+        for one in settings:
+            text = shlex.join([one.row, *words[1:]])
+            if text in jobs:
+                raise ReproduceError(f"{where}: {text} is there already; one of the two has to go.")
+            jobs[text] = Job(text, one.row, one)
+    return list(jobs.values())
+
+
+def _read(path: Path) -> QueueFile:
+    try:
+        stated = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReproduceError(f"queue file {path} cannot be read ({error}).") from error
+    except yaml.YAMLError as error:
+        raise ReproduceError(f"queue file {path} is not YAML: {error}") from error
+    try:
+        return QueueFile.model_validate(stated)
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")  # a misspelt key comes first
+        key, *place = first["loc"] or ("",)
+        if first["type"] == "extra_forbidden":
+            known = list(QueueFile.model_fields)
+            near = nearest(str(key), known)
+            raise ReproduceError(f"queue file {path}: unknown key {key!r}; known: {known[0]}.{near}") from error
+        if place:
+            where = f"queue file {path}, command {int(place[0]) + 1}, {first['input']!r}"
+            raise ReproduceError(f"{where}: expected a row and its overrides in one string.") from error
+        raise ReproduceError(f"queue file {path}: expected `commands:` and a list of rows with overrides.") from error
+
+
+def recorded(settings: Settings) -> dict[str, Any] | None:
+    """The newest record of exactly these settings, seeds and kind of data; None where there is none."""
+    protocol, data = settings.values["protocol"], settings.values["data"]
+    seeds = list(range(protocol["first_seed"], protocol["first_seed"] + protocol["n_seeds"]))
+    for record in reversed(records.read(settings.row, "row")):
+        used = record["config"]["data"]
+        same = all(used.get(key) == data[key] for key in ("kind", "seed"))
+        if same and record["config_fingerprint"] == settings.fingerprint and record["seeds"] == seeds:
+            return record
+    return None
