@@ -115,7 +115,7 @@ def test_the_queues_of_this_project_can_run(path):
 
 
 def test_a_queue_goes_on_after_a_failure_and_skips_what_is_recorded(tmp_path):
-    path = queue_file(
+    path = written(
         tmp_path, f"inspo/xor/ab {TINY}", f"inspo/xor/ab {TINY} data.kind=official", f"inspo/xor/ab_b* {TINY}"
     )
     process = start(path)
