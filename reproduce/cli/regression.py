@@ -31,6 +31,8 @@ def record(pattern: Moved) -> int:
 
     Do it in a commit that says why the reference moves.
     """
+    if pattern != "losses":
+        _spelled(pattern)
     from reproduce.regression.gate import record_references
 
     return record_references(pattern)
@@ -41,6 +43,14 @@ def gate(pattern: Gated = "*", as_json: Json = False) -> int:
 
     16 seeds are run, and 16 more where those are worse. Exit code 0 when no row got worse, 1 otherwise.
     """
+    _spelled(pattern)
     from reproduce.regression.gate import run_gate
 
     return run_gate(pattern, as_json)
+
+
+def _spelled(pattern: str) -> None:
+    """Raises ReproduceError for a misspelt row before torch is imported."""
+    from reproduce.config import expand, row_ids
+
+    expand(pattern, row_ids())
