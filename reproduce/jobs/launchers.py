@@ -3,14 +3,13 @@
 import importlib.util
 import os
 import shutil
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data.common.errors import ReproduceError, nearest
 from data.common.paths import CONFIGS
+from data.common.validation import Count, Model, Size, checked
 
 PLUGINS = {
     "joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
@@ -20,22 +19,18 @@ PLUGINS = {
 }
 LOCAL = ("joblib", "submitit_local")  # workers on this machine, which end with the command
 THREADS = ("run.threads", "threads")  # both spellings of the setting
-AtLeast1 = Annotated[int, Field(ge=1, strict=True)]
-AtLeast0 = Annotated[int, Field(ge=0, strict=True)]
 
 
-class Launcher(BaseModel):
+class Launcher(Model):
     """The knobs of configs/launcher/<name>.yaml, which explains them; `cpus` decides a job's torch threads."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
-
     name: str
-    n_jobs: AtLeast1
-    retries: AtLeast0
-    timeout_min: AtLeast1 | None
-    cpus: AtLeast1 | None
-    memory_gb: AtLeast1 | None = None
-    gpus: AtLeast0 | None = None
+    n_jobs: Size
+    retries: Count
+    timeout_min: Size | None
+    cpus: Size | None
+    memory_gb: Size | None = None
+    gpus: Count | None = None
     partition: str | None = None
     account: str | None = None
     address: str | None = None
@@ -79,21 +74,15 @@ def launcher_from(knobs: list[str]) -> Launcher | None:
     if name not in known:
         why = f"{next(iter(given))} needs launcher=NAME" if name == "none" else f"unknown launcher {name!r}"
         raise ReproduceError(f"{why}: choose one of {', '.join(known)}, none.{nearest(name, known)}")
-    stated, file = stated_knobs(name)
+    stated = stated_knobs(name)
     values = dict(stated)
     for key, text in given.items():
         knob = key.removeprefix("launcher.")
         if knob not in stated:
             near = nearest(knob, list(stated))
             raise ReproduceError(f"launcher {name} has no knob {key!r}; known: {', '.join(stated)}.{near}")
-        try:
-            values[knob] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ReproduceError(f"{key}={text}: {error}") from error
-    try:
-        launcher = Launcher.model_validate(values | {"name": name})
-    except ValidationError as error:
-        raise _refused(error, given, file) from error
+        values[knob] = _value(key, text)
+    launcher = checked(Launcher, {"name": name, **values}, f"launcher {name}", "launcher.", "knob")
     if not all(_installed(module) for module in PLUGINS[name]):
         raise ReproduceError(f"launcher={name} needs the extra: pip install -e '.[launchers]'")
     if name == "slurm" and shutil.which("sbatch") is None:
@@ -101,38 +90,24 @@ def launcher_from(knobs: list[str]) -> Launcher | None:
     return launcher
 
 
-def stated_knobs(name: str) -> tuple[dict[str, Any], Path]:
-    """(the knobs that configs/launcher/<name>.yaml states, that file)."""
+def stated_knobs(name: str) -> dict[str, Any]:
+    """The knobs that configs/launcher/<name>.yaml states. Raises ReproduceError naming the file and what is wrong."""
     file = CONFIGS / "launcher" / f"{name}.yaml"
     stated = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("launcher")
-    if not isinstance(stated, dict) or "name" in stated:
-        raise ReproduceError(f"{file}: expected `launcher:` with the knobs {', '.join(_knobs())}.")
-    return stated, file
+    if not isinstance(stated, dict):
+        raise ReproduceError(f"{file}: expected `launcher:` and its knobs, e.g. n_jobs.")
+    checked(Launcher, {**stated, "name": name}, str(file), "launcher.", "knob")
+    return stated
 
 
-def _knobs() -> list[str]:
-    return [field for field in Launcher.model_fields if field != "name"]
-
-
-def _refused(error: ValidationError, given: dict[str, str], file: Path) -> ReproduceError:
-    """The first fault of a launcher's knobs in words; `file` is named for what the command line did not give."""
-    first = error.errors()[0]
-    knob = str(first["loc"][0])
-    where = "" if f"launcher.{knob}" in given else f"{file}: "
-    if first["type"] == "extra_forbidden":
-        return ReproduceError(f"{where}unknown knob {knob!r}; known: {', '.join(_knobs())}.{nearest(knob, _knobs())}")
-    if first["type"] == "missing":
-        return ReproduceError(f"{where}launcher.{knob} is missing; every launcher states it.")
-    text = given.get(f"launcher.{knob}", first["input"])
-    return ReproduceError(f"{where}launcher.{knob}={text}: must be {_range(knob)}.")
-
-
-def _range(knob: str) -> str:
-    """The values that a knob takes, in words."""
-    schema = Launcher.model_json_schema()["properties"][knob]
-    kinds = schema.get("anyOf", [schema])
-    words = [f"a whole number of at least {k['minimum']}" if "minimum" in k else "a word" for k in kinds[:1]]
-    return " or ".join([*words, *("null" for kind in kinds if kind["type"] == "null")])
+def _value(key: str, text: str) -> Any:
+    """A knob's value as YAML reads it; words stay words, though they look like numbers."""
+    try:
+        value, word = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        raise ReproduceError(f"{key}={text}: {error}") from error
+    takes_words = Launcher.model_fields[key.removeprefix("launcher.")].annotation == (str | None)
+    return word if takes_words and value is not None else value
 
 
 def _installed(module: str) -> bool:

@@ -7,19 +7,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
+from pydantic import BeforeValidator, Field
 
-from data.common.errors import ReproduceError, nearest
+from data.common.errors import ReproduceError
+from data.common.validation import Model, checked
 from reproduce import records
 from reproduce.config import Settings, compose, expand, row_ids
 
 
-class QueueFile(BaseModel):
+def _one_string(command: Any) -> str:
+    if not isinstance(command, str):
+        raise ValueError(f"{command!r}: expected a row and its overrides in one string.")
+    return command
+
+
+class QueueFile(Model):
     """The queue file: rows or globs of rows, each with its overrides, in the order in which they run."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    commands: Annotated[list[StrictStr], Field(min_length=1)]
+    commands: Annotated[list[Annotated[str, BeforeValidator(_one_string)]], Field(min_length=1)]
 
 
 @dataclass
@@ -89,28 +94,17 @@ def _read(path: Path) -> QueueFile:
         raise ReproduceError(f"queue file {path} cannot be read ({error}).") from error
     except yaml.YAMLError as error:
         raise ReproduceError(f"queue file {path} is not YAML: {error}") from error
-    try:
-        return QueueFile.model_validate(stated)
-    except ValidationError as error:
-        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")  # a misspelt key comes first
-        key, *place = first["loc"] or ("",)
-        if first["type"] == "extra_forbidden":
-            known = list(QueueFile.model_fields)
-            near = nearest(str(key), known)
-            raise ReproduceError(f"queue file {path}: unknown key {key!r}; known: {known[0]}.{near}") from error
-        if place:
-            where = f"queue file {path}, command {int(place[0]) + 1}, {first['input']!r}"
-            raise ReproduceError(f"{where}: expected a row and its overrides in one string.") from error
-        raise ReproduceError(f"queue file {path}: expected `commands:` and a list of rows with overrides.") from error
+    if not isinstance(stated, dict) or ("commands" in stated and not stated["commands"]):
+        raise ReproduceError(f"queue file {path}: expected `commands:` and a list of rows with their overrides.")
+    return checked(QueueFile, stated, f"queue file {path}", noun="key")
 
 
 def recorded(settings: Settings) -> dict[str, Any] | None:
     """The newest record of exactly these settings, seeds and kind of data; None where there is none."""
-    protocol, data = settings.values["protocol"], settings.values["data"]
-    seeds = list(range(protocol["first_seed"], protocol["first_seed"] + protocol["n_seeds"]))
+    data = settings.values["data"]
     for record in reversed(records.read(settings.row, "row")):
         used = record["config"]["data"]
         same = all(used.get(key) == data[key] for key in ("kind", "seed"))
-        if same and record["config_fingerprint"] == settings.fingerprint and record["seeds"] == seeds:
+        if same and record["config_fingerprint"] == settings.fingerprint and record["seeds"] == settings.protocol.seeds:
             return record
     return None

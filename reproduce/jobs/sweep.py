@@ -118,7 +118,7 @@ def _launch(folder: Path, launcher: Launcher, threads: int, numbers: list[int], 
     """One round: the Hydra application with the jobs `numbers`, until it ends, however it does."""
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     knobs = launcher.model_dump() | {"cpus": threads}
-    stated, _ = stated_knobs(launcher.name)
+    stated = stated_knobs(launcher.name)
     settings = [f"launcher.{key}={'null' if knobs[key] is None else knobs[key]}" for key in stated]
     if launcher.name == "ray" and launcher.address is None:
         settings.append(f"+hydra.launcher.ray.init.num_cpus={threads * launcher.n_jobs}")

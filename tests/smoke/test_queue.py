@@ -70,7 +70,9 @@ def job_processes() -> list[int]:
         ("commands: [", "is not YAML"),
         ("- inspo/xor/ab", "expected `commands:`"),
         ("commands: []", "expected `commands:`"),
-        ("commands: [inspo/xor/ab]\ncomands: []", "unknown key 'comands'. Nearest: commands"),
+        ("commands: inspo/xor/ab", "must be a list"),
+        ("comands: [inspo/xor/ab]", "unknown key comands. Nearest: commands"),
+        ("commands: [inspo/xor/ab]\ncomands: []", "unknown key comands. Nearest: commands"),
         (
             "commands: [inspo/xor/ab, inspo/xor/abb]",
             "command 2, 'inspo/xor/abb': no row or claim named 'inspo/xor/abb'",
@@ -79,7 +81,10 @@ def job_processes() -> list[int]:
         ("commands: [inspo/xor/ab algo.alpha=much]", "algo.alpha"),
         ("commands: [inspo/xor/ab launcher=joblib]", "unknown setting 'launcher'"),
         ("commands: [inspo/xor/ab, 'inspo/xor/*']", "command 2, 'inspo/xor/*': inspo/xor/ab is there already"),
-        ("commands: [{row: inspo/xor/ab}]", "expected a row and its overrides in one string"),
+        (
+            "commands: [{row: inspo/xor/ab}]",
+            "commands.0: {'row': 'inspo/xor/ab'}: expected a row and",
+        ),
         ('commands: ["inspo/xor/ab \'algo"]', "expected a row and its overrides in one string"),
     ],
 )

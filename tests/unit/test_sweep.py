@@ -33,9 +33,17 @@ def _installed(monkeypatch):
     [
         (["launcher=jobib"], "Nearest: joblib"),
         (["launcher.n_jobs=3"], "needs launcher=NAME: choose one of joblib, ray, slurm, submitit_local, none"),
-        (["launcher=joblib", "launcher.n_job=3"], "known: n_jobs, retries"),
+        (["launcher=joblib", "launcher.n_job=3"], "known: n_jobs, retries, timeout_min, cpus. Nearest: n_jobs"),
         (["launcher=joblib", "launcher.n_jobs=fast"], "launcher.n_jobs"),
-        (["launcher=joblib", "launcher.n_jobs=0"], "at least 1"),
+        (
+            ["launcher=joblib", "launcher.n_jobs=0"],
+            "launcher.n_jobs=0 is not allowed: must be a whole number, at",
+        ),
+        (["launcher=joblib", "launcher.n_jobs=true"], "must be a whole number"),
+        (["launcher=joblib", "launcher.n_jobs=null"], "must be a whole number"),
+        (["launcher=joblib", "launcher.retries=-1"], "at least 0"),
+        (["launcher=joblib", "launcher.cpus=2.5"], "must be a whole number or null, at least 1"),
+        (["launcher=slurm", "launcher.partition=[a]"], "launcher.partition"),
         (["launcher=joblib", "launcher.partition=gpu"], "no knob"),
         (["launcher=slurm", "launcher.cpus=[1"], "launcher.cpus"),
     ],
@@ -65,9 +73,30 @@ def test_slurm_needs_its_own_command(monkeypatch):
         launcher_from(["launcher=slurm"])
 
 
+def test_a_fault_in_a_launchers_file_names_the_file(monkeypatch, tmp_path):
+    (tmp_path / "launcher").mkdir()
+    file = tmp_path / "launcher" / "joblib.yaml"
+    monkeypatch.setattr(launchers, "CONFIGS", tmp_path)
+    good = {"n_jobs": 2, "retries": 1, "timeout_min": None, "cpus": None}
+    for stated, words in (
+        (good | {"retrys": 2}, "unknown knob launcher.retrys. Nearest: retries"),
+        ({key: value for key, value in good.items() if key != "cpus"}, "launcher.cpus is missing"),
+        (good | {"n_jobs": 0}, "at least 1"),
+        ([], "expected `launcher:`"),
+    ):
+        file.write_text(yaml.safe_dump({"launcher": stated}))
+        with pytest.raises(ReproduceError, match=r"joblib\.yaml") as caught:
+            launcher_from(["launcher=joblib"])
+        assert words in str(caught.value)
+    file.write_text(yaml.safe_dump({"launcher": good}))
+    assert launcher_from(["launcher=joblib"]) == Launcher(name="joblib", **good)
+
+
 def test_knobs_are_passed_on_with_their_types():
     launcher = launcher_from(["launcher=slurm", "launcher.partition=gpu", "launcher.n_jobs=3", "launcher.gpus=1"])
     assert (launcher.partition, launcher.n_jobs, launcher.gpus, launcher.threads) == ("gpu", 3, 1, 4)
+    assert launcher_from(["launcher=slurm", "launcher.account=0123"]).account == "0123"  # a word, no octal number
+    assert launcher_from(["launcher=slurm", "launcher.account=null"]).account is None
 
 
 @pytest.mark.parametrize("name", sorted(launchers.PLUGINS))
