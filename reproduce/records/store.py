@@ -175,7 +175,7 @@ def _validate(record: dict[str, Any], what: str) -> None:
     if row_id.startswith(prefix or taken) != bool(prefix):
         raise ReproduceError(f"{what}: a {record['kind']} cannot be filed under {row_id!r}.")
     _instant(record["created"], what)
-    if bad := _not_finite(record, ""):
+    if not _all_finite(record) and (bad := _not_finite(record, "")):
         raise ReproduceError(f"{what}: NaN or infinity at {bad}; a crashed seed is listed under `crashed`.")
     if record["kind"] not in ("claim", "bench"):
         scores, seeds = record["scores"], record["seeds"]
@@ -187,6 +187,15 @@ def _validate(record: dict[str, Any], what: str) -> None:
             Verdict.from_json(record["verdict"])
         except ReproduceError as error:
             raise ReproduceError(f"{what}: {error}") from error
+
+
+def _all_finite(value: Any) -> bool:
+    """Whether strict JSON can hold the value: looked at by the encoder, many times faster than number by number."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _not_finite(value: Any, where: str) -> str:

@@ -24,12 +24,6 @@ def error_of(capsys, *argv: str) -> str:
     return capsys.readouterr().err
 
 
-@pytest.mark.parametrize("argv", [["list"], ["--help"], ["list", "inspo/*", "--json"]])
-def test_quick_commands_import_no_torch(argv):
-    code = f"import sys; from reproduce.cli import main; main({argv!r}); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == 0
-
-
 def test_unknown_row_names_the_nearest(capsys):
     assert "inspo/bridge/mix" in error_of(capsys, "inspo/brigde/mix")
 

@@ -181,3 +181,27 @@ def test_quick_answers_take_a_second_of_the_cpu_and_no_torch(argv, code):
         assert done.returncode < 100, "torch was imported"
         assert code in (None, done.returncode), done.stderr
     assert min(took) < 1
+
+
+def test_a_stopped_command_and_a_reader_that_left(monkeypatch, capsys):
+    import reproduce.config
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reproduce.config, "row_ids", interrupted)
+    assert main([ROW]) == 130
+    assert "the same command continues from the last checkpoint" in capsys.readouterr().err
+    command = f"{sys.executable} -m reproduce list | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[1:] == ["0"]
+    assert done.stderr == ""
+
+
+def test_nothing_imports_what_stands_above_it():
+    pytest.importorskip("importlinter")
+    ask = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "Rooms of the command: nothing imports what stands above it KEPT" in done.stdout
