@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchrl.data.replay_buffers import Sampler
 
-from data.common.rng import stream
+from data.common.rng import Stream, generator
 
 
 class SeedSampler(Sampler):
@@ -24,20 +24,20 @@ class SeedSampler(Sampler):
         self.start(0)
 
     def start(self, clock: int) -> None:
-        """Begin every seed's stream of that number."""
-        self.generators = [stream(seed, 1, clock) for seed in self.seeds]
+        """Begin every seed's stream of minibatches at `clock`."""
+        self.rngs = [generator(seed, Stream.MINIBATCHES, clock) for seed in self.seeds]
 
     def sample(self, storage: Any, batch_size: int) -> tuple[Tensor, dict]:
         shape = (self.n_updates, batch_size // (self.n_updates * self.n_seeds))
-        drawn = [torch.randint(len(storage), shape, generator=g) for g in self.generators[: self.n_seeds]]
+        drawn = [torch.randint(len(storage), shape, generator=g) for g in self.rngs[: self.n_seeds]]
         return torch.stack(drawn, dim=1).flatten(), {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"generators": [g.get_state() for g in self.generators]}
+        return {"generators": [g.get_state() for g in self.rngs]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for generator, state in zip(self.generators, state_dict["generators"], strict=True):
-            generator.set_state(state)
+        for rng, state in zip(self.rngs, state_dict["generators"], strict=True):
+            rng.set_state(state)
 
     def _empty(self) -> None:
         pass

@@ -41,7 +41,7 @@ class BC(SeedModule):
                 f"algo.joint=true: {a}^{n} joint actions, at most {self.MAX_JOINT_ACTIONS}; clone per agent"
             )
         lead, obs, out = (1, n * dims.obs_size, a**n) if config.joint else (n, dims.obs_size, a)
-        self.policy = StackedMLP((obs, *config.hidden, out), (len(seeds), lead), self.weight_streams)
+        self.policy = StackedMLP((obs, *config.hidden, out), (len(seeds), lead), self.weight_rngs)
 
     def update_clone(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
         """One step of maximum likelihood. batch [S, B]."""

@@ -36,7 +36,7 @@ class GaussianBC(SeedModule):
         super().__init__(seeds, dims, **clock)
         self.config = config
         sizes = (dims.obs_size + dims.n_agents, *config.hidden, 2 * dims.action_size)
-        self.policy = StackedMLP(sizes, (len(seeds),), self.weight_streams)
+        self.policy = StackedMLP(sizes, (len(seeds),), self.weight_rngs)
 
     def update_clone(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
         """One step of maximum likelihood. batch [S, B]."""

@@ -69,7 +69,7 @@ class InSPO(SeedModule):
         self.config = config
         lead = (len(seeds), dims.n_agents)
         sizes = (dims.obs_size, *config.hidden, dims.n_actions)
-        self.behavior_policy, self.policy, self.q = (StackedMLP(sizes, lead, self.weight_streams) for _ in range(3))
+        self.behavior_policy, self.policy, self.q = (StackedMLP(sizes, lead, self.weight_rngs) for _ in range(3))
         self.q_target = make_target(self.q)
 
     def update_behavior(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -64,11 +64,11 @@ class OMIGA(SeedModule):
 
         def agents(inputs: int, outputs: int) -> StackedMLP:
             lead = (len(seeds),) if config.shared else (len(seeds), n)
-            return StackedMLP((inputs, *config.hidden, outputs), lead, self.weight_streams)
+            return StackedMLP((inputs, *config.hidden, outputs), lead, self.weight_rngs)
 
         self.v, self.q, self.policy = agents(seen, 1), agents(seen + a, 1), agents(seen, 2 * a)
         mixer = (n * dims.state_size, *config.mixer_hidden, n + 1)
-        self.mixer = StackedMLP(mixer, (len(seeds),), self.weight_streams)
+        self.mixer = StackedMLP(mixer, (len(seeds),), self.weight_rngs)
         self.q_target = make_target(self.q)
         if config.targets == "all":
             self.v_target, self.mixer_target = make_target(self.v), make_target(self.mixer)

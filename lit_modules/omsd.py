@@ -21,7 +21,7 @@ from pydantic import model_validator
 from tensordict import TensorDict
 from torch import Tensor
 
-from data.common.rng import stream
+from data.common.rng import Stream, generator
 from data.common.spec import Dims
 from lit_modules.common.functional import agent_major, agent_params, make_target, polyak
 from lit_modules.common.mlp import StackedMLP
@@ -114,7 +114,7 @@ class OMSD(SeedModule):
         self.n_critics = dims.n_agents if config.method == "ind" else 1
         n_stage1 = 1 if config.share_stage1 else len(seeds)
         # Streams of their own: each network starts the same whatever the others are.
-        streams, of_scores, of_actors = ([stream(seed, 0, k) for seed in seeds] for k in range(3))
+        streams, of_scores, of_actors = ([generator(seed, Stream.WEIGHTS, k) for seed in seeds] for k in range(3))
         streams, of_scores = streams[:n_stage1], of_scores[:n_stage1]
         seen, acted = (dims.n_agents * size // self.n_critics for size in (dims.obs_size, dims.action_size))
         lead = (n_stage1, self.n_critics)

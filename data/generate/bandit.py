@@ -4,7 +4,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from data.common.rng import stream
+from data.common.rng import Stream, generator
 from data.generate.collect import Progress
 from data.generate.play import play
 
@@ -19,7 +19,7 @@ def modes(
         chosen = at[torch.randint(len(at), (len(obs),), generator=generator)].unsqueeze(-1)  # (n, N, 1)
         return (chosen + std * torch.randn(chosen.shape, generator=generator)).clamp(-1, 1)
 
-    made = play(world, act, rows // 2, stream(seed, 4))
+    made = play(world, act, rows // 2, generator(seed, Stream.COLLECTION))
     if progress:
         progress(rows, rows)
     return made

@@ -28,7 +28,7 @@ from data.catalog.registry import datasets
 from data.common.files import write_json, write_with
 from data.common.paths import CONFIGS, outputs_dir
 from data.common.provenance import provenance
-from data.common.rng import stream
+from data.common.rng import Stream, generator
 from data.generate import matd3, ppo, td3
 from data.generate.mixture import WEIGHTS, noisy_act, play, random_returns, snapshots
 from data.schema import row_statistics
@@ -82,7 +82,9 @@ def _measure(name: str, noises: list[float]) -> None:
     for steps, weights in snapshots(name, outputs_dir() / "behavior").items():
         for noise in noises:
             noisy = partial(noisy_act, weights, noise, clip=world["name"] == "mpe")
-            s = row_statistics(play(world, noisy, MEASURED_EPISODES[world["name"]], stream(recipe.seed, 6, steps)))
+            s = row_statistics(
+                play(world, noisy, MEASURED_EPISODES[world["name"]], generator(recipe.seed, Stream.MEASUREMENT, steps))
+            )
             point = {"snapshot": steps, "noise": noise, **s["return"], "length": s["length"]["mean"]}
             found.append(point)
             print(json.dumps({k: round(v, 1) for k, v in point.items()}), flush=True)

@@ -15,7 +15,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.common.errors import ReproduceError
-from data.common.rng import stream
+from data.common.rng import Stream, generator
 from data.generate.collect import Progress
 from data.generate.play import play
 from data.schema import episode_returns, row_episodes
@@ -89,7 +89,7 @@ def mixture(
             n = min(most, missing if "returns" not in part else part["episodes"])
             scale = part.get("scale", 1.0)
             noisy = partial(noisy_act, policies[part["snapshot"]], part["noise"], clip=clip, scale=scale)
-            wave = play(world, noisy, n, stream(seed, 4, 1000 * k + waves))
+            wave = play(world, noisy, n, generator(seed, Stream.COLLECTION, 1000 * k + waves))
             if "returns" in part:
                 wave = _within(wave, *part["returns"], missing)
             waves, missing = waves + 1, missing - int(wave["final"].sum())
@@ -113,12 +113,12 @@ def _within(rows: TensorDict, low: float, high: float, most: int) -> TensorDict:
 @torch.no_grad()
 def random_returns(world: dict, seed: int, n_episodes: int) -> Tensor:
     """[n_episodes] returns of uniform actions in [-1, 1]: the zero of a margin relative to random play."""
-    generator = stream(seed, 5)
+    rng = generator(seed, Stream.RANDOM_PLAY)
     worlds = make_world(n_worlds=n_episodes, **world)
-    td = worlds.reset(TensorDict({"start": worlds.draw_starts(n_episodes, generator)}, [n_episodes]))
+    td = worlds.reset(TensorDict({"start": worlds.draw_starts(n_episodes, rng)}, [n_episodes]))
     returns = torch.zeros(n_episodes, dtype=torch.float64)
     while not td["done"].all():
-        td["action"] = torch.rand(n_episodes, worlds.n_agents, worlds.action_size, generator=generator) * 2 - 1
+        td["action"] = torch.rand(n_episodes, worlds.n_agents, worlds.action_size, generator=rng) * 2 - 1
         td = worlds.step(td)["next"]
         returns += td["reward"].squeeze(-1).double()
     return returns

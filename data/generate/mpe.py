@@ -4,7 +4,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from data.common.rng import stream
+from data.common.rng import Stream, generator
 from data.generate.collect import Progress
 from data.generate.play import play
 
@@ -19,7 +19,7 @@ def random(world: dict, seed: int, episodes: int, rows: int, progress: Progress 
 
     made = []
     for k, start in enumerate(range(0, episodes, WAVE)):
-        made.append(play(world, act, min(WAVE, episodes - start), stream(seed, 4, k)))
+        made.append(play(world, act, min(WAVE, episodes - start), generator(seed, Stream.COLLECTION, k)))
         if progress:
             progress(min(sum(map(len, made)), rows), rows)
     return torch.cat(made)

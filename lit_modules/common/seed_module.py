@@ -19,7 +19,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from data.common.rng import stream
+from data.common.rng import Stream, generator
 from data.common.spec import Dims
 from lit_modules.common.accelerate import Accelerator
 from lit_modules.common.distributions import sample_categorical
@@ -54,8 +54,8 @@ class SeedModule(L.LightningModule):
         self.automatic_optimization = False
         self.accelerator = Accelerator(accelerate)
         self.seeds, self.dims = list(seeds), dims
-        self.weight_streams = [stream(seed, 0) for seed in seeds]
-        self.noise_streams = [stream(seed, 2) for seed in seeds]
+        self.weight_rngs = [generator(seed, Stream.WEIGHTS) for seed in seeds]
+        self.noise_rngs = [generator(seed, Stream.NOISE) for seed in seeds]
         low, high = torch.tensor(dims.obs_low), torch.tensor(dims.obs_high)
         self.register_buffer("obs_middle", (high + low) / 2)
         self.register_buffer("obs_half_range", torch.where(high > low, (high - low) / 2, torch.ones_like(low)))
@@ -76,7 +76,7 @@ class SeedModule(L.LightningModule):
         raise NotImplementedError
 
     def draw(self, chunk: Chunk) -> dict[str, Tensor]:
-        """Noise and schedules of a chunk's updates, each [K, ...], drawn at once from `noise_streams`."""
+        """Noise and schedules of a chunk's updates, each [K, ...], drawn at once from `noise_rngs`."""
         return {}
 
     def policy_log_probs(self, obs: Tensor, legal: Tensor | None) -> Tensor:
@@ -90,19 +90,19 @@ class SeedModule(L.LightningModule):
         return ((obs - self.obs_middle) / self.obs_half_range).transpose(1, 2)
 
     def uniform(self, *shape: int, shared: bool = False) -> Tensor:
-        """[shape[0], S, *shape[1:]] in [0, 1): each seed's slice from its own stream; `shared`: the first seed's."""
-        streams = self.noise_streams[:1] if shared else self.noise_streams
-        return torch.stack([torch.rand(*shape, generator=g) for g in streams], dim=1).to(self.device)
+        """[shape[0], S, *shape[1:]] in [0, 1): each seed's slice from its own generator; `shared`: the first seed's."""
+        rngs = self.noise_rngs[:1] if shared else self.noise_rngs
+        return torch.stack([torch.rand(*shape, generator=g) for g in rngs], dim=1).to(self.device)
 
     def normal(self, *shape: int, shared: bool = False) -> Tensor:
         """[shape[0], S, *shape[1:]] standard normal, drawn as `uniform` draws."""
-        streams = self.noise_streams[:1] if shared else self.noise_streams
-        return torch.stack([torch.randn(*shape, generator=g) for g in streams], dim=1).to(self.device)
+        rngs = self.noise_rngs[:1] if shared else self.noise_rngs
+        return torch.stack([torch.randn(*shape, generator=g) for g in rngs], dim=1).to(self.device)
 
     def bernoulli(self, p: float, *shape: int, shared: bool = False) -> Tensor:
         """[shape[0], S, *shape[1:]] bool, True with probability p, drawn as `uniform` draws: a byte each."""
-        streams = self.noise_streams[:1] if shared else self.noise_streams
-        drawn = [torch.empty(shape, dtype=torch.bool).bernoulli_(p, generator=g) for g in streams]
+        rngs = self.noise_rngs[:1] if shared else self.noise_rngs
+        drawn = [torch.empty(shape, dtype=torch.bool).bernoulli_(p, generator=g) for g in rngs]
         return torch.stack(drawn, dim=1).to(self.device)
 
     def descend(self, name: str, loss: Tensor, max_norm: float, lr_scale: Tensor | None = None) -> None:
@@ -138,7 +138,7 @@ class SeedModule(L.LightningModule):
         planned = self.next_chunk
         started = time.perf_counter()
         if planned.streams is not None:
-            self.noise_streams = [stream(seed, 2, planned.streams) for seed in self.seeds]
+            self.noise_rngs = [generator(seed, Stream.NOISE, planned.streams) for seed in self.seeds]
         values = self.accelerator(self, planned.phase, chunk, self.draw(planned))  # (K, quantities, S)
         self.n_updates = planned.start + planned.n_updates
         names = self.quantities[planned.phase]
@@ -189,7 +189,7 @@ class SeedModule(L.LightningModule):
         checkpoint["seed_module"] = {
             "n_updates": self.n_updates,
             "train_seconds": self.train_seconds,
-            "noise_streams": [g.get_state() for g in self.noise_streams],
+            "noise_streams": [g.get_state() for g in self.noise_rngs],
             "crashed": self.crashed,
             "history": self.history,
             "restored": self.reused_phases,
@@ -199,5 +199,5 @@ class SeedModule(L.LightningModule):
         saved = checkpoint["seed_module"]
         self.n_updates, self.train_seconds = saved["n_updates"], saved["train_seconds"]
         self.crashed, self.history = saved["crashed"], saved["history"]
-        for generator, state in zip(self.noise_streams, saved["noise_streams"], strict=True):
-            generator.set_state(state)
+        for rng, state in zip(self.noise_rngs, saved["noise_streams"], strict=True):
+            rng.set_state(state)

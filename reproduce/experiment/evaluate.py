@@ -6,7 +6,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from data.common.rng import stream
+from data.common.rng import Stream, generator
 
 if TYPE_CHECKING:
     from lit_modules.common.seed_module import SeedModule
@@ -28,7 +28,7 @@ class Evaluator:
     def __call__(self, module: "SeedModule") -> dict[str, list[list[float]]]:
         """Undiscounted episode returns {mode: [S][E]}."""
         n_seeds, n, world = len(self.seeds), self.n_episodes, self.world
-        generators = [stream(seed, 3, module.n_updates) for seed in self.seeds]
+        generators = [generator(seed, Stream.EVALUATION, module.n_updates) for seed in self.seeds]
         starts = torch.cat([world.draw_starts(len(self.modes) * n, g) for g in generators])
         td = world.reset(TensorDict({"start": starts}, world.batch_size) if world.start_size else None)
         returns = torch.zeros(len(starts), dtype=torch.float64, device=td.device)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from data.buffer import OfflineData
-from data.common.rng import stream
+from data.common.rng import Stream, generator
 from data.samplers import SeedSampler
 from lit_modules.common.distributions import masked_log_softmax, sample_categorical
 from lit_modules.common.functional import make_target, polyak
@@ -32,15 +32,15 @@ def plain_copy(net: StackedMLP, row: int) -> nn.Sequential:
 
 @pytest.mark.parametrize("sizes", [(4, 3), (4, 32, 2), (3, 8, 24, 20)])
 def test_a_row_of_a_stack_is_a_plain_mlp(sizes):
-    net = StackedMLP(sizes, (2, 3), [stream(0, 0), stream(1, 0)]).double()
+    net = StackedMLP(sizes, (2, 3), [generator(0, Stream.WEIGHTS), generator(1, Stream.WEIGHTS)]).double()
     x = torch.randn(2, 3, 7, sizes[0], dtype=torch.float64)
     for row, (s, i) in enumerate(itertools.product(range(2), range(3))):
         torch.testing.assert_close(net(x)[s, i], plain_copy(net, row)(x[s, i]), rtol=0, atol=1e-12)
 
 
 def test_initialization_is_linear_default_and_owned_by_the_seed():
-    both = StackedMLP((50, 60, 4), (2, 2), [stream(0, 0), stream(1, 0)])
-    alone = StackedMLP((50, 60, 4), (1, 2), [stream(1, 0)])
+    both = StackedMLP((50, 60, 4), (2, 2), [generator(0, Stream.WEIGHTS), generator(1, Stream.WEIGHTS)])
+    alone = StackedMLP((50, 60, 4), (1, 2), [generator(1, Stream.WEIGHTS)])
     assert torch.equal(both.theta[1], alone.theta[0])
     weight = both.theta.detach().flatten(0, 1)[:, : 50 * 60]
     assert weight.abs().max() <= 50**-0.5
@@ -78,7 +78,7 @@ def test_clip_rows_equals_torch_clip_per_row():
 
 
 def test_polyak_and_target():
-    net = StackedMLP((2, 2), (1,), [stream(0, 0)])
+    net = StackedMLP((2, 2), (1,), [generator(0, Stream.WEIGHTS)])
     target = make_target(net)
     before = target.theta.clone()
     net.theta.data += 1.0

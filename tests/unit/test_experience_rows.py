@@ -12,7 +12,7 @@ from tensordict import TensorDict
 
 from data.buffer import OfflineData
 from data.common.errors import ReproduceError
-from data.common.rng import stream
+from data.common.rng import Stream, generator
 from data.generate.mixture import noisy_act
 from data.generate.play import play
 from data.observe import agent_views
@@ -36,7 +36,7 @@ def weights(world: dict, scale: float = 0.2) -> list[torch.Tensor]:
 
 
 def agent_params(world: dict, n: int = 6, noise: float = 0.6) -> TensorDict:
-    return play(world, partial(noisy_act, weights(world), noise), n, stream(0, 9))
+    return play(world, partial(noisy_act, weights(world), noise), n, generator(0, Stream.TESTS))
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_played_episode_is_what_the_world_does(rows):
     length = int(rows["final"].squeeze(-1).nonzero()[0])
     params = {k: v for k, v in HOPPER.items() if k != "name"}
     world = make_world("mamujoco", 1, **params)
-    starts = world.draw_starts(6, stream(0, 9))[:1]
+    starts = world.draw_starts(6, generator(0, Stream.TESTS))[:1]
     td = world.reset(TensorDict({"start": starts}, [1]))
     for t in range(length):
         assert torch.equal(td["features"][0].float(), rows["features"][t])

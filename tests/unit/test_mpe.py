@@ -9,7 +9,7 @@ from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
 
 from data.common.errors import ReproduceError
-from data.common.rng import stream
+from data.common.rng import Stream, generator
 from data.generate.matd3 import prey_reward
 from data.worlds import fingerprint, make_world
 from data.worlds.mpe import Prey
@@ -38,7 +38,7 @@ def official(tmp_path):
 
 
 def play(world, n_steps: int, seed: int = 0) -> tuple[TensorDict, torch.Tensor]:
-    g = stream(seed, 9)
+    g = generator(seed, Stream.TESTS)
     td = world.reset(TensorDict({"start": world.draw_starts(world.batch_size[0], g)}, world.batch_size))
     total = torch.zeros(world.batch_size)
     for _ in range(n_steps):
@@ -68,7 +68,7 @@ def test_episodes_last_25_steps_and_a_finished_world_rests():
 
 def test_worlds_do_not_depend_on_their_neighbors_and_reset_alone():
     many, one = make_world("mpe", 5, **SPREAD), make_world("mpe", 1, **SPREAD)
-    starts = many.draw_starts(5, stream(1, 9))
+    starts = many.draw_starts(5, generator(1, Stream.TESTS))
     action = torch.rand(5, 3, 2)
     td = many.reset(TensorDict({"start": starts}, [5])).set("action", action)
     alone = one.reset(TensorDict({"start": starts[2:3]}, [1])).set("action", action[2:3])
@@ -83,7 +83,7 @@ def test_worlds_do_not_depend_on_their_neighbors_and_reset_alone():
 
 def test_actions_are_clamped_and_the_team_is_paid_the_mean():
     world = make_world("mpe", 2, **SPREAD)
-    start = {"start": world.draw_starts(2, stream(0, 9))}
+    start = {"start": world.draw_starts(2, generator(0, Stream.TESTS))}
     results = []
     for size in (1.0, 7.0):
         td = world.reset(TensorDict(start, [2])).set("action", size * torch.ones(2, 3, 2))
