@@ -1,30 +1,25 @@
 """What an update costs per seed: stacked, compiled and captured, beside a plainly written one-seed version."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from plain_bc import PlainBC, PlainGaussianBC
-from plain_inspo import PlainInSPO
-from plain_omiga import PlainOMIGA
-from plain_omsd import PlainOMSD
-from tensordict import TensorDict
 from timing import Line, medians
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from data import synthetic
 from data.common.spec import Dims
 from lit_modules import algorithm
-from lit_modules.common.schedule import Chunk
+from lit_modules.common.schedule import Chunk, Phase
 from lit_modules.common.seed_module import SeedModule
 from reproduce.config import compose
-from reproduce.regression.fingerprints import transitions
+from reproduce.regression.cases import Benchmark, cases
 
 K = 5  # updates of a timed chunk
 SEEDS = (1, 5, 10, 20)
 AGENTS = (2, 4, 8, 16, 32)
-HALFCHEETAH, HOPPER, ANT = ((n, o, 0, a) for n, o, a in ((6, 23, 1), (3, 14, 1), (2, 113, 4)))
 
 
 class Flops(TorchDispatchMode):
@@ -43,83 +38,61 @@ class Flops(TorchDispatchMode):
 
 
 @dataclass
-class Case:
-    """An algorithm's settings and a world's sizes (agents, observation, actions, action size); `target` per seed."""
+class Timed:
+    """An algorithm's settings and a world's sizes; `target` for the time per seed."""
 
     name: str
-    algo: str
     config: Any
-    sizes: tuple[int, int, int, int]
+    spec: Dims
     target: str = ""
-
-    @property
-    def dims(self) -> Dims:
-        n, o, n_actions, a = self.sizes
-        bounds = ((0.0,) * o, (1.0,) * o) if n_actions else ((), ())
-        return Dims(n, o, n_actions, *bounds, action_size=a, state_size=o if a else 0)
 
     def stacked(self, n_seeds: int, mode: str = "none", device: str = "cpu") -> tuple[SeedModule, Callable[[], Any]]:
         """(the module, a call that does K updates of its last phase)."""
-        module = algorithm(self.algo)[0](self.config, list(range(n_seeds)), self.dims, accelerate=mode).to(device)
+        module_class = algorithm(self.config.name)[0]
+        module = module_class(self.config, list(range(n_seeds)), self.spec, accelerate=mode).to(device)
         module.configure_optimizers()
-        *earlier, phase = module.phases()
-        start = sum(done.n_updates for done in earlier)
-        noise = module.draw(Chunk(phase.name, start, K, phase.batch_size))
-        chunk = transitions(phase.batch_size, self.dims, torch.float32).to(device)
+        phase, noise = self._last_phase(module)
+        chunk = synthetic.transitions(phase.batch_size, self.spec, torch.float32).to(device)
         chunk = chunk.expand(K, n_seeds, phase.batch_size).clone()
         return module, lambda: module.accelerator(module, phase.name, chunk, noise)
 
+    def _last_phase(self, module: SeedModule) -> tuple[Phase, dict[str, torch.Tensor]]:
+        """The phase, and the noise of its first K updates."""
+        *earlier, phase = module.phases()
+        start = sum(done.n_updates for done in earlier)
+        return phase, module.draw(Chunk(phase.name, start, K, phase.batch_size))
+
     def plain(self) -> Callable[[], Any]:
         """A call that does K updates of one seed."""
-        n, o, n_actions, a = self.sizes
-        batch = getattr(self.config, "n_candidates", self.config.batch_size)
-        d = transitions(batch, self.dims, torch.float32)
-        flat = _plain_batch(d)
-        if self.algo == "inspo":
-            model, uniform = PlainInSPO(self.config, n, o, n_actions), torch.rand(n, self.config.batch_size)
-            return lambda: [model.round(flat, list(range(n)), uniform, 0.1) for _ in range(K)]
-        if self.algo == "omsd":
-            actors, times, z = PlainOMSD(self.config, n, o, a), torch.rand(n, batch), torch.randn(n, batch, a)
-            return lambda: [actors.update(flat, times, z) for _ in range(K)]
-        made = {"bc": PlainBC, "gaussian_bc": PlainGaussianBC, "omiga": PlainOMIGA}[self.algo]
-        plain = made(self.config, n, o, n_actions or a)
-        return lambda: [plain.update(flat) for _ in range(K)]
+        case = cases()[self.config.name]
+        from cases import plain_batch  # a package now that the cases are loaded
+
+        phase, noise = self._last_phase(algorithm(self.config.name)[0](self.config, [0], self.spec))
+        batch = plain_batch(synthetic.transitions(phase.batch_size, self.spec, torch.float32), self.spec)
+        drawn = [{name: x[k, 0] if x.ndim > 1 else x[k] for name, x in noise.items()} for k in range(K)]
+        update = getattr(case.plain(self.config, self.spec), f"update_{phase.name}")
+        return lambda: [update(batch, own) for own in drawn]
 
 
-def _plain_batch(d: TensorDict) -> dict[str, torch.Tensor]:
-    """The schema under the names that the plain versions use."""
-    flat = dict(d.exclude("next").items())
-    flat |= {f"next_{key}": value for key, value in d["next"].items()}
-    if "legal_actions" not in flat:
-        return flat | {"mask": 1 - flat["terminated"].float()}
-    flat |= {"legal": flat["legal_actions"], "next_legal": flat["next_legal_actions"]}
-    return flat | {"reward": flat["reward"][:, 0], "terminated": flat["terminated"][:, 0].float()}
+def timed() -> list[Timed]:
+    """Every case's benchmarks, or, where it names none, its own small settings."""
+    found = []
+    for name, case in cases().items():
+        found += [of_row(b) for b in case.benchmarks] or [Timed(name, case.config, case.spec)]
+    return found
 
 
-def cases() -> list[Case]:
-    omiga = compose("omiga/mujoco/halfcheetah_medium").algo
-    cloning = compose("omiga/mujoco/halfcheetah_medium", ["algo=gaussian_bc"]).algo
-    bridge = compose("inspo/bridge/mix", ["algo=bc"]).algo
-    small = omiga.replace(hidden=[64, 64], mixer_hidden=[32])
-    few = {"n_updates": 100, "n_behavior_updates": 0}
-    omsd = compose("omsd/mpe/cn_random").algo.replace(score_hidden=128)
-    return [
-        Case("inspo xor", "inspo", compose("inspo/xor/ab_ba").algo.replace(**few), (2, 4, 2, 0), "0.20 compiled"),
-        Case("inspo m_ne", "inspo", compose("inspo/m_ne/balanced").algo.replace(**few), (2, 4, 3, 0), "0.20 compiled"),
-        Case("inspo bridge", "inspo", compose("inspo/bridge/mix").algo.replace(**few), (2, 8, 5, 0), "0.20 compiled"),
-        Case("bc bridge", "bc", bridge, (2, 8, 5, 0)),
-        Case("omiga mpe size", "omiga", small, (3, 18, 0, 2), "0.20 compiled"),
-        Case("omiga hopper", "omiga", omiga, HOPPER),
-        Case("omiga halfcheetah", "omiga", omiga, HALFCHEETAH, "0.82 compiled"),
-        Case("omiga ant", "omiga", omiga, ANT),
-        Case("gaussian_bc halfcheetah", "gaussian_bc", cloning, HALFCHEETAH),
-        Case("omsd mpe", "omsd", omsd, (3, 18, 0, 2)),
-    ]
+def of_row(b: Benchmark) -> Timed:
+    return Timed(b.name, compose(b.row, b.overrides).algo.replace(**b.changes), b.spec, b.target)
+
+
+def named(name: str) -> Timed:
+    return next(case for case in timed() if case.name == name)
 
 
 def per_seed(repeats: int) -> Iterator[Line]:
     """Every algorithm and size, S seeds at once, relative to the plain version of one."""
-    for case in cases():
+    for case in timed():
         runs = {"plain": case.plain()}
         runs |= {f"S={s}": case.stacked(s)[1] for s in SEEDS}
         compiled, runs["S=5 compiled"] = case.stacked(5, "compile")
@@ -139,7 +112,7 @@ def per_seed(repeats: int) -> Iterator[Line]:
         yield from _arithmetic(case, times["S=5"], times["S=5 compiled"])
 
 
-def _arithmetic(case: Case, written: float, compiled: float) -> Iterator[Line]:
+def _arithmetic(case: Timed, written: float, compiled: float) -> Iterator[Line]:
     """Achieved floating-point operations per second of matrix products, beside one large product on this machine."""
     _, run = case.stacked(5)
     with Flops() as counter:
@@ -153,12 +126,10 @@ def _arithmetic(case: Case, written: float, compiled: float) -> Iterator[Line]:
 
 def growth(repeats: int) -> Iterator[Line]:
     """Five seeds with 2 to 32 agents, relative to 2."""
-    few = {"n_updates": 100, "n_behavior_updates": 0}
-    for name, algo, config, sizes in (
-        ("omiga", "omiga", compose("omiga/mujoco/hopper_medium").algo, (0, 14, 0, 1)),
-        ("inspo", "inspo", compose("inspo/bridge/mix").algo.replace(**few), (0, 8, 5, 0)),
-    ):
-        runs = {f"{n} agents": Case(name, algo, config, (n, *sizes[1:])).stacked(5)[1] for n in AGENTS}
+    for name, of in (("omiga", "omiga hopper"), ("inspo", "inspo bridge")):
+        case = named(of)
+        specs = {n: replace(case.spec, n_agents=n) for n in AGENTS}
+        runs = {f"{n} agents": Timed(name, case.config, spec).stacked(5)[1] for n, spec in specs.items()}
         times = medians(runs, repeats)
         base = times[f"{AGENTS[0]} agents"]
         for what, t in times.items():
@@ -169,8 +140,7 @@ def on_cuda(repeats: int) -> Iterator[Line]:
     """On a GPU: modes beside the written update, S = 20 beside S = 5, kernels launched per update."""
     from torch.profiler import ProfilerActivity, profile
 
-    omiga = compose("omiga/mujoco/halfcheetah_medium").algo
-    case = Case("omiga halfcheetah", "omiga", omiga, HALFCHEETAH)
+    case = named("omiga halfcheetah")
     made = {
         (s, m): case.stacked(s, m, "cuda") for s in (1, 5, 20) for m in ("none", "compile", "graph", "compile+graph")
     }

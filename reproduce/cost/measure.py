@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from tensordict import TensorDict
 
+from data import synthetic
 from data.buffer import OfflineData
 from data.common.provenance import peak_memory
 from data.worlds import make_world
@@ -26,7 +27,6 @@ from reproduce.config import Settings
 from reproduce.cost.dataset_size import n_rows, row_bytes
 from reproduce.experiment.build import build_module, open_device
 from reproduce.experiment.evaluate import Evaluator
-from reproduce.regression import fingerprints
 
 EVALUATION_SHARE = 0.25  # of a row's share of the calibration
 STEPS = 25  # of an evaluation that is timed, where episodes are longer
@@ -183,7 +183,7 @@ def _transitions(module: SeedModule, world: Any, n: int) -> TensorDict:
     """Made-up experience as the row's dataset holds it: n rows, or as many as MADE_UP_BYTES hold."""
     n = max(1000, min(n, MADE_UP_BYTES // row_bytes(world)))
     if world.discrete:
-        return fingerprints.transitions(n, module.dims, torch.float32)
+        return synthetic.transitions(n, module.dims, torch.float32)
     final = torch.zeros(n, 1, dtype=torch.bool)
     final[world.episode_limit :: world.episode_limit + 1] = True
     final[-1] = True

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from data import synthetic
 from data.common.errors import ReproduceError
 from lit_modules.common.accelerate import Accelerator
-from lit_modules.inspo import InSPO
 from reproduce.config import compose
 from reproduce.experiment.comparability import why_not_comparable
-from reproduce.regression.fingerprints import DIMS, INSPO_CONFIG, fitting, modules, train
+from reproduce.regression.cases import cases, make_module, train
 
 SHORT = {"n_updates": 4}
 LENGTHS = {"inspo": {"n_behavior_updates": 2}, "omsd": {"n_critic_updates": 2, "n_score_updates": 2}}
@@ -19,12 +19,14 @@ LENGTHS = {"inspo": {"n_behavior_updates": 2}, "omsd": {"n_critic_updates": 2, "
 def trained(name: str, accelerate: str, n: int = 60, device: str = "cpu", **changes):
     """(the module after its updates, what it logged), float64, chunks of two."""
     if name == "inspo":  # of two agents, which compile faster than three
-        module = InSPO(INSPO_CONFIG, [0, 1], replace(DIMS, n_agents=2), chunk_size=2, accelerate=accelerate).double()
+        case = cases()["inspo"]
+        case = replace(case, spec=replace(case.spec, n_agents=2))
+        module = case.module([0, 1], chunk_size=2, accelerate=accelerate)
     else:
-        module = modules([0, 1], chunk_size=2, accelerate=accelerate)[name]
+        module = make_module(name, [0, 1], chunk_size=2, accelerate=accelerate)
     module = module.to(device)
     module.config = module.config.replace(**SHORT, **LENGTHS.get(name, {}), **changes)
-    return module, train(module, fitting(module, n))
+    return module, train(module, synthetic.transitions(n, module.dims))
 
 
 def assert_same(one, other, tolerance: float) -> None:

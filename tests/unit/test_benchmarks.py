@@ -1,12 +1,15 @@
 """Benchmarks: medians of alternatives in turn, lines, their record and the report's section on speed."""
 
+from dataclasses import replace
+
 import pytest
 from test_records import record
 from timing import Line, medians
-from updates import cases
+from updates import timed
 from worlds import episode, random_prey
 
 from data.common.errors import ReproduceError
+from lit_modules import algorithms
 from reproduce import records
 from reproduce.report import write_report
 
@@ -41,15 +44,20 @@ def test_unmeasured_fields_are_left_out():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", timed(), ids=lambda case: case.name)
 def test_every_case_runs_stacked_and_plain(case):
     if case.name == "inspo xor":
-        case.config.steps_per_turn = 2  # of 30
+        case = replace(case, config=case.config.replace(steps_per_turn=2))  # of 30
     module, run = case.stacked(2)
     before = [parameter.clone() for parameter in module.parameters()]
     assert run().isfinite().all()
     assert any((a != b).any() for a, b in zip(before, module.parameters(), strict=True))
-    case.plain()()
+    assert all(values for values in case.plain()())
+
+
+def test_every_algorithm_is_timed():
+    assert {case.config.name for case in timed()} == set(algorithms())
+    assert len({case.name for case in timed()}) == len(timed())
 
 
 @pytest.mark.parametrize("scenario", ["simple_spread", "simple_tag"])

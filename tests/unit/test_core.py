@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from data import synthetic
 from data.buffer import OfflineData
 from data.common.rng import Stream, generator
 from data.samplers import SeedSampler
@@ -15,7 +16,6 @@ from lit_modules.common.importance import effective_sample_size, importance_resa
 from lit_modules.common.mlp import StackedMLP
 from lit_modules.common.optim import Adam, IndexedAdam, clip_per_member
 from lit_modules.common.schedule import Chunk, Phase, make_plan
-from reproduce.regression.fingerprints import DIMS, fitting, modules, train, transitions
 
 
 def plain_copy(net: StackedMLP, row: int) -> nn.Sequential:
@@ -134,53 +134,14 @@ def test_each_seed_samples_its_own_indices():
 
 @pytest.mark.parametrize("storage", ["tensor", "memmap"])
 def test_the_buffer_hands_out_chunks_of_the_dataset(storage):
-    data = transitions(50)
+    data = synthetic.transitions(50)
     made = OfflineData(data, ("obs", "action", ("next", "obs")), [0, 1], storage)
     chunk = made.expand(made.sample(3, 4))
     assert chunk.batch_size == torch.Size([3, 2, 4])
-    assert chunk["obs"].shape == (3, 2, 4, DIMS.n_agents, DIMS.obs_size)
+    assert chunk["obs"].shape == (3, 2, 4, 3, 4)
     rows = {tuple(row.flatten().tolist()): k for k, row in enumerate(data["obs"])}
     for obs, following in zip(chunk["obs"].flatten(0, 2), chunk["next", "obs"].flatten(0, 2), strict=True):
         assert torch.equal(data["next", "obs"][rows[tuple(obs.flatten().tolist())]], following)
-
-
-@pytest.mark.parametrize("name", list(modules([0])))
-def test_updates_asked_for_are_updates_done(name):
-    module = modules([0], chunk_size=7)[name]
-    train(module, fitting(module))
-    assert module.n_updates == sum(phase.n_updates for phase in module.phases()) == 50
-
-
-@pytest.mark.parametrize("name", [name for name in modules([0]) if name != "omsd_shared"])  # shares by design
-def test_seed_k_of_a_stack_equals_seed_k_alone(name):
-    stacked, alone = modules([0, 1, 2], chunk_size=10)[name], modules([1], chunk_size=10)[name]
-    data = fitting(alone)
-    train(stacked, data)
-    train(alone, data)
-    for key, value in alone.state_dict().items():
-        other = stacked.state_dict()[key]
-        other = other[1] if other.shape != value.shape else other[None][0:1].squeeze(0)
-        torch.testing.assert_close(
-            other.reshape(value.shape), value, rtol=0, atol=1e-9, msg=lambda m, k=key: f"{k}: {m}"
-        )
-
-
-@pytest.mark.parametrize("name", list(modules([0])))
-def test_two_runs_are_equal_bit_for_bit(name):
-    states = []
-    for _ in range(2):
-        module = modules([0, 1], chunk_size=10)[name].float()
-        train(module, fitting(module, dtype=torch.float32))
-        states.append(module.state_dict())
-    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
-
-
-@pytest.mark.parametrize("name", list(modules([0])))
-def test_parameter_groups_are_disjoint_and_cover_what_trains(name):
-    module = modules([0])[name]
-    groups = [p for o in module.named_optimizers().values() for group in o.param_groups for p in group["params"]]
-    assert len({id(p) for p in groups}) == len(groups)
-    assert {id(p) for p in groups} == {id(p) for p in module.parameters() if p.requires_grad}
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])

@@ -7,10 +7,12 @@ import torch
 from tensordict import TensorDict
 
 from data.common.spec import Dims
+from data.synthetic import CONTINUOUS, transitions
 from lit_modules.common.distributions import tanh_normal_log_prob, tanh_normal_mode
 from lit_modules.omiga import OMIGA
-from reproduce.regression.fingerprints import CONTINUOUS, OMIGA_CONFIG, fitting, modules
+from reproduce.regression.cases import cases, make_module
 
+OMIGA_CONFIG = cases()["omiga"].config
 DIMS = Dims(n_agents=2, obs_size=1, action_size=1, state_size=1)
 
 
@@ -103,22 +105,6 @@ def test_density_is_that_of_torchs_transformed_normal():
     assert tanh_normal_mode(extreme).tolist()[0] == pytest.approx([math.tanh(9.0), -math.tanh(9.0), 0.0])
 
 
-@pytest.mark.parametrize("name", ["omiga", "omiga_poster"])
-def test_each_loss_moves_its_own_group_only(name):
-    groups = {"q": ("q", "mixer"), "v": ("v",), "policy": ("policy",)}
-    for wanted, nets in groups.items():
-        module = modules([0, 1])[name]
-        module.configure_optimizers()
-        d = module.unpack(torch.stack([fitting(module, 16)] * 2))
-        z, w, v = module.regularized_advantage(d)
-        loss = {"q": module.q_loss(d), "v": module.v_loss(z, w, v), "policy": module.policy_loss(d, z.detach())}[wanted]
-        everything = dict(module.named_parameters())
-        grads = torch.autograd.grad(loss.sum(), [p for p in everything.values() if p.requires_grad], allow_unused=True)
-        trained = [key for key, p in everything.items() if p.requires_grad]
-        moved = {key.split(".")[0] for key, g in zip(trained, grads, strict=True) if g is not None}
-        assert moved == set(nets)
-
-
 @pytest.mark.parametrize(
     "switch", [{"targets": "q"}, {"z_limit": 1e-3}, {"rescale": False}, {"simultaneous": False}, {"shared": False}]
 )
@@ -127,7 +113,7 @@ def test_every_switch_changes_the_update(switch):
     for switches in ({}, switch):
         module = OMIGA(OMIGA_CONFIG.replace(alpha=0.02, **switches), [0], CONTINUOUS).double()
         module.configure_optimizers()
-        data = fitting(module, 32).unsqueeze(0)
+        data = transitions(32, CONTINUOUS).unsqueeze(0)
         for _ in range(3):
             found = module.update_train(data, {})
         results.append(torch.stack(list(found.values())))
@@ -151,7 +137,7 @@ def test_bad_settings(change, said):
 
 
 def test_actions_are_squashed_means_of_each_agents_own_view():
-    module = modules([0, 1])["omiga"]
+    module = make_module("omiga", [0, 1])
     obs = torch.randn(2, 5, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     action = module.act(obs, None, None)
     assert action.shape == (2, 5, 3, 2)

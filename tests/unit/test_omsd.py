@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+from data.synthetic import CONTINUOUS, transitions
 from lit_modules.common.schedule import Chunk
 from lit_modules.omsd import OMSD, noise_schedule
-from reproduce.regression.fingerprints import CONTINUOUS, OMSD_CONFIG, fitting, train
+from reproduce.regression.cases import cases, train
+
+OMSD_CONFIG = cases()["omsd"].config
 
 
 def made(seeds: tuple[int, ...] = (0, 1), **changes) -> OMSD:
@@ -15,7 +18,7 @@ def made(seeds: tuple[int, ...] = (0, 1), **changes) -> OMSD:
 
 
 def batch(module: OMSD, n: int = 16):
-    return torch.stack([fitting(module, n)] * len(module.seeds))
+    return torch.stack([transitions(n, CONTINUOUS)] * len(module.seeds))
 
 
 def noise(module: OMSD, phase: str, n: int = 16) -> dict[str, torch.Tensor]:
@@ -184,7 +187,7 @@ def test_the_joint_learner_acts_for_all_and_independent_ones_see_only_themselves
 
 def test_all_seeds_may_share_one_stage_1():
     module = made(share_stage1=True)
-    logged = train(module, fitting(module))
+    logged = train(module, transitions(dims=CONTINUOUS))
     assert module.q1.theta.shape[0] == 1
     assert module.policy.theta.shape[0] == 2
     assert (module.policy.theta[0] != module.policy.theta[1]).any()
