@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from data.common.spec import Dims
 
 BRIDGE = Dims(2, 8, 5, (0.0,) * 8, (1.0,) * 8)
-HALFCHEETAH, HOPPER, ANT = (
-    Dims(n, o, action_size=a, state_size=o) for n, o, a in ((6, 23, 1), (3, 14, 1), (2, 113, 4))
-)
+HALFCHEETAH = Dims(6, 23, action_size=1, state_size=23)
+HOPPER = Dims(3, 14, action_size=1, state_size=14)
+ANT = Dims(2, 113, action_size=4, state_size=113)
 
 
 def mlp(*sizes: int) -> nn.Sequential:

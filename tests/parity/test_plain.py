@@ -55,7 +55,7 @@ def test_stacked_and_plain_agree(name, setting):
     for seed, plain in enumerate(plains):
         for _, stack, row, net in pairs(module, plain, seed):
             load(stack, stack.theta.detach()[row], net)
-            for key, buffer in net.named_buffers():
+            for key, _ in net.named_buffers():
                 setattr(net, key, getattr(stack, key)[row].clone())
     first = {key: value.clone() for key, value in module.state_dict().items()}
     start = 0

@@ -44,7 +44,10 @@ def test_unmeasured_fields_are_left_out():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", timed(), ids=lambda case: case.name)
+TIMED = timed()
+
+
+@pytest.mark.parametrize("case", TIMED, ids=lambda case: case.name)
 def test_every_case_runs_stacked_and_plain(case):
     if case.name == "inspo xor":
         case = replace(case, config=case.config.replace(steps_per_turn=2))  # of 30
@@ -56,8 +59,8 @@ def test_every_case_runs_stacked_and_plain(case):
 
 
 def test_every_algorithm_is_timed():
-    assert {case.config.name for case in timed()} == set(algorithms())
-    assert len({case.name for case in timed()}) == len(timed())
+    assert {case.config.name for case in TIMED} == set(algorithms())
+    assert len({case.name for case in TIMED}) == len(TIMED)
 
 
 @pytest.mark.parametrize("scenario", ["simple_spread", "simple_tag"])

@@ -1,6 +1,7 @@
 """What holds for every algorithm: these tests find the files of tests/cases by themselves."""
 
 import copy
+import sys
 
 import pytest
 import torch
@@ -47,10 +48,8 @@ def gradients(variant: str, doubled: str | None = None) -> dict[str, list[torch.
     start = 0
     for phase in module.phases():
         n_seeds = 1 if phase.shared else 2
-        noise = {
-            name: value[0]
-            for name, value in module.draw(Chunk(phase.name, start, 1, phase.batch_size, phase.shared)).items()
-        }
+        chunk = Chunk(phase.name, start, 1, phase.batch_size, phase.shared)
+        noise = {name: value[0] for name, value in module.draw(chunk).items()}
         getattr(module, f"update_{phase.name}")(torch.stack([experience(module, phase.batch_size)] * n_seeds), noise)
         start += phase.n_updates
     return seen
@@ -140,9 +139,11 @@ def test_a_case_that_is_missing_or_wrong_is_named(monkeypatch, tmp_path):
     with pytest.raises(ReproduceError, match="need a checkout of the project"):
         cases()
     (tmp_path / "__init__.py").write_text("")
-    with pytest.raises(ReproduceError, match="a package 'cases' of .* hides"):
+    with pytest.raises(ReproduceError, match=r"a package 'cases' of .* hides"):
         cases()
     monkeypatch.setattr(registry, "PACKAGE", "made_up_cases")
     (tmp_path / "bc.py").write_text("CASE = 1")
     with pytest.raises(ReproduceError, match=r"bc.py: must define CASE, a Case whose settings are those of bc"):
         cases()
+    for module in ("made_up_cases.bc", "made_up_cases"):
+        del sys.modules[module]
