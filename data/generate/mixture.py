@@ -1,4 +1,4 @@
-"""Simulated data from committed behavior policies (data.generate.behavior trained them).
+"""Simulated data from committed behavior policies (data.behavior.train trained them).
 
 A dataset is a mixture: so many episodes of this snapshot with that much action noise. Actions are the policy's output,
 times `scale`, plus Gaussian noise, clipped to [-1, 1] in the particle worlds. MuJoCo clamps its controls itself, and

@@ -11,18 +11,26 @@ generator before it, so neither mode changes which ones an update sees.
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from tensordict import TensorDict
 from tensordict.nn import CudaGraphModule
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from lit_modules.common.seed_module import SeedModule
-
 MODES = ("none", "compile", "graph", "compile+graph")
 WARM_UP = 2  # chunks of a kind until nothing more is compiled or captured: CudaGraphModule captures in its second call
+
+
+class Accelerated(Protocol):
+    """The parts of a module that an accelerator works with: lit_modules.common.seed_module.SeedModule has them."""
+
+    device: Any
+    compile_targets: Any  # names of the methods that are compiled
+
+    def updates(self, phase: str, chunk: TensorDict, noise: dict[str, Tensor]) -> Tensor: ...
+
+    def tensors(self) -> list[Tensor]: ...
 
 
 class Accelerator:
@@ -41,7 +49,7 @@ class Accelerator:
         self.prepared: dict[tuple[str, int], Callable] = {}
         self.done: Counter[tuple[str, int]] = Counter()  # chunks of a phase and length
 
-    def __call__(self, module: "SeedModule", phase: str, chunk: TensorDict, noise: dict[str, Tensor]) -> Tensor:
+    def __call__(self, module: Accelerated, phase: str, chunk: TensorDict, noise: dict[str, Tensor]) -> Tensor:
         """The diagnostics [K, quantities, S] of the K updates of `chunk` [K, S, B]; noise: tensors [K, ..]."""
         if self.used == "none":
             return module.updates(phase, chunk, noise)
@@ -63,7 +71,7 @@ class Accelerator:
                 tensor.copy_(value)
         return module.updates(phase, chunk, noise)
 
-    def _prepare(self, module: "SeedModule", phase: str) -> Callable:
+    def _prepare(self, module: Accelerated, phase: str) -> Callable:
         if "compile" in self.used and not self.prepared:
             torch._dynamo.config.trace_autograd_ops = True  # type: ignore[attr-defined]
             for name in module.compile_targets:
@@ -78,7 +86,7 @@ class Accelerator:
             raise RuntimeError(f"CUDA graphs need run.device=cuda, this run is on {module.device.type}")
         return CudaGraphModule(run)  # type: ignore[arg-type]
 
-    def _give_up(self, module: "SeedModule", error: Exception) -> None:
+    def _give_up(self, module: Accelerated, error: Exception) -> None:
         cause = getattr(error, "inner_exception", error)
         first = next((line for line in str(cause).splitlines() if line.strip()), "")
         self.used, self.fallback = "none", f"{type(cause).__name__}: {first}"

@@ -126,7 +126,14 @@ def _dry_run(names: list[str], overrides: list[str], launcher: Any, as_json: boo
     from reproduce.cli import format
     from reproduce.cost import dry_run
 
-    found, document = dry_run(names, overrides, launcher)
+    stated, does, at_a_time = None, "in this process, one row after another", 1
+    if launcher is not None:
+        from reproduce.jobs import job_threads, with_threads
+
+        stated, does, at_a_time = launcher.model_dump(), launcher.describe(), launcher.n_jobs
+        overrides = with_threads(overrides, job_threads(overrides, launcher))
+    found, document = dry_run(names, overrides, at_a_time)
+    document = {"launcher": stated, "does": does, **document}
     if as_json:
         print(json.dumps(document, indent=1))
         return 0

@@ -19,7 +19,6 @@ from reproduce.cost.dataset_size import dataset_files, n_rows, row_bytes
 from reproduce.cost.measure import Cost, measure
 from reproduce.experiment.build import build_module
 from reproduce.experiment.train import evaluation_points
-from reproduce.jobs import Launcher, job_threads, with_threads
 from reproduce.judge import seeds_for_verdict
 
 CALIBRATION_S = 30.0
@@ -150,21 +149,14 @@ def totals(found: Sequence[Estimate]) -> dict[str, Any]:
     }
 
 
-def dry_run(
-    names: Sequence[str], overrides: list[str], launcher: Launcher | None
-) -> tuple[list[Estimate], dict[str, Any]]:
-    """(the estimates of rows, the document of `--dry-run --json`). Nothing is built, launched or written.
+def dry_run(names: Sequence[str], overrides: list[str], at_a_time: int = 1) -> tuple[list[Estimate], dict[str, Any]]:
+    """(the estimates of rows, {at_least_s, jobs} of `--dry-run --json`) where so many jobs run at a time.
 
-    Raises ReproduceError where a row could not run.
+    Nothing is built, launched or written. Raises ReproduceError where a row could not run.
     """
-    if launcher is not None:
-        overrides = with_threads(overrides, job_threads(overrides, launcher))
     rows = [compose(name, overrides) for name in names if not name.startswith("claims/")]
     found = estimates(rows, DRY_CALIBRATION_S)
     jobs = [e.to_json() for e in found] + [{"row": name} for name in names if name.startswith("claims/")]
-    does = "in this process, one row after another" if launcher is None else launcher.describe()
-    at_a_time = 1 if launcher is None else launcher.n_jobs
     # No schedule is shorter than either.
     least = max([sum(e.total_s for e in found) / at_a_time, *(e.total_s for e in found)], default=0.0)
-    stated = None if launcher is None else launcher.model_dump()
-    return found, {"launcher": stated, "does": does, "at_least_s": least, "jobs": jobs}
+    return found, {"at_least_s": least, "jobs": jobs}

@@ -24,7 +24,7 @@ from reproduce.core import console
 from reproduce.experiment.evaluate import Evaluator
 from reproduce.experiment.identity import numeric_run, run_folder
 from reproduce.experiment.phase_cache import PhaseCache
-from reproduce.experiment.scoring import own_references
+from reproduce.experiment.references import own_references
 from reproduce.records import data_facts
 
 

@@ -7,7 +7,8 @@ import torch
 from data.common.provenance import peak_memory
 from lit_modules import deviations
 from reproduce.experiment.build import Experiment
-from reproduce.experiment.scoring import Scores, notes, prey_facts
+from reproduce.experiment.references import prey_facts
+from reproduce.experiment.scoring import Scores, notes
 from reproduce.experiment.train import Training
 from reproduce.judge import Verdict
 

@@ -1,34 +1,16 @@
 """A run's scores in its row's metric, and what a record and a reader must know of them."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from data.common.errors import ReproduceError
-from data.common.files import sha256
-from data.generate.mixture import WEIGHTS as BEHAVIOR
-from data.worlds import fingerprint
 from lit_modules.common.seed_module import SeedModule
 from reproduce import published
+from reproduce.experiment.build import Experiment
 from reproduce.experiment.phase_cache import PhaseCache
+from reproduce.experiment.train import Training
 from reproduce.records import recorded_cloning
-
-if TYPE_CHECKING:
-    from reproduce.experiment.build import Experiment
-    from reproduce.experiment.train import Training
-
-
-def prey_facts(task: dict[str, Any], brought: dict[str, Any]) -> dict[str, Any]:
-    """What a record says of the official prey, where it was played against, with the fingerprint of that world.
-
-    The record's other fingerprint stays that of the task's own world: it tells whether the simulator is the row's.
-    """
-    if not brought:
-        return {}
-    found = fingerprint(task["world"], **task["params"] | brought)
-    return {"prey": {"kind": "official", "sha256": sha256(Path(brought["prey"])), "fingerprint": found}}
 
 
 @dataclass(frozen=True)
@@ -41,7 +23,7 @@ class Scores:
     behavior_cloning: list[float] | None
 
 
-def score(experiment: "Experiment", training: "Training", returns: dict[str, list[list[float]]]) -> Scores:
+def score(experiment: Experiment, training: Training, returns: dict[str, list[list[float]]]) -> Scores:
     """Mean return per seed in the row's metric; a seed that diverged counts as the minimum score, never dropped.
 
     returns: {mode: [S][E]}. Raises ReproduceError for a diverged seed of a row without a minimum score.
@@ -58,18 +40,6 @@ def score(experiment: "Experiment", training: "Training", returns: dict[str, lis
         settings.row, settings.values["algo"], facts, seeds
     )
     return Scores(per_seed, crashed, row.score(facts["return"]["mean"], references), clones)  # type: ignore[arg-type]
-
-
-def own_references(task: dict[str, Any]) -> dict[str, float] | None:
-    """Returns of random and of expert play against the prey trained here, in a task that has one; else None.
-
-    They are measured by `python -m data.generate.behavior references`, for scores normalized on regenerated data.
-    """
-    file = BEHAVIOR / "omar" / f"{task['params'].get('scenario')}_references.json"
-    if not file.is_file():
-        return None
-    measured = json.loads(file.read_text(encoding="utf-8"))
-    return {end: measured[end]["mean"] for end in ("random", "expert")}
 
 
 def notes(cache: PhaseCache, row: published.PaperRow, references: dict[str, float] | None) -> list[str]:

@@ -8,9 +8,9 @@ from safetensors.torch import save_file
 from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
 
+from data.behavior.matd3 import prey_reward
 from data.common.errors import ReproduceError
 from data.common.rng import Stream, generator
-from data.generate.matd3 import prey_reward
 from data.worlds import fingerprint, make_world
 from data.worlds.mpe import Prey
 

@@ -12,7 +12,7 @@ from reproduce.cli import format, main
 from reproduce.config import compose
 from reproduce.cost import Cost, Timing, dry_run, estimate, estimates
 from reproduce.cost.dataset_size import dataset_files
-from reproduce.jobs import Launcher, launchers
+from reproduce.jobs import launchers
 from reproduce.judge import Bound, judge, seeds_for_verdict
 
 XOR = ["inspo/xor/ab", "inspo/xor/ab_ba"]
@@ -223,7 +223,6 @@ def test_a_dry_run_says_what_would_run_and_launches_nothing(measured, capsys, mo
 
 
 def test_two_jobs_at_a_time_take_at_least_half_the_time_and_the_longest(measured):
-    pair = Launcher(name="joblib", n_jobs=2, retries=0, timeout_min=None, cpus=1)
-    _, printed = dry_run(XOR, [], pair)
+    found, printed = dry_run(XOR, ["run.threads=1"], 2)
     assert printed["at_least_s"] == pytest.approx(printed["jobs"][0]["total_s"])
-    assert printed["jobs"][0]["threads"] == 1
+    assert [e.threads for e in found] == [1] * len(XOR)

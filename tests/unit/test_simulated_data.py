@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from data.behavior.policies import actor_network, layers
+from data.behavior.train import LEARNERS, recipe_of, world_of
 from data.catalog import registry, store
 from data.common.errors import ReproduceError
 from data.common.paths import CONFIGS
 from data.generate import mixture
-from data.generate.behavior import LEARNERS, recipe_of, world_of
-from data.generate.policies import actor_network, layers
 from data.official import omiga_hdf5, omiga_vault
 from data.schema import episode_returns, row_episodes, row_statistics
 from data.worlds import make_world

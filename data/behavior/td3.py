@@ -14,7 +14,7 @@ from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 from torchrl.modules import MLP
 from torchrl.objectives import SoftUpdate, TD3Loss
 
-from data.generate.policies import actor_network, layers
+from data.behavior.policies import actor_network, layers
 from data.worlds.mamujoco import MultiAgentMujoco
 
 

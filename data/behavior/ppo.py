@@ -16,7 +16,7 @@ from torchrl.modules import MLP, IndependentNormal, ProbabilisticActor
 from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value import GAE
 
-from data.generate.policies import actor_network, layers
+from data.behavior.policies import actor_network, layers
 from data.worlds.mamujoco import MultiAgentMujoco
 
 

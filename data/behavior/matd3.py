@@ -13,8 +13,8 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from data.generate.policies import layers
-from data.generate.td3 import Team
+from data.behavior.policies import layers
+from data.behavior.td3 import Team
 from data.worlds.mpe import FOOD, ParticleWorld
 
 FREE_OF_BOUNDS = 0.9  # distance from the middle along an axis at which a prey begins to pay

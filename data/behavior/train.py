@@ -3,12 +3,12 @@
 Together the snapshots are the training run; data.generate.mixture collects with them. NAME is a recipe of
 configs/behavior; NAME-3 the same with seed 3, for teams that are trained independently.
 
-    python -m data.generate.behavior train omiga/hopper_3x1      # configs/behavior -> outputs/behavior, half an hour
-    python -m data.generate.behavior measure omiga/hopper_3x1    # returns of every snapshot, beside it
-    python -m data.generate.behavior keep omiga/hopper_3x1       # the snapshots that datasets use -> data/behavior
-    python -m data.generate.behavior random omiga/hopper_3x1     # returns of uniform actions, for paper_results
-    python -m data.generate.behavior prey omar/simple_tag_prey 20000   # that snapshot is the world's prey
-    python -m data.generate.behavior references omar/simple_tag  # returns of uniform actions and of the expert data
+    python -m data.behavior.train train omiga/hopper_3x1      # configs/behavior -> outputs/behavior, half an hour
+    python -m data.behavior.train measure omiga/hopper_3x1    # returns of every snapshot, beside it
+    python -m data.behavior.train keep omiga/hopper_3x1       # the snapshots that datasets use -> data/behavior
+    python -m data.behavior.train random omiga/hopper_3x1     # returns of uniform actions, for paper_results
+    python -m data.behavior.train prey omar/simple_tag_prey 20000   # that snapshot is the world's prey
+    python -m data.behavior.train references omar/simple_tag  # returns of uniform actions and of the expert data
 """
 
 import json
@@ -23,13 +23,13 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from data.behavior import matd3, ppo, td3
 from data.catalog import store
 from data.catalog.registry import datasets
 from data.common.files import write_json, write_with
 from data.common.paths import CONFIGS, outputs_dir
 from data.common.provenance import provenance
 from data.common.rng import Stream, generator
-from data.generate import matd3, ppo, td3
 from data.generate.mixture import WEIGHTS, noisy_act, play, random_returns, snapshots
 from data.schema import row_statistics
 
