@@ -1,0 +1,170 @@
+"""A file of paper_results: <paper>/<table>.yaml, entered by hand, checked key by key."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from data.common.errors import ReproduceError, nearest
+from data.common.validation import Model, NonNegative, Size, checked
+
+SCHEMA = 1
+RELATIVE_DELTA = "10 % of |mean - random|"
+NUMBER = re.compile(r"[+-]?\d+(?:\.(\d+))?")
+MODES = ("greedy", "sampled")
+
+
+def _or_unknown(value: Any) -> Any:
+    return None if value == "unknown" else value
+
+
+def _margin(value: Any) -> Any:
+    value = _or_unknown(value)
+    if value is None or value == RELATIVE_DELTA:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"expected a number, unknown or {RELATIVE_DELTA!r}, found {value!r}")
+    if not value > 0:
+        raise ValueError(f"a margin must be above 0, found {value}")
+    return float(value)
+
+
+def _sources(value: Any) -> Any:
+    value = _or_unknown(value)
+    return [value] if isinstance(value, str) else value
+
+
+def parse_printed(text: Any) -> tuple[float | None, float | None, int | None]:
+    """`mean ± std` as printed -> (mean, std, decimals of the mean); `unknown` gives None. Raises ValueError."""
+    parts = [part.strip() for part in text.split("±")] if isinstance(text, str) else []
+    if parts == ["unknown"]:
+        return None, None, None
+    mean = NUMBER.fullmatch(parts[0]) if parts else None
+    std = NUMBER.fullmatch(parts[1]) if len(parts) == 2 else None
+    if not mean or len(parts) != 2 or (not std and parts[1] != "unknown"):
+        raise ValueError(f"expected `mean ± std`, `mean ± unknown` or `unknown`, found {text!r}")
+    if std and float(std[0]) < 0:
+        raise ValueError(f"a standard deviation below 0: {text!r}")
+    return float(mean[0]), float(std[0]) if std else None, len(mean[1] or "")
+
+
+def _printed(value: Any) -> Any:
+    parse_printed(value)
+    return value
+
+
+Number = Annotated[float | None, BeforeValidator(_or_unknown)]
+Sources = Annotated[list[str] | None, BeforeValidator(_sources)]  # keys of `sources`, or sentences
+Printed = Annotated[str, BeforeValidator(_printed)]
+
+
+class Reference(Model):
+    """A named comparison value and its source."""
+
+    value: Number = None
+    source: Sources = None
+
+
+class Inherited(Model):
+    """Keys that a cell takes from its row, the row's task or the table where it does not state them itself."""
+
+    metric: str | None = None
+    mode: Literal["greedy", "sampled"] | None = None
+    n: Annotated[Size | None, BeforeValidator(_or_unknown)] = None
+    std_kind: Literal["population", "sample", "unknown"] | None = None
+    source: Sources = None
+    delta: Annotated[Any, BeforeValidator(_margin)] = None
+    optimum: Number = None
+    minimum_score: Number = None
+    references: dict[str, Reference] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class Cell(Inherited):
+    """One printed number; a cell that is a text alone is its value."""
+
+    value: Printed
+
+
+def _cells(value: Any) -> Any:
+    return (
+        {k: {"value": v} if isinstance(v, str) else v for k, v in value.items()} if isinstance(value, dict) else value
+    )
+
+
+class RowEntry(Inherited):
+    """A row of the table; `cells` by algorithm."""
+
+    task: str
+    dataset: str
+    cells: Annotated[dict[str, Cell], BeforeValidator(_cells)]
+
+
+class OtherEntry(Model):
+    """Printed numbers that no row judges: averages, sweeps, inputs of plots."""
+
+    task: str
+    dataset: str
+    metric: str
+    source: Sources
+    cells: dict[str, Printed]
+
+
+class TableFile(Inherited):
+    """The whole file."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    version: Literal[1] = Field(alias="schema")
+    paper: str
+    table: str
+    title: str
+    venue: str
+    headline: str
+    printed_metric: str | None = None
+    sources: dict[str, str] = Field(default_factory=dict)
+    tasks: dict[str, Inherited] = Field(default_factory=dict)
+    rows: dict[str, RowEntry]
+    other: list[OtherEntry] = Field(default_factory=list)
+    # A table states what every number must have; `unknown` is an answer.
+    metric: str
+    mode: Literal["greedy", "sampled"]
+    n: Annotated[Size | None, BeforeValidator(_or_unknown)]
+    std_kind: Literal["population", "sample", "unknown"]
+    source: Sources
+
+
+def read_table(file: Path) -> TableFile:
+    """One file, checked. Raises ReproduceError naming file, row and key."""
+    where = f"paper_results/{file.parent.name}/{file.name}"
+    try:
+        document = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ReproduceError(f"{where} cannot be read as YAML: {error}") from error
+    table = checked(TableFile, document, where, noun="key")
+    if (stated := f"{table.paper}/{table.table}") != (place := f"{file.parent.name}/{file.stem}"):
+        raise ReproduceError(f"{where}: paper and table say {stated}, the file's place says {place}.")
+    for name, row in table.rows.items():
+        if table.headline not in row.cells:
+            raise ReproduceError(
+                f"{where}, rows.{name}.cells: the headline algorithm {table.headline} is missing; "
+                f"write `{table.headline}: unknown`."
+            )
+    return table
+
+
+def source_text(keys: list[str] | None, sources: dict[str, str], where: str) -> str:
+    """The sentences behind `keys`. Raises ReproduceError for a key that `sources` does not list."""
+    for key in keys or []:
+        if " " not in key and key not in sources:
+            raise ReproduceError(f"{where}: source {key!r} is not listed under `sources`.{nearest(key, list(sources))}")
+    return "; ".join(sources.get(key, key) for key in keys) if keys else "unknown"
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a file, for editors."""
+    return TableFile.model_json_schema()
+
+
+__all__ = ["MODES", "RELATIVE_DELTA", "NonNegative", "json_schema", "parse_printed", "read_table", "source_text"]
