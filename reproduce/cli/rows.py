@@ -60,7 +60,7 @@ def _entries(pattern: str) -> list[dict[str, Any]]:
     found = records.read()
     last = {record["row"]: record for record in found if record["kind"] == "claim"}
     reported: dict[str, list[dict[str, Any]]] = {}
-    for record in records.standing(found):
+    for record in records.select_reported(found):
         reported.setdefault(record["row"], []).append(record)
     own = [record for record in found if record["kind"] in ("row", "claim") and records.of_own_algorithm(record)]
     complete = {record["row"] for record in own if not record.get("differs")}  # with their own settings, at least once
@@ -91,7 +91,7 @@ def check(pattern: Recorded, as_json: Json = False) -> int:
     from reproduce import published, records
 
     names, found = published.match(pattern), records.read()
-    reported = [record for record in records.standing(found) if record["row"] in names]
+    reported = [record for record in records.select_reported(found) if record["row"] in names]
     if not reported:
         if len(names) == 1:
             raise ReproduceError(f"nothing is recorded for {names[0]}; `reproduce {names[0]}` runs it.")

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from data.common.errors import ReproduceError, nearest
-from data.common.validation import Model, NonNegative, Size, checked
+from data.common.validation import Model, Size, checked
 
 SCHEMA = 1
 RELATIVE_DELTA = "10 % of |mean - random|"
@@ -165,6 +165,3 @@ def source_text(keys: list[str] | None, sources: dict[str, str], where: str) -> 
 def json_schema() -> dict[str, Any]:
     """JSON Schema of a file, for editors."""
     return TableFile.model_json_schema()
-
-
-__all__ = ["MODES", "RELATIVE_DELTA", "NonNegative", "json_schema", "parse_printed", "read_table", "source_text"]

@@ -1,33 +1,19 @@
-"""OUR numbers."""
+"""OUR numbers: append-only records, written by programs only."""
 
 from reproduce.records.cloning import CLONING, cloning_returns, data_facts, recorded_cloning, same_data
 from reproduce.records.document import claim_document, row_document
-from reproduce.records.store import (
-    COMMON,
-    RECORD_SCHEMA,
-    REQUIRED,
-    ROW_ID,
-    RUN,
-    TIME,
-    latest,
-    load,
-    of_own_algorithm,
-    read,
-    standing,
-    write,
-)
+from reproduce.records.schema import RECORD_SCHEMA, ROW_ID, json_schema
+from reproduce.records.select import latest, of_own_algorithm, select_reported
+from reproduce.records.store import load, read, write
 
 __all__ = [
     "CLONING",
-    "COMMON",
     "RECORD_SCHEMA",
-    "REQUIRED",
     "ROW_ID",
-    "RUN",
-    "TIME",
     "claim_document",
     "cloning_returns",
     "data_facts",
+    "json_schema",
     "latest",
     "load",
     "of_own_algorithm",
@@ -35,6 +21,6 @@ __all__ = [
     "recorded_cloning",
     "row_document",
     "same_data",
-    "standing",
+    "select_reported",
     "write",
 ]

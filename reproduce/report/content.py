@@ -103,7 +103,7 @@ def write_report(out_dir: Path, pattern: str = "*") -> tuple[Path, Path]:
     known = {i: row for i, row in published.rows().items() if i == pattern or fnmatchcase(i, pattern)}
     if not known and not claims:
         published.match(pattern)  # raises, with the nearest names
-    newest = records.standing(found)
+    newest = records.select_reported(found)
     runs = [Run(known[record["row"]], record) for record in newest if record["row"] in known]
     strangers = sorted({record["row"] for record in newest} - set(known))
     if strangers:

@@ -104,9 +104,14 @@ def rewritten(change) -> str:
         (lambda d: json.dumps(d | {"schema": 2}), "update the project"),
         (lambda d: json.dumps(d | {"schema": 0}), "re-run"),
         (lambda d: json.dumps(d)[:-40], "truncated"),
-        (lambda d: json.dumps({k: v for k, v in d.items() if k != "scores"}), "missing scores"),
+        (lambda d: json.dumps({k: v for k, v in d.items() if k != "scores"}), "scores is missing"),
         (lambda d: json.dumps(d | {"row": "inspo/xor/all"}), "moved"),
         (lambda d: json.dumps(d | {"seeds": [0]}), "per_seed"),
+        (lambda d: json.dumps(d | {"weights_sha": "0"}), "Nearest: weights_sha256"),
+        (
+            lambda d: json.dumps(d | {"n_updates": -1}),
+            "n_updates=-1 is not allowed: must be a whole number, at least 0",
+        ),
         (lambda d: json.dumps(d | {"verdict": {"state": "FINE"}}), "verdict"),
     ],
 )

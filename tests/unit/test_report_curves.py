@@ -7,7 +7,7 @@ from test_records import record
 
 from reproduce import published, records
 from reproduce.judge import Bound, judge
-from reproduce.records import standing
+from reproduce.records import select_reported
 from reproduce.report import write_report
 from reproduce.report.sensitivity import Point, curves, published_points
 
@@ -126,11 +126,11 @@ def test_no_sweep_no_section(tmp_path):
 
 def test_a_sweep_never_stands_for_the_row():
     own, point = run(0.01), run(0.1, hour=1)
-    assert standing([own, point]) == [own]
+    assert select_reported([own, point]) == [own]
     short = {**own, "verdict": CHANGED}  # too few seeds for a verdict, yet the row's own settings
-    assert standing([short, point]) == [short]
-    assert standing([point, short]) == [short]
-    assert standing([point, run(0.2, hour=2)]) == [run(0.2, hour=2)]
+    assert select_reported([short, point]) == [short]
+    assert select_reported([point, short]) == [short]
+    assert select_reported([point, run(0.2, hour=2)]) == [run(0.2, hour=2)]
 
 
 def test_each_dataset_by_which_a_row_is_judged_has_its_line():
@@ -139,13 +139,13 @@ def test_each_dataset_by_which_a_row_is_judged_has_its_line():
         return made | {"data": made["data"] | {"id": name}, "verdict": made["verdict"] | {"state": state}}
 
     mixed, one, again = on("mixed", 1), on("one", 2), on("mixed", 3)
-    assert standing([mixed, one, again]) == [again, one]
-    assert standing([mixed, on("other", 2, "NOT COMPARABLE")]) == [mixed]
+    assert select_reported([mixed, one, again]) == [again, one]
+    assert select_reported([mixed, on("other", 2, "NOT COMPARABLE")]) == [mixed]
 
 
 def test_of_several_judged_budgets_the_longest_stands_whatever_it_scored():
     short, long = run(0.01), run(0.01, (1.0, 2.0, 3.0)) | {"n_updates": 500}
-    assert standing([short, long]) == standing([long, short]) == [long]
+    assert select_reported([short, long]) == select_reported([long, short]) == [long]
 
 
 def test_a_record_of_another_budget_does_not_name_the_curves_anew():
