@@ -1,6 +1,6 @@
 """Claims: statements of a paper that need no official data."""
 
-from reproduce.claims.checks import decide, welch_bounds
+from reproduce.claims.checks import decide
 from reproduce.claims.run import run_claim
 from reproduce.claims.schema import load_claim
 

@@ -1,10 +1,9 @@
 """The checks of a claim: two arms, or an arm and a number, compared by the 95 % bounds of the difference (Welch)."""
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 from reproduce.claims.schema import Check
+from reproduce.judge import welch_bounds
 
 
 def decide(check: Check, arms: dict[str, Any]) -> dict[str, Any]:
@@ -26,18 +25,3 @@ def decide(check: Check, arms: dict[str, Any]) -> dict[str, Any]:
     else:
         passed = check.within is not None and -check.within <= low and high <= check.within
     return {**stated, "difference_low": low, "difference_high": high, "passed": bool(passed)}
-
-
-def welch_bounds(left: Sequence[float], right: Sequence[float]) -> tuple[float, float]:
-    """One-sided 95 % bounds of mean(left) - mean(right); a single right value is a constant."""
-    import numpy as np
-    from scipy.special import stdtrit
-
-    a, b = np.asarray(left), np.asarray(right)
-    var_a, var_b = a.var(ddof=1) / len(a), (b.var(ddof=1) / len(b) if len(b) > 1 else 0.0)
-    difference, variance = float(a.mean() - b.mean()), float(var_a + var_b)
-    if variance == 0:
-        return difference, difference
-    freedom = variance**2 / (var_a**2 / (len(a) - 1) + (var_b**2 / (len(b) - 1) if len(b) > 1 else 0.0))
-    h = float(stdtrit(freedom, 0.95)) * math.sqrt(variance)
-    return difference - h, difference + h

@@ -1,29 +1,17 @@
-"""Verdicts."""
+"""Verdicts: does a score fall within the bounds of the published one, and has this commit hurt?"""
 
-from reproduce.judge.verdict import (
-    ASSUMED_PAPER_SEEDS,
-    DATA_KINDS,
-    EXIT_CODES,
-    MINIMUM_SEEDS,
-    OPTIMUM_SLACK,
-    SEED_SEARCH_LIMIT,
-    Bound,
-    Verdict,
-    gate,
-    judge,
-    seeds_for_verdict,
-)
+from reproduce.judge.bound import Bound
+from reproduce.judge.statistics import MINIMUM_SEEDS, gate, seeds_for_verdict, welch_bounds
+from reproduce.judge.verdict import DATA_KINDS, EXIT_CODES, Verdict, judge
 
 __all__ = [
-    "ASSUMED_PAPER_SEEDS",
     "DATA_KINDS",
     "EXIT_CODES",
     "MINIMUM_SEEDS",
-    "OPTIMUM_SLACK",
-    "SEED_SEARCH_LIMIT",
     "Bound",
     "Verdict",
     "gate",
     "judge",
     "seeds_for_verdict",
+    "welch_bounds",
 ]

@@ -13,41 +13,17 @@ SE = s sqrt(1/n) with n-1 degrees of freedom; without a published mean but with 
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from statistics import fmean, stdev
 from typing import Any, Literal
 
 from data.common.errors import ReproduceError
+from reproduce.judge.bound import Bound
+from reproduce.judge.statistics import MINIMUM_SEEDS, distance_to_margin, finite, spread_of
 
-MINIMUM_SEEDS = 5
-ASSUMED_PAPER_SEEDS = 3
 OPTIMUM_SLACK = 1e-4  # absolute; float32 rewards summed over an episode are good to about 1e-6
-SEED_SEARCH_LIMIT = 10_000
 DATA_KINDS = ("official", "regenerated")
 EXIT_CODES = {"REPRODUCED": 0, "BELOW": 1, "ABOVE": 1, "INCONCLUSIVE": 2, "NOT COMPARABLE": 3}
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What a paper says about one score; None = unknown. `decimals` counts the printed digits after the point."""
-
-    mean: float | None = None
-    std: float | None = None
-    n: int | None = None
-    std_kind: Literal["population", "sample", "unknown"] = "unknown"
-    decimals: int | None = None
-    optimum: float | None = None
-    delta: float | None = None
-    minimum_score: float | None = None
-
-    def __post_init__(self) -> None:
-        """Raises ReproduceError for a value no paper can print."""
-        if self.std_kind not in ("population", "sample", "unknown"):
-            raise ReproduceError(f"std_kind is {self.std_kind!r}: write population, sample or unknown.")
-        if (self.std is not None and self.std < 0) or (self.n is not None and self.n < 1):
-            raise ReproduceError(f"std {self.std} and n {self.n}: std must be at least 0 and n at least 1.")
-        if self.delta is not None and not self.delta > 0:
-            raise ReproduceError(f"delta is {self.delta}: a margin must be above 0 (or unknown).")
 
 
 @dataclass(frozen=True)
@@ -102,45 +78,6 @@ class Verdict:
         return cls(**{name: document[name] for name in names})
 
 
-@dataclass(frozen=True)
-class _Spread:
-    """Everything that decides the half width of the interval, for any number of our seeds."""
-
-    s: float
-    s_p: float | None
-    n_p: int | None
-    rounding: float
-
-    def half_width(self, n: int) -> float:
-        """t_{0.95} times the standard error; n_p None means that only our own spread counts."""
-        from scipy.special import stdtrit
-
-        if self.n_p is None or self.s_p is None:
-            return float(stdtrit(n - 1, 0.95)) * self.s / math.sqrt(n)
-        freedom = n + self.n_p - 2
-        pooled = ((n - 1) * self.s**2 + (self.n_p - 1) * self.s_p**2) / freedom
-        error = math.sqrt(pooled * (1 / n + 1 / self.n_p) + self.rounding**2 / 3)
-        return float(stdtrit(freedom, 0.95)) * error
-
-    def seeds_for(self, half_width: float, n: int) -> int | Literal["impossible"]:
-        """Smallest number of seeds above n whose half width is at most the one asked for.
-
-        "impossible" where the paper's few seeds (s^2/n_p stays as 1/n vanishes) or its rounding alone are wider.
-        """
-        for m in range(n + 1, SEED_SEARCH_LIMIT + 1):
-            if self.half_width(m) <= half_width:
-                return m
-        return "impossible"
-
-
-def _checked(scores: Sequence[float], what: str) -> list[float]:
-    values = [float(score) for score in scores]
-    bad = [k for k, value in enumerate(values) if not math.isfinite(value)]
-    if bad:
-        raise ReproduceError(f"{what}: seed(s) {bad} scored NaN or infinity. A crashed seed counts as minimum_score.")
-    return values
-
-
 def judge(
     scores: Sequence[float],
     bound: Bound,
@@ -154,7 +91,7 @@ def judge(
     cloning in the same evaluation mode: when their mean lies inside the bounds, the row is vacuous.
     Raises ReproduceError for NaN or infinite scores and for an unknown kind of data.
     """
-    ours = _checked(scores, "scores")
+    ours = finite(scores, "scores")
     if data_kind not in DATA_KINDS:
         raise ReproduceError(f"kind of data {data_kind!r} is unknown; known: {', '.join(DATA_KINDS)}.")
     n = len(ours)
@@ -171,14 +108,14 @@ def judge(
     if theirs is None:
         return Verdict("INCONCLUSIVE", ["the paper's number is unknown"], **facts)
 
-    spread, facts["n_p_assumed"] = _spread(std, bound, by_optimum, reasons)
+    spread, facts["n_p_assumed"] = spread_of(std, bound, by_optimum, reasons)
     difference = mean - theirs
     half = spread.half_width(n)
     facts |= {"theirs": theirs, "difference": difference, "low": difference - half, "high": difference + half}
     if bound.mean is not None and bound.std is not None:
         facts["within_reported_std"] = abs(difference) <= bound.std
     if behavior_cloning and bound.delta is not None:
-        gap = fmean(_checked(behavior_cloning, "behavior cloning")) - theirs
+        gap = fmean(finite(behavior_cloning, "behavior cloning")) - theirs
         facts["vacuous"] = gap >= -bound.delta and (by_optimum or gap <= bound.delta)
         if facts["vacuous"]:
             reasons.append("vacuous: behavior cloning alone falls within these bounds")
@@ -190,60 +127,13 @@ def judge(
         return Verdict("INCONCLUSIVE", reasons, **facts)
     state = _decide(difference - half, difference + half, bound.delta, by_optimum, scale=abs(theirs) + abs(mean))
     if state == "INCONCLUSIVE":
-        needed = facts["seeds_needed"] = spread.seeds_for(_distance(difference, bound.delta, by_optimum), n)
+        needed = facts["seeds_needed"] = spread.seeds_for(distance_to_margin(difference, bound.delta, by_optimum), n)
         with_theirs = "impossible" if spread.n_p is None else "impossible with the paper's n_p"
         more = with_theirs if needed == "impossible" else f"{needed} seeds in all, at this spread"
         reasons.insert(0, f"the interval reaches across the margin; seeds needed: {more}")
     if state == "ABOVE":
         reasons.insert(0, "above the paper: look for a leak, another environment or another metric")
     return Verdict(state, reasons, **facts)
-
-
-def _distance(difference: float, delta: float, by_optimum: bool) -> float:
-    """From our mean to the margin: an interval that is not wider on either side is conclusive."""
-    return abs(delta + difference if by_optimum else delta - abs(difference))
-
-
-def seeds_for_verdict(bound: Bound, scores: Sequence[float] = ()) -> tuple[int | Literal["impossible"] | None, str]:
-    """(seeds in all that a conclusive verdict takes, what that rests on); None = unknown.
-
-    Two or more `scores` give our spread and mean; without them ours are taken to be the paper's.
-    """
-    by_optimum = bound.mean is None
-    theirs = bound.optimum if by_optimum else bound.mean
-    if theirs is None or bound.delta is None:
-        return None, "the paper's number is unknown" if theirs is None else "the margin (delta) is unknown"
-    if len(scores) > 1:
-        s, difference, basis = stdev(scores), fmean(scores) - theirs, f"the spread of {len(scores)} recorded seeds"
-    elif bound.std is not None and not by_optimum:
-        s, difference, basis = None, 0.0, "the paper's spread and mean, were ours the same"
-    else:
-        return None, "no spread is known: nothing is recorded and the paper prints none"
-    assumed: list[str] = []
-    spread, _ = _spread(s or 0.0, bound, by_optimum, assumed)
-    spread = replace(spread, s=spread.s_p or 0.0) if s is None else spread
-    needed = spread.seeds_for(_distance(difference, bound.delta, by_optimum), MINIMUM_SEEDS - 1)
-    basis += " with the paper's n_p" if needed == "impossible" and spread.n_p is not None else ""
-    return needed, "; ".join([basis, *assumed])
-
-
-def _spread(s: float, bound: Bound, by_optimum: bool, reasons: list[str]) -> tuple[_Spread, bool]:
-    """Both spreads as sample standard deviations, what was assumed about the paper's added to `reasons`."""
-    if by_optimum:
-        return _Spread(s, None, None, 0.0), False
-    if bound.std is None:
-        reasons.append("the paper prints no spread: the interval holds our seeds' spread only")
-        return _Spread(s, None, None, 0.0), False
-    assumed = bound.n is None
-    n_p = ASSUMED_PAPER_SEEDS if bound.n is None else bound.n
-    if assumed:
-        reasons.append(f"the paper's number of seeds is unknown: {ASSUMED_PAPER_SEEDS} assumed")
-    s_p = bound.std
-    if n_p > 1 and bound.std_kind != "sample":
-        s_p *= math.sqrt(n_p / (n_p - 1))
-        if bound.std_kind == "unknown":
-            reasons.append("the paper's kind of standard deviation is unknown: taken as population (the wider reading)")
-    return _Spread(s, s_p, n_p, 0.0 if bound.decimals is None else 0.5 * 10.0**-bound.decimals), assumed
 
 
 def _decide(low: float, high: float, delta: float, by_optimum: bool, scale: float) -> str:
@@ -254,23 +144,3 @@ def _decide(low: float, high: float, delta: float, by_optimum: bool, scale: floa
     if high < -delta - slack:
         return "BELOW"
     return "ABOVE" if not by_optimum and low > delta + slack else "INCONCLUSIVE"
-
-
-def gate(reference: Sequence[float], new: Sequence[float], tolerance: float = 1e-6) -> tuple[bool, float]:
-    """Did this commit hurt? One-sided pooled t test at 0.5 % that `new` is not worse: (True = fine, p value).
-
-    A loss of at most `tolerance` in the mean is always fine, so that deterministic tasks (no spread on either side)
-    are judged by the tolerance alone. Raises ReproduceError for fewer than 2 scores a side, NaN or infinity.
-    """
-    old, fresh = _checked(reference, "reference"), _checked(new, "new scores")
-    if min(len(old), len(fresh)) < 2:
-        raise ReproduceError(f"the gate needs at least 2 scores a side, got {len(old)} and {len(fresh)}.")
-    from scipy.special import stdtr
-
-    gain = fmean(fresh) - fmean(old)
-    freedom = len(old) + len(fresh) - 2
-    pooled = ((len(old) - 1) * stdev(old) ** 2 + (len(fresh) - 1) * stdev(fresh) ** 2) / freedom
-    if pooled == 0:
-        return gain >= -tolerance, float(gain >= -tolerance)
-    p = float(stdtr(freedom, gain / math.sqrt(pooled * (1 / len(old) + 1 / len(fresh)))))
-    return gain >= -tolerance or p >= 0.005, p

@@ -10,12 +10,11 @@ from statistics import fmean
 from typing import Any
 
 from data.common.errors import ReproduceError
-from reproduce import published, records
+from reproduce import judge, published, records
 from reproduce.config import Settings, compose, expand, row_ids
 from reproduce.core import console
 from reproduce.experiment.run import run_row
 from reproduce.experiment.scoring import mode_scores
-from reproduce.judge import verdict
 
 REFERENCE_SEEDS = 32
 BATCHES = ((10_000, 16), (20_000, 16))  # (first seed, seeds): the second only when the first fails
@@ -70,7 +69,7 @@ def _judge(row: str, reference: dict[str, Any]) -> dict[str, Any]:
                 f"`reproduce record {row}` in a commit that says why moves it."
             )
         new = mode_scores(record)
-        results = {mode: verdict.gate(old[mode], new[mode], tolerance) for mode in old}
+        results = {mode: judge.gate(old[mode], new[mode], tolerance) for mode in old}
         seen.append(", ".join(f"{m} {fmean(new[m]):.5g} (reference {fmean(old[m]):.5g})" for m in old))
         if all(passed for passed, _ in results.values()):
             return {"row": row, "passed": True, "batches": seen}

@@ -8,11 +8,12 @@ import torch
 from data.common.errors import ReproduceError
 from data.worlds import make_world
 from reproduce import records
-from reproduce.claims import decide, load_claim, welch_bounds
+from reproduce.claims import decide, load_claim
 from reproduce.claims.schema import Check
 from reproduce.cli import main
 from reproduce.config import claim_ids
 from reproduce.experiment.evaluate import Evaluator
+from reproduce.judge import welch_bounds
 from reproduce.regression import gate
 
 XOR = {"payoff": [[0.0, 1.0], [1.0, -2.0]], "episode_limit": 1}
