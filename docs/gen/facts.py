@@ -1,0 +1,231 @@
+"""Facts for the documentation: our numbers come from records, theirs from paper_results, settings from configs.
+
+This is the one file of docs/gen that knows the project's faces. A number that no record holds is an error.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from statistics import fmean, stdev
+from typing import Any
+
+from data.catalog import registry
+from data.common.errors import ReproduceError, nearest
+from data.common.paths import records_dir
+from reproduce import config, judge, published, records
+
+# Overrides that change how a run is carried out, not what is computed.
+FREE: tuple[str, ...] = getattr(config, "FREE", None) or config.NOT_PART_OF_FINGERPRINT
+RUN_KEYS = ("run.", "launcher.")
+DATA, KIND, SEEDS = "data.id", "data.kind", "protocol.n_seeds"
+
+
+@cache
+def _all_records(folder: str) -> list[dict[str, Any]]:
+    return list(records.read("*"))
+
+
+def all_records(row_id: str = "*", kind: str = "row") -> list[dict[str, Any]]:
+    """Records of one kind whose row is, or matches, the pattern; oldest first."""
+    found = _all_records(str(records_dir()))
+    return [r for r in found if r["kind"] == kind and (r["row"] == row_id or fnmatchcase(r["row"], row_id))]
+
+
+@cache
+def settings(row_id: str) -> config.Settings:
+    """The row's settings as its file states them."""
+    return config.compose(row_id)
+
+
+@cache
+def values(row_id: str) -> dict[str, Any]:
+    """The row's settings, flat: {"algo.lr": 0.001, ..}."""
+    return config.flat(settings(row_id).values)
+
+
+def source_of(row_id: str) -> dict[str, str]:
+    """Setting -> the comment on its line."""
+    return config.sources(row_id)
+
+
+@cache
+def can_run() -> frozenset[str]:
+    """Rows that have a config."""
+    return frozenset(config.row_ids())
+
+
+def is_free(override: str) -> bool:
+    return override.startswith(FREE)
+
+
+def label(record: dict[str, Any]) -> str:
+    """The settings of a run as one types them, without the free ones; empty for the row's own settings."""
+    chosen = [o for o in record["overrides"] if not is_free(o) and not o.startswith(DATA)]
+    own_data = values(record["row"])[DATA] if record["row"] in can_run() else None
+    if record["data"]["id"] != own_data:
+        chosen.append(f"{DATA}={record['data']['id']}")
+    if record["data"]["kind"] != "regenerated":
+        chosen.append(f"{KIND}={record['data']['kind']}")
+    return " ".join(sorted(chosen))
+
+
+def find(row_id: str, wanted: str = "") -> dict[str, Any]:
+    """The newest record of the row with exactly these settings, e.g. "budget=omsd_long variant=low_noise".
+
+    Without data.id the row's dataset of today counts, without data.kind the regenerated kind, without
+    protocol.n_seeds any number of seeds. Raises ReproduceError naming row and settings when no record has them.
+    """
+    asked = wanted.split()
+    seeds = next((int(o.partition("=")[2]) for o in asked if o.startswith(f"{SEEDS}=")), None)
+    words = " ".join(sorted(o for o in asked if not o.startswith((SEEDS, f"{KIND}=regenerated"))))
+    of_row = all_records(row_id)
+    for record in reversed(of_row):
+        if label(record) == words and seeds in (None, len(record["seeds"])):
+            return record
+    known = sorted({label(record) for record in of_row})
+    there = "; ".join(one or "(the row's own settings)" for one in known) or "nothing"
+    raise ReproduceError(
+        f"no record of row {row_id} with the settings {wanted or '(its own)'!r}.{nearest(words, known)} Recorded: {there}."
+    )
+
+
+def own(row_id: str) -> dict[str, Any] | None:
+    """The newest record with the row's own settings and dataset, on official data where there is one; or None."""
+    for wanted in (f"{KIND}=official", ""):
+        for record in reversed(all_records(row_id)):
+            if label(record) == wanted:
+                return record
+    return None
+
+
+def readings(row_id: str) -> list[dict[str, Any]]:
+    """Newest record of every other setting that was judged against the published number, by its settings."""
+    newest = {label(r): r for r in all_records(row_id)}
+    mine = own(row_id)
+    judged = {k: r for k, r in newest.items() if verdict(r).state != "NOT COMPARABLE"}
+    return [record for _, record in sorted(judged.items()) if record is not mine]
+
+
+def verdict(record: dict[str, Any]) -> judge.Verdict:
+    return judge.Verdict.from_json(record["verdict"])
+
+
+# ---- categories and counts
+
+REPRODUCED, VACUOUS = "reproduced", "reproduced, vacuous"
+OPTIMUM = "meets the known optimum (published number unknown)"
+BELOW, ABOVE, OPEN, UNMATCHED = "below", "above", "inconclusive", "run, no published number to compare with"
+UNTRIED, NO_CONFIG = "not run with its own settings", "cannot run yet"
+CATEGORIES = (REPRODUCED, VACUOUS, OPTIMUM, BELOW, ABOVE, OPEN, UNMATCHED, UNTRIED, NO_CONFIG)
+
+
+def category(row: published.PaperRow) -> str:
+    """One of CATEGORIES, from the row's own settings alone: other readings are listed, never counted."""
+    if row.id not in can_run():
+        return NO_CONFIG
+    record = own(row.id)
+    return UNTRIED if record is None else category_of(row, record)
+
+
+def category_of(row: published.PaperRow, record: dict[str, Any]) -> str:
+    """The category of one record of the row."""
+    found = verdict(record)
+    if row.bound.mean is None and row.bound.optimum is None:
+        return UNMATCHED
+    if found.state == "REPRODUCED":
+        if row.bound.mean is None:
+            return OPTIMUM
+        return VACUOUS if found.vacuous else REPRODUCED
+    states = {"BELOW": BELOW, "ABOVE": ABOVE, "NOT COMPARABLE": UNTRIED}
+    return states.get(found.state, OPEN)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What holds of some rows. `printed` have a published mean, `can_run` of those a config, `runs` of all a config;
+    `by` counts all rows by category."""
+
+    printed: int
+    can_run: int
+    runs: int
+    by: dict[str, int]
+    vacuous_optimum: int
+
+
+def counts(rows: Iterable[published.PaperRow]) -> Counts:
+    rows = list(rows)
+    kinds = [category(row) for row in rows]
+    met = [row for row, kind in zip(rows, kinds, strict=True) if kind == OPTIMUM]
+    return Counts(
+        sum(row.bound.mean is not None for row in rows),
+        sum(row.bound.mean is not None and row.id in can_run() for row in rows),
+        sum(row.id in can_run() for row in rows),
+        {name: kinds.count(name) for name in CATEGORIES},
+        sum(bool(verdict(own(row.id)).vacuous) for row in met),  # type: ignore[arg-type]
+    )
+
+
+def claims() -> list[dict[str, Any]]:
+    """The newest record of every claim."""
+    return list({record["row"]: record for record in all_records("claims/*", "claim")}.values())
+
+
+# ---- numbers as text
+
+
+def number(value: float, digits: int | None = None) -> str:
+    """12.34 -> 12.3, 1234.5 -> 1234: one decimal below a thousand, none from there on, unless `digits` says more."""
+    if digits is None:
+        digits = 1 if abs(value) < 1000 else 0
+    return f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def mean_std(scores: list[float], digits: int | None = None) -> str:
+    """Mean ± sample standard deviation over seeds, and their number where it is not five."""
+    if digits is None:
+        digits = 1 if abs(fmean(scores)) < 1000 else 0
+    text = number(fmean(scores), digits)
+    text += f" ± {number(stdev(scores), digits)}" if len(scores) > 1 else ""
+    return text if len(scores) == 5 else f"{text} (n = {len(scores)})"
+
+
+def raw_returns(record: dict[str, Any]) -> list[float]:
+    """Mean episode return of each seed, in the mode of the score."""
+    return [fmean(episodes) for episodes in record["evaluation"][record["scores"]["mode"]]]
+
+
+def theirs(row: published.PaperRow) -> str:
+    """The printed number, or that it is unknown and which optimum stands in for it."""
+    if row.bound.mean is not None:
+        return row.printed.removesuffix(" ± unknown")
+    return "unknown" if row.bound.optimum is None else f"unknown (optimum {row.bound.optimum:g})"
+
+
+def data_facts(dataset_id: str, of_records: bool = False) -> dict[str, Any] | None:
+    """Return statistics and sizes of a regenerated dataset: of the newest record that ran on it, else of the manifest
+    of the built one (unless `of_records`), else None."""
+    for record in reversed(_all_records(str(records_dir()))):
+        data = record.get("data", {})
+        if data.get("id") == dataset_id and data.get("kind") == "regenerated" and "return" in data:
+            return {**data["return"], "n_rows": data["n_transitions"], "n_episodes": data["n_episodes"]}
+    return None if of_records else _of_manifest(dataset_id)
+
+
+def _of_manifest(dataset_id: str) -> dict[str, Any] | None:
+    import json
+
+    from data.common.paths import outputs_dir
+
+    try:
+        text = (outputs_dir() / "data" / dataset_id / "manifest.json").read_text(encoding="utf-8")
+        statistics = json.loads(text)["statistics"]
+        sizes = {key: statistics[key] for key in ("n_rows", "n_episodes") if key in statistics}
+        return {**statistics["return"], **sizes}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def datasets() -> dict[str, dict[str, Any]]:
+    """The catalog: dataset id -> entry."""
+    return registry.datasets()

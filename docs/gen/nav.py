@@ -1,0 +1,40 @@
+"""A hook of mkdocs: lists the generated pages in the navigation, so that nobody has to."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+
+from gen import facts, pages  # noqa: E402
+
+from reproduce import published  # noqa: E402
+
+
+def on_config(config: Any) -> Any:
+    """Replaces the words `tables` and `rows` of the navigation by the pages that build.py writes."""
+    config.nav = [_filled(entry) for entry in config.nav]
+    return config
+
+
+def _filled(entry: Any) -> Any:
+    lists = {"tables": _tables, "rows": _rows}
+    if not isinstance(entry, dict):
+        return entry
+    ((name, inside),) = entry.items()
+    if not isinstance(inside, list):
+        return entry
+    return {name: [page for one in inside for page in (lists[one]() if one in lists else [one])]}
+
+
+def _tables() -> list[Any]:
+    return [{table.title: pages.table_page(name)} for name, table in published.tables().items()]
+
+
+def _rows() -> list[Any]:
+    """Rows below the heads of their tables."""
+    groups: dict[str, list[Any]] = {}
+    for row_id in sorted(facts.can_run()):
+        paper, table, name = row_id.split("/")
+        groups.setdefault(f"{paper}/{table}", []).append({name: pages.row_page(row_id)})
+    return [{name: entries} for name, entries in groups.items()]

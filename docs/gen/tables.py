@@ -1,0 +1,196 @@
+"""Small generated tables and sentences: what holds today, claims, exit codes, speed. Markdown as text."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from gen import facts
+
+from reproduce import judge, published
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Category -> its line in the table of what holds.
+LINES = {
+    facts.REPRODUCED: "**published number reproduced**, which cloning does not",
+    facts.VACUOUS: "published number reproduced, vacuous: cloning does it too",
+    facts.OPTIMUM: "known optimum met, published number unknown",
+    facts.BELOW: "below the published number",
+    facts.ABOVE: "above the published number",
+    facts.OPEN: "inconclusive",
+    facts.UNMATCHED: "run, no published number to compare with",
+    facts.UNTRIED: "not yet run with the row's own settings",
+}
+NAMES = {"inspo": "InSPO", "omiga": "OMIGA", "omsd": "OMSD"}
+MEANING = {
+    "REPRODUCED": "the whole interval of the difference lies within the margin",
+    "BELOW": "the whole interval lies below the margin",
+    "ABOVE": "the whole interval lies above it: look for a leak, another environment or another metric",
+    "INCONCLUSIVE": "neither; the message says how many seeds would decide",
+    "NOT COMPARABLE": "another dataset, environment or setting than the row's: no statistics are done",
+}
+STACKED = "S=5"
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[object]], numbers_from: int | None = None) -> str:
+    """A markdown table; columns from `numbers_from` on are aligned to the right."""
+
+    def line(cells: Iterable[object]) -> str:
+        return "| " + " | ".join(str(c).replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
+
+    right = len(head) if numbers_from is None else numbers_from
+    rule = ["---" if k < right else "---:" for k in range(len(head))]
+    return "\n".join([line(head), line(rule), *map(line, lines)])
+
+
+def holds() -> str:
+    """A column per paper: how many numbers it prints, how many rows can run, and what was found of those."""
+    rows = list(published.rows().values())
+    papers = list(dict.fromkeys(row.paper for row in rows))
+    columns = [facts.counts(row for row in rows if row.paper == paper) for paper in papers] + [facts.counts(rows)]
+    lines = [["published numbers entered", *(c.printed for c in columns)], ["rows that run", *(c.runs for c in columns)]]
+    lines += [[words, *(c.by[kind] for c in columns)] for kind, words in LINES.items()]
+    return table(["", *(NAMES.get(paper, paper) for paper in papers), "all"], lines, numbers_from=1)
+
+
+def counted() -> str:
+    """The honest counts as a list."""
+    counts = facts.counts(published.rows().values())
+    by = counts.by
+    optimum = f" ({counts.vacuous_optimum} of them vacuous)" if counts.vacuous_optimum else ""
+    return "\n".join(
+        [
+            f"- **{by[facts.REPRODUCED]}** published numbers reproduced, in a way that behavior cloning is not;",
+            f"- **{by[facts.VACUOUS]}** published numbers reproduced, but vacuous: cloning alone does it too;",
+            f"- **{by[facts.OPTIMUM]}** rows meet the known optimum of their task, while the published number is "
+            f"unknown{optimum};",
+            f"- **{by[facts.BELOW] + by[facts.ABOVE]}** published numbers missed: {by[facts.BELOW]} below, "
+            f"{by[facts.ABOVE]} above; {by[facts.OPEN]} more undecided.",
+            "",
+            f"{counts.printed} published numbers are entered, {counts.can_run} of them can run here, and "
+            f"{by[facts.UNTRIED]} of those have not yet run with their own settings. A row's own settings alone count.",
+        ]
+    )
+
+
+def readings() -> str:
+    """What other readings of rows gave, in a sentence: they are listed and never counted."""
+    found = [(row, r) for row in published.rows().values() if row.id in facts.can_run() for r in facts.readings(row.id)]
+    found = [(row, r) for row, r in found if row.bound.mean is not None]
+    met = [(row, r) for row, r in found if facts.verdict(r).state == "REPRODUCED"]
+    names = "; ".join(
+        f"`{row.id}` with `{facts.label(r)}`" + (", vacuous" if facts.verdict(r).vacuous else "") for row, r in met
+    )
+    return f"Of {len(found)} further readings of rows, {len(met)} reproduced the number{f' ({names})' if met else ''}."
+
+
+def claims() -> str:
+    """Each claim's sentence and whether its newest record says that it holds."""
+    lines = [
+        [f"`{r['row']}`", r["claim"]["text"], "holds" if r["passed"] else "does not hold", r["created"][:10]]
+        for r in facts.claims()
+    ]
+    return table(["claim", "what is claimed", "found", "recorded"], lines)
+
+
+def exit_codes() -> str:
+    """States of a verdict with the command's exit codes."""
+    lines = [[state, MEANING[state], code] for state, code in judge.EXIT_CODES.items()]
+    return table(["verdict", "meaning", "exit code"], [*lines, ["error", "the message says what is wrong and the cure", 4]])
+
+
+def seeds_cost() -> str:
+    """Cost of one update per seed beside a plainly written one-seed version, from the newest benchmark record."""
+    lines: dict[str, dict[str, str]] = {}
+    for line in facts.all_records("bench/all", "bench")[-1]["lines"]:
+        if line["section"] == "update" and "ratio" in line:
+            lines.setdefault(line["case"], {})[line["what"]] = f"{line['ratio']:.2f}"
+    heads = {"S=1": "alone", STACKED: "of five seeds", f"{STACKED} compiled": "of five, compiled"}
+    cells = [[case, *(found.get(what, "") for what in heads)] for case, found in lines.items()]
+    return table(["update", *heads.values()], cells, numbers_from=1)
+
+
+def speed() -> str:
+    """Where and when the newest benchmark was recorded."""
+    record = facts.all_records("bench/all", "bench")[-1]
+    machine = record["provenance"]["machine"]
+    return (
+        f"Recorded {record['created'][:10]} at commit `{record['provenance']['commit'][:10]}` on {machine['cores']} "
+        f"cores ({machine['cpu']}); medians of {record['repeats']} rounds taken in turn."
+    )
+
+
+def older() -> str:
+    """Records with a row's own settings that were made under other settings than the row has today, and records of
+    another world than the row's."""
+    lines = []
+    for record in facts.all_records():
+        if record["row"] not in facts.can_run():
+            continue
+        own = not facts.label(record) and record["config_fingerprint"] != facts.settings(record["row"]).fingerprint
+        world = record["environment"]["expected"] != facts.values(record["row"])["task.fingerprint"]
+        if own or world:
+            why = "; ".join(word for word, true in (("settings", own), ("world", world)) if true)
+            lines.append([f"`{record['row']}`", record["created"][:16].replace("T", " "), why])
+    return table(["row", "recorded", "has changed since"], lines) if lines else "None."
+
+
+# ---- simulations of the rule
+
+
+def naive(n: int = 5, draws: int = 20_000) -> str:
+    """How often correct code falls outside a paper's mean ± std, in percent: `n` of our seeds against five of theirs."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(size=(draws, n)), rng.normal(size=(draws, 5))
+    outside = np.abs(ours.mean(1) - theirs.mean(1)) > theirs.std(1, ddof=1)
+    return f"{100 * outside.mean():.0f} %"
+
+
+def states(ours: "np.ndarray", theirs: "np.ndarray", delta: float) -> "np.ndarray":
+    """Rule R4 on many pairs of samples, [draws, n] and [draws, n_p], without rounding; a test holds it to the judge.
+
+    1 REPRODUCED, -1 BELOW or ABOVE, 0 INCONCLUSIVE.
+    """
+    import numpy as np
+    from scipy.special import stdtrit
+
+    n, n_p = ours.shape[1], theirs.shape[1]
+    d = ours.mean(1) - theirs.mean(1)
+    pooled = ((n - 1) * ours.var(1, ddof=1) + (n_p - 1) * theirs.var(1, ddof=1)) / (n + n_p - 2)
+    half = stdtrit(n + n_p - 2, 0.95) * np.sqrt(pooled * (1 / n + 1 / n_p))
+    within = (d - half >= -delta) & (d + half <= delta)
+    return np.where(within, 1, np.where((d + half < -delta) | (d - half > delta), -1, 0))
+
+
+def power(margins: Sequence[float] = (0.5, 1.0, 1.5, 2.0, 3.0), draws: int = 100_000) -> str:
+    """Simulated verdicts of five seeds against five, by the margin in standard deviations over seeds."""
+    import numpy as np
+
+    rng, lines = np.random.default_rng(0), []
+    ours, theirs = rng.normal(size=(draws, 5)), rng.normal(size=(draws, 5))
+    for margin in margins:
+        equal, worse = states(ours, theirs, margin), states(ours - margin, theirs, margin)
+        shares = ((equal == 1).mean(), (equal == -1).mean(), (worse == 1).mean())
+        lines.append([f"{margin:g} standard deviations", *(f"{100 * share:.1f} %" for share in shares)])
+    head = ["margin", "truly equal: REPRODUCED", "truly equal: BELOW or ABOVE", "worse by the margin: REPRODUCED"]
+    return table(head, lines, numbers_from=1)
+
+
+def gate_power(loss: float = 1.5, draws: int = 100_000) -> str:
+    """Simulated: how often the regression gate fails where nothing changed, and after a loss of `loss` deviations."""
+    import numpy as np
+    from scipy.special import stdtr
+
+    rng, shares = np.random.default_rng(0), []
+    for lost in (0.0, loss):
+        reference = rng.normal(size=(draws, 32))
+        fails = np.ones(draws, dtype=bool)
+        for _ in range(2):  # a second batch of fresh seeds must fail too
+            fresh = rng.normal(size=(draws, 16)) - lost
+            pooled = (31 * reference.var(1, ddof=1) + 15 * fresh.var(1, ddof=1)) / 46
+            t = (fresh.mean(1) - reference.mean(1)) / np.sqrt(pooled * (1 / 32 + 1 / 16))
+            fails &= stdtr(46, t) < 0.005
+        shares.append(fails.mean())
+    return f"{100 * shares[0]:.2f} % false alarms, {100 * shares[1]:.0f} % of losses of {loss:g} standard deviations found"
