@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test lint gate bench clean
+.PHONY: reproduce test lint gate bench docs clean
 
 # Runs the row or glob, then writes the report whatever the verdict; exits with the verdict's code.
 reproduce: $(READY)
@@ -26,6 +26,10 @@ gate: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks
+
+# The documentation site, into outputs/site; a number that no record holds ends the build. The variables mute advertising.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'

@@ -85,8 +85,9 @@ def find(row_id: str, wanted: str = "") -> dict[str, Any]:
             return record
     known = sorted({label(record) for record in of_row})
     there = "; ".join(one or "(the row's own settings)" for one in known) or "nothing"
+    asked_for = repr(wanted or "(its own)")
     raise ReproduceError(
-        f"no record of row {row_id} with the settings {wanted or '(its own)'!r}.{nearest(words, known)} Recorded: {there}."
+        f"no record of row {row_id} with the settings {asked_for}.{nearest(words, known)} Recorded: {there}."
     )
 
 

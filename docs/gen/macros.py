@@ -53,6 +53,11 @@ def verdict(row: str, settings: str = "") -> str:
     return facts.verdict(facts.find(row, settings)).state
 
 
+def found(row: str) -> str:
+    """What was found with the row's own settings, in words that tell a known optimum from a published number."""
+    return facts.category(published.row(row))
+
+
 def minutes(row: str, settings: str = "", digits: int = 0) -> str:
     """The run's wall time in minutes."""
     return facts.number(facts.find(row, settings)["time"]["wall_s"] / 60, digits)
@@ -133,7 +138,7 @@ def std(row: str, settings: str = "", digits: int | None = None) -> str:
 
 MACROS = (
     *(score, spread, raw, data_score, data_return, updates, verdict, minutes, day, theirs, reference, setting),
-    *(official, regenerated, claim, bench, std),
+    *(official, regenerated, claim, bench, std, found),
     *(tables.holds, tables.counted, tables.readings, tables.claims, tables.exit_codes, tables.speed, tables.seeds_cost),
     *(tables.older, tables.naive, tables.power, tables.gate_power),
 )

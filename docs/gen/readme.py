@@ -1,6 +1,12 @@
-"""Writes the README's generated table: `python docs/gen/readme.py`. A test holds it equal to the records."""
+"""Writes the README's generated tables: `python docs/gen/readme.py`. A test holds them equal to the records.
 
+With `--output` it also runs the command whose output the README quotes, and writes what it prints.
+"""
+
+import os
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
@@ -12,14 +18,25 @@ from data.common.paths import ROOT  # noqa: E402
 
 README = ROOT / "README.md"
 BLOCKS = {"holds": tables.holds, "exit codes": tables.exit_codes}
+QUOTED = ("check", "inspo/bridge/*")  # of the command `reproduce`: reads records, trains nothing
 
 
-def filled(text: str) -> str:
+def output() -> str:
+    """What the quoted command prints."""
+    environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "reproduce", *QUOTED]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+    if ran.returncode not in (0, 1, 2, 3):
+        raise ReproduceError(f"reproduce {' '.join(QUOTED)} failed: {ran.stderr.strip()}")
+    return f"```\n{ran.stdout.rstrip()}\n```"
+
+
+def filled(text: str, blocks: dict[str, Callable[[], str]] = BLOCKS) -> str:
     """The text with every block between `<!-- NAME -->` and `<!-- end of NAME -->` written anew.
 
     Raises ReproduceError where a marker is missing.
     """
-    for name, block in BLOCKS.items():
+    for name, block in blocks.items():
         first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
         if first not in text or last not in text:
             raise ReproduceError(f"README.md has no block between {first} and {last}; put both lines back.")
@@ -29,4 +46,5 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    chosen = BLOCKS | ({"output": output} if "--output" in sys.argv[1:] else {})
+    README.write_text(filled(README.read_text(encoding="utf-8"), chosen), encoding="utf-8")

@@ -48,7 +48,10 @@ def holds() -> str:
     rows = list(published.rows().values())
     papers = list(dict.fromkeys(row.paper for row in rows))
     columns = [facts.counts(row for row in rows if row.paper == paper) for paper in papers] + [facts.counts(rows)]
-    lines = [["published numbers entered", *(c.printed for c in columns)], ["rows that run", *(c.runs for c in columns)]]
+    lines = [
+        ["published numbers entered", *(c.printed for c in columns)],
+        ["rows that run", *(c.runs for c in columns)],
+    ]
     lines += [[words, *(c.by[kind] for c in columns)] for kind, words in LINES.items()]
     return table(["", *(NAMES.get(paper, paper) for paper in papers), "all"], lines, numbers_from=1)
 
@@ -96,7 +99,9 @@ def claims() -> str:
 def exit_codes() -> str:
     """States of a verdict with the command's exit codes."""
     lines = [[state, MEANING[state], code] for state, code in judge.EXIT_CODES.items()]
-    return table(["verdict", "meaning", "exit code"], [*lines, ["error", "the message says what is wrong and the cure", 4]])
+    return table(
+        ["verdict", "meaning", "exit code"], [*lines, ["error", "the message says what is wrong and the cure", 4]]
+    )
 
 
 def seeds_cost() -> str:
@@ -139,7 +144,7 @@ def older() -> str:
 
 
 def naive(n: int = 5, draws: int = 20_000) -> str:
-    """How often correct code falls outside a paper's mean ± std, in percent: `n` of our seeds against five of theirs."""
+    """How often correct code falls outside a paper's mean ± std, in percent: `n` of our seeds against their five."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -193,4 +198,6 @@ def gate_power(loss: float = 1.5, draws: int = 100_000) -> str:
             t = (fresh.mean(1) - reference.mean(1)) / np.sqrt(pooled * (1 / 32 + 1 / 16))
             fails &= stdtr(46, t) < 0.005
         shares.append(fails.mean())
-    return f"{100 * shares[0]:.2f} % false alarms, {100 * shares[1]:.0f} % of losses of {loss:g} standard deviations found"
+    return (
+        f"{100 * shares[0]:.2f} % false alarms, {100 * shares[1]:.0f} % of losses of {loss:g} standard deviations found"
+    )
