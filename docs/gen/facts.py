@@ -16,7 +16,7 @@ from data.common.paths import records_dir
 from reproduce import config, judge, published, records
 
 # Overrides that change how a run is carried out, not what is computed.
-FREE: tuple[str, ...] = getattr(config, "FREE", None) or config.NOT_PART_OF_FINGERPRINT
+FREE: tuple[str, ...] = config.NOT_PART_OF_FINGERPRINT
 RUN_KEYS = ("run.", "launcher.")
 DATA, KIND, SEEDS = "data.id", "data.kind", "protocol.n_seeds"
 
