@@ -6,6 +6,7 @@ from typing import Any
 from gen import facts
 from gen.tables import table
 
+from data.common.paths import ROOT
 from reproduce import published
 from reproduce.report import comparison_matrix
 
@@ -17,6 +18,13 @@ def row_page(row_id: str) -> str:
 
 def table_page(table_id: str) -> str:
     return f"results/{table_id.replace('/', '_')}.md"
+
+
+def diary(paper: str, to_top: str) -> str:
+    """A sentence that links the paper's diary, or nothing where it has none yet."""
+    if not (ROOT / "docs" / "papers" / f"{paper}.md").is_file():
+        return ""
+    return f" The diary of the paper: [what was measured and tried]({to_top}papers/{paper}.md)."
 
 
 def _short(row_id: str) -> str:
@@ -87,7 +95,8 @@ def results(paper_table: published.PaperTable) -> str:
         "mean ± sample standard deviation over n seeds, from records.",
         "",
         f"Their numbers, each with its source: `paper_results/{paper_table.id}.yaml`. On how many "
-        f"seeds they rest: {'unknown' if bound is None or bound.n is None else bound.n}.",
+        f"seeds they rest: {'unknown' if bound is None or bound.n is None else bound.n}."
+        f"{diary(paper_table.id.split('/')[0], '../')}",
         "",
         "## The rows' own settings",
         "",

@@ -2,7 +2,7 @@
 
 import yaml
 from gen import facts
-from gen.pages import RESULT_HEAD, interval, ours, result_lines, table_page
+from gen.pages import RESULT_HEAD, diary, interval, ours, result_lines, table_page
 from gen.tables import table
 
 from data.common.paths import CONFIGS
@@ -42,7 +42,7 @@ def page(row_id: str) -> str:
         f"{claim_line(row_id)}",
         "",
         f"Published in [{published.tables()[f'{about.paper}/{about.table}'].title}]"
-        f"({up}{table_page(f'{about.paper}/{about.table}')}); source: {about.source}.",
+        f"({up}{table_page(f'{about.paper}/{about.table}')}); source: {about.source}.{diary(about.paper, up)}",
         "",
         "```",
         f"reproduce {row_id}              # trains, evaluates, judges, records",
