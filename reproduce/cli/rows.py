@@ -96,7 +96,9 @@ def check(pattern: Recorded, as_json: Json = False) -> int:
         if len(names) == 1:
             raise ReproduceError(f"nothing is recorded for {names[0]}; `reproduce {names[0]}` runs it.")
         raise ReproduceError(f"nothing is recorded for {pattern}; `reproduce list` shows what can run.")
-    documents = [_judged(record, found) for record in sorted(reported, key=lambda record: names.index(record["row"]))]
+    reported.sort(key=lambda record: names.index(record["row"]))
+    changed = records.changed_since(reported)
+    documents = [_judged(record, found, reasons) for record, reasons in zip(reported, changed, strict=True)]
     if as_json:
         print(json.dumps(documents[0] if len(documents) == 1 else {"rows": documents}, indent=1))
     for document in [] if as_json else documents:
@@ -104,13 +106,16 @@ def check(pattern: Recorded, as_json: Json = False) -> int:
     return max(document["exit_code"] for document in documents)
 
 
-def _judged(record: dict[str, Any], found: list[dict[str, Any]]) -> dict[str, Any]:
-    """The document of a record's raw scores, judged today; `found` holds all records."""
+def _judged(record: dict[str, Any], found: list[dict[str, Any]], changed: list[str]) -> dict[str, Any]:
+    """The document of a record's raw scores, judged today; `found` holds all records.
+
+    `changed`: how its row has become another experiment since.
+    """
     from reproduce import published, records
     from reproduce.judge import judge
 
     name, old = record["row"], record["verdict"]
-    reasons = old["reasons"] if old["state"] == "NOT COMPARABLE" else []
+    reasons = old["reasons"] if old["state"] == "NOT COMPARABLE" else changed
     curve = record["curve"].get(record["scores"]["mode"]) or []
     early = curve[0] if record["config"]["algo"]["name"] == "inspo" and curve else None  # before its clones moved
     clones = record.get("behavior_cloning") or records.recorded_cloning(  # which may have run later

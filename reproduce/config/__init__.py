@@ -1,6 +1,6 @@
 """Settings of rows: composed by Hydra, checked by models, compared with what the row's file says."""
 
-from reproduce.config.compose import compose
+from reproduce.config.compose import compose, stated
 from reproduce.config.ids import claim_ids, expand, row_ids
 from reproduce.config.schema import RowSettings
 from reproduce.config.settings import NOT_PART_OF_FINGERPRINT, Settings, config_hash, differences, flat
@@ -18,4 +18,5 @@ __all__ = [
     "flat",
     "row_ids",
     "sources",
+    "stated",
 ]

@@ -20,12 +20,7 @@ def compose(row: str, overrides: Sequence[str] = ()) -> Settings:
 
     Raises ReproduceError for an unknown row, a misspelt or missing key, a value of the wrong type, range or choice.
     """
-    expand(row, row_ids())
-    stated = _hydra(row, [])
-    # A choice that the row's file calls as good as its own is what the rest is compared with.
-    if judged := [override for override in overrides if override in (stated.get("also_judged") or [])]:
-        stated = _hydra(row, judged)
-    own = _checked(row, stated)
+    own = stated(row, overrides)
     overrides = [f"run.{o}" if o.partition("=")[0] in RunSettings.model_fields else o for o in overrides]
     known = list(flat(own.values()))
     swapped = next((o.removeprefix("algo=") for o in overrides if o.startswith("algo=")), None)
@@ -40,6 +35,15 @@ def compose(row: str, overrides: Sequence[str] = ()) -> Settings:
             values["algo"] = {k: v for k, v in values["algo"].items() if k in algo_config(swapped).model_fields}
         used = _checked(row, values)
     return Settings(used, own, overrides)
+
+
+def stated(row: str, overrides: Sequence[str] = ()) -> RowSettings:
+    """The settings of the row's file: of `overrides` only the choices count that the file calls as good as its own."""
+    expand(row, row_ids())
+    values = _hydra(row, [])
+    if judged := [override for override in overrides if override in (values.get("also_judged") or [])]:
+        values = _hydra(row, judged)
+    return _checked(row, values)
 
 
 def _checked(row: str, values: dict[str, Any]) -> RowSettings:

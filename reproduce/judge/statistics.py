@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
-from typing import Literal
+from typing import Any, Literal
 
 from data.common.errors import ReproduceError
 from reproduce.judge.bound import Bound
@@ -25,24 +25,30 @@ class Spread:
 
     def half_width(self, n: int) -> float:
         """t_{0.95} times the standard error; n_p None means that only our own spread counts."""
+        return float(self._half_widths(n))
+
+    def _half_widths(self, n: Any) -> Any:
+        """Of one number of seeds, or of an array of them."""
+        from numpy import sqrt
         from scipy.special import stdtrit
 
         if self.n_p is None or self.s_p is None:
-            return float(stdtrit(n - 1, 0.95)) * self.s / math.sqrt(n)
+            return stdtrit(n - 1, 0.95) * self.s / sqrt(n)
         freedom = n + self.n_p - 2
         pooled = ((n - 1) * self.s**2 + (self.n_p - 1) * self.s_p**2) / freedom
-        error = math.sqrt(pooled * (1 / n + 1 / self.n_p) + self.rounding**2 / 3)
-        return float(stdtrit(freedom, 0.95)) * error
+        error = sqrt(pooled * (1 / n + 1 / self.n_p) + self.rounding**2 / 3)
+        return stdtrit(freedom, 0.95) * error
 
     def seeds_for(self, half_width: float, n: int) -> int | Literal["impossible"]:
         """Smallest number of seeds above n whose half width is at most the one asked for.
 
         "impossible" where the paper's few seeds (s^2/n_p stays as 1/n vanishes) or its rounding alone are wider.
         """
-        for m in range(n + 1, SEED_SEARCH_LIMIT + 1):
-            if self.half_width(m) <= half_width:
-                return m
-        return "impossible"
+        from numpy import arange
+
+        numbers = arange(n + 1, SEED_SEARCH_LIMIT + 1)
+        enough = numbers[self._half_widths(numbers) <= half_width]
+        return int(enough[0]) if len(enough) else "impossible"
 
 
 def finite(scores: Sequence[float], what: str) -> list[float]:

@@ -2,6 +2,7 @@
 
 from reproduce.records.cloning import CLONING, cloning_returns, data_facts, recorded_cloning, same_data
 from reproduce.records.document import claim_document, row_document
+from reproduce.records.recheck import changed_since
 from reproduce.records.schema import RECORD_SCHEMA, ROW_ID, json_schema
 from reproduce.records.select import latest, of_own_algorithm, select_reported
 from reproduce.records.store import load, read, write
@@ -10,6 +11,7 @@ __all__ = [
     "CLONING",
     "RECORD_SCHEMA",
     "ROW_ID",
+    "changed_since",
     "claim_document",
     "cloning_returns",
     "data_facts",
