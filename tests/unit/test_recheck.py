@@ -14,7 +14,7 @@ from reproduce.config import compose, today
 def recorded(capsys):
     """A comparable record of inspo/xor/ab, with today's settings."""
     settings = compose("inspo/xor/ab")
-    made = record("inspo/xor/ab") | {
+    made = record(row="inspo/xor/ab") | {
         "config": settings.values,
         "config_fingerprint": settings.fingerprint,
         "row_fingerprint": settings.row_fingerprint,
