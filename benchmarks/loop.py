@@ -13,7 +13,7 @@ from typing import Any
 
 from timing import Line, medians
 
-from data.buffer import OfflineData
+from data.buffer import OfflineDataModule
 from data.catalog import store
 from data.common.paths import ROOT
 from data.worlds import make_world
@@ -46,12 +46,12 @@ def loading(repeats: int) -> Iterator[Line]:
     """Chunks of 100 updates of five seeds from a million transitions in memory and on disk."""
     settings = compose(LARGE)
     transitions, task = store.get(settings.data.id).transitions, settings.task
-    views = make_world(task.world, 1, **task.params).views
+    views = make_world(task.world, 1, **task.params).observe
     keys, batch = algorithm("omiga")[0].keys, settings.algo.batch_size
-    made = {storage: OfflineData(transitions, keys, range(5), storage, views) for storage in ("tensor", "memmap")}
+    made = {storage: OfflineDataModule(transitions, keys, range(5), storage, views) for storage in ("tensor", "memmap")}
     times = medians({name: lambda d=data: d.sample(100, batch) for name, data in made.items()}, repeats)
     chunk = made["tensor"].sample(100, batch)
-    times["views of all agents"] = medians({"expand": lambda: made["tensor"].expand(chunk)}, repeats)["expand"]
+    times["views of all agents"] = medians({"expand": lambda: made["tensor"].to_schema(chunk)}, repeats)["expand"]
     for name, t in times.items():
         yield Line(
             "loading", LARGE, name, 100 * 5 * batch / t / 1e6, "M transitions/s", t / times["tensor"], "tensor, time"

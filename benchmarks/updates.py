@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from data import synthetic
-from data.common.spec import Dims
+from data.common.spec import WorldSpec
 from lit_modules import algorithm
 from lit_modules.common.schedule import Chunk, Phase
 from lit_modules.common.seed_module import SeedModule
@@ -43,7 +43,7 @@ class Timed:
 
     name: str
     config: Any
-    spec: Dims
+    spec: WorldSpec
     target: str = ""
 
     def stacked(self, n_seeds: int, mode: str = "none", device: str = "cpu") -> tuple[SeedModule, Callable[[], Any]]:

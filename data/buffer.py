@@ -61,7 +61,7 @@ class ChunkLoader:
     never draws ahead, and the generators' state in a checkpoint is that of the last update done.
     """
 
-    def __init__(self, data: "OfflineData", module: Clock):
+    def __init__(self, data: "OfflineDataModule", module: Clock):
         self.data, self.module = data, module
 
     def __len__(self) -> int:
@@ -81,11 +81,11 @@ class ChunkLoader:
         self.data.sampler.load_state_dict(state)
 
 
-class OfflineData(L.LightningDataModule):
+class OfflineDataModule(L.LightningDataModule):
     """The dataset of a row in a TorchRL replay buffer (`storage`: "tensor" in memory, "memmap" streamed from disk).
 
     Only `keys` are stored: what the module's updates read. Of a dataset kept as rows (data.schema) the rows are stored,
-    and the agents' views are derived by the world's `views` from a chunk when it has arrived on the device.
+    and the agents' observations are derived by the world's `observe` from a chunk when it has arrived on the device.
 
     In memory means the device's, where the data take less than half of what is free there; chunks from elsewhere reach
     it through pinned memory. Indices are drawn on the CPU whatever the device, by each seed's own generator.
@@ -97,11 +97,11 @@ class OfflineData(L.LightningDataModule):
         keys: Sequence[Any],
         seeds: Sequence[int],
         storage: str = "tensor",
-        views: Callable[[torch.Tensor], dict[str, torch.Tensor]] | None = None,
+        observe: Callable[[torch.Tensor], dict[str, torch.Tensor]] | None = None,
         device: torch.device | str = "cpu",
     ):
         super().__init__()
-        self.keys, self.seeds, self.views = list(keys), list(seeds), views
+        self.keys, self.seeds, self.observe = list(keys), list(seeds), observe
         self.as_rows = "features" in transitions
         if self.as_rows:
             self.sampler: SeedSampler = RowSampler(seeds, transitions["final"].squeeze(-1))
@@ -142,18 +142,18 @@ class OfflineData(L.LightningDataModule):
             chunk["next_features"] = after[0]["features"]
         return chunk.reshape(*shape)
 
-    def expand(self, chunk: TensorDict) -> TensorDict:
-        """The chunk as the schema has it: of rows, the views now and next are derived (obs and state share memory)."""
+    def to_schema(self, chunk: TensorDict) -> TensorDict:
+        """The chunk as the schema has it: where features are stored, observations now and next are derived."""
         if not self.as_rows:
             return chunk
         with torch.no_grad():
-            derived: dict[str, Any] = dict(self.views(chunk["features"]))  # type: ignore[misc]
+            derived: dict[str, Any] = dict(self.observe(chunk["features"]))  # type: ignore[misc]
             if "next_features" in chunk:
-                derived["next"] = self.views(chunk["next_features"])  # type: ignore[misc]
+                derived["next"] = self.observe(chunk["next_features"])  # type: ignore[misc]
         return chunk.exclude("features", "next_features").update(derived).select(*self.keys, strict=False)
 
     def train_dataloader(self) -> ChunkLoader:
         return ChunkLoader(self, self.trainer.lightning_module)  # type: ignore[arg-type]
 
     def on_after_batch_transfer(self, batch: TensorDict, dataloader_idx: int) -> TensorDict:
-        return self.expand(batch)
+        return self.to_schema(batch)

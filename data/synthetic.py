@@ -3,26 +3,37 @@
 import torch
 from tensordict import TensorDict
 
-from data.common.spec import Dims
-
-DISCRETE = Dims(n_agents=3, obs_size=4, n_actions=3, obs_low=(0.0,) * 4, obs_high=(1.0,) * 4)
-CONTINUOUS = Dims(n_agents=3, obs_size=4, action_size=2, state_size=4)
+from data.common.spec import Box, Discrete, WorldSpec
 
 
-def transitions(n: int = 200, dims: Dims = DISCRETE, dtype: torch.dtype = torch.float64) -> TensorDict:
+def discrete_spec(n_agents: int, obs_size: int, n_actions: int) -> WorldSpec:
+    """A made-up world of these sizes, its observations in [0, 1], its state as large as one."""
+    bounds = ((0.0,) * obs_size, (1.0,) * obs_size)
+    return WorldSpec(n_agents, obs_size, obs_size, Discrete(n_actions), episode_limit=10, obs_bounds=bounds)
+
+
+def continuous_spec(n_agents: int, obs_size: int, action_size: int) -> WorldSpec:
+    """A made-up world of these sizes, in which every agent has a state as large as its observation."""
+    return WorldSpec(n_agents, obs_size, obs_size, Box(action_size), episode_limit=10, state_per_agent=True)
+
+
+DISCRETE, CONTINUOUS = discrete_spec(3, 4, 3), continuous_spec(3, 4, 2)
+
+
+def transitions(n: int = 200, spec: WorldSpec = DISCRETE, dtype: torch.dtype = torch.float64) -> TensorDict:
     """[n] transitions of a world of these sizes. Where actions are indices, some are illegal; none of the data is."""
-    if dims.action_size:
-        return _continuous(n, dims, dtype)
+    if spec.action_size:
+        return _continuous(n, spec, dtype)
     g = torch.Generator().manual_seed(7)
-    agents = (n, dims.n_agents)
+    agents = (n, spec.n_agents)
 
     def obs() -> torch.Tensor:
-        return torch.rand(*agents, dims.obs_size, generator=g, dtype=torch.float64).to(dtype)
+        return torch.rand(*agents, spec.obs_size, generator=g, dtype=torch.float64).to(dtype)
 
     def legal() -> torch.Tensor:
-        return torch.rand(*agents, dims.n_actions, generator=g) < 0.8
+        return torch.rand(*agents, spec.n_actions, generator=g) < 0.8
 
-    action = torch.randint(dims.n_actions, agents, generator=g)
+    action = torch.randint(spec.n_actions, agents, generator=g)
     now, later = legal().scatter(-1, action.unsqueeze(-1), True), legal()
     later[..., 0] |= ~later.any(-1)
     return TensorDict(
@@ -38,7 +49,7 @@ def transitions(n: int = 200, dims: Dims = DISCRETE, dtype: torch.dtype = torch.
     )
 
 
-def _continuous(n: int, dims: Dims, dtype: torch.dtype) -> TensorDict:
+def _continuous(n: int, spec: WorldSpec, dtype: torch.dtype) -> TensorDict:
     """Actions beyond [-1, 1] are among them, as in released data."""
     g = torch.Generator().manual_seed(7)
 
@@ -46,8 +57,8 @@ def _continuous(n: int, dims: Dims, dtype: torch.dtype) -> TensorDict:
         return torch.randn(n, *shape, generator=g, dtype=torch.float64).to(dtype)
 
     def seen() -> dict[str, torch.Tensor]:
-        return {"obs": normal(dims.n_agents, dims.obs_size), "state": normal(dims.n_agents, dims.state_size)}
+        return {"obs": normal(spec.n_agents, spec.obs_size), "state": normal(spec.n_agents, spec.state_size)}
 
-    now = {**seen(), "action": 0.6 * normal(dims.n_agents, dims.action_size), "reward": normal(1)}
+    now = {**seen(), "action": 0.6 * normal(spec.n_agents, spec.action_size), "reward": normal(1)}
     later = {"terminated": torch.rand(n, 1, generator=g) < 0.1, "next": seen()}
-    return TensorDict({**now, **later, "rewards": normal(dims.n_agents)}, [n])
+    return TensorDict({**now, **later, "rewards": normal(spec.n_agents)}, [n])

@@ -6,7 +6,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from data.common.spec import Dims
+from data.common.spec import WorldSpec
 from lit_modules.common.distributions import masked_log_softmax, sample_categorical
 from lit_modules.common.mlp import StackedMLP
 from lit_modules.common.optim import Adam
@@ -32,15 +32,15 @@ class BC(SeedModule):
     keys = ("obs", "legal_actions", "action")
     MAX_JOINT_ACTIONS = 4096
 
-    def __init__(self, config: BCConfig, seeds: list[int], dims: Dims, **clock: int):
-        super().__init__(seeds, dims, **clock)
+    def __init__(self, config: BCConfig, seeds: list[int], spec: WorldSpec, **clock: int):
+        super().__init__(seeds, spec, **clock)
         self.config = config
-        n, a = dims.n_agents, dims.n_actions
+        n, a = spec.n_agents, spec.n_actions
         if config.joint and a**n > self.MAX_JOINT_ACTIONS:
             raise ValueError(
                 f"algo.joint=true: {a}^{n} joint actions, at most {self.MAX_JOINT_ACTIONS}; clone per agent"
             )
-        lead, obs, out = (1, n * dims.obs_size, a**n) if config.joint else (n, dims.obs_size, a)
+        lead, obs, out = (1, n * spec.obs_size, a**n) if config.joint else (n, spec.obs_size, a)
         self.policy = StackedMLP((obs, *config.hidden, out), (len(seeds), lead), self.weight_rngs)
 
     def update_clone(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -72,14 +72,14 @@ class BC(SeedModule):
         obs = obs.transpose(1, 2).flatten(2).unsqueeze(1)  # (S, 1, B, N * O)
         if legal is not None:
             joint = legal[:, 0]  # (S, B, A)
-            for i in range(1, self.dims.n_agents):
+            for i in range(1, self.spec.n_agents):
                 joint = (joint.unsqueeze(-1) & legal[:, i].unsqueeze(-2)).flatten(-2)
             legal = joint.unsqueeze(1)
         return masked_log_softmax(self.policy(obs), legal)
 
     def joint_index(self, action: Tensor) -> Tensor:
         """action [..., N] -> index of the joint action in base A, agent 0 first."""
-        place = self.dims.n_actions ** torch.arange(self.dims.n_agents - 1, -1, -1, device=action.device)
+        place = self.spec.n_actions ** torch.arange(self.spec.n_agents - 1, -1, -1, device=action.device)
         return (action * place).sum(-1)
 
     def policy_log_probs(self, obs: Tensor, legal: Tensor | None) -> Tensor:
@@ -90,5 +90,5 @@ class BC(SeedModule):
             return super().act(obs, legal, uniform)
         log_probs = self.log_probs(self.normalize_obs(obs), None if legal is None else legal.transpose(1, 2))[:, 0]
         index = log_probs.argmax(-1) if uniform is None else sample_categorical(log_probs, uniform[..., 0])  # (S, E)
-        place = self.dims.n_actions ** torch.arange(self.dims.n_agents - 1, -1, -1, device=index.device)
-        return index.unsqueeze(-1) // place % self.dims.n_actions
+        place = self.spec.n_actions ** torch.arange(self.spec.n_agents - 1, -1, -1, device=index.device)
+        return index.unsqueeze(-1) // place % self.spec.n_actions

@@ -6,7 +6,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from data.common.spec import Dims
+from data.common.spec import Box, WorldSpec
 from lit_modules.common.distributions import tanh_normal_log_prob, tanh_normal_mode
 from lit_modules.common.functional import agent_major, with_agent_id
 from lit_modules.common.mlp import StackedMLP
@@ -30,12 +30,12 @@ class GaussianBCConfig(AlgoConfig):
 @register("gaussian_bc")
 class GaussianBC(SeedModule):
     keys = ("obs", "action")
-    discrete, modes = False, ("greedy",)
+    actions, modes = Box, ("greedy",)
 
-    def __init__(self, config: GaussianBCConfig, seeds: list[int], dims: Dims, **clock: int):
-        super().__init__(seeds, dims, **clock)
+    def __init__(self, config: GaussianBCConfig, seeds: list[int], spec: WorldSpec, **clock: int):
+        super().__init__(seeds, spec, **clock)
         self.config = config
-        sizes = (dims.obs_size + dims.n_agents, *config.hidden, 2 * dims.action_size)
+        sizes = (spec.obs_size + spec.n_agents, *config.hidden, 2 * spec.action_size)
         self.policy = StackedMLP(sizes, (len(seeds),), self.weight_rngs)
 
     def update_clone(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:

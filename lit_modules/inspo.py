@@ -17,7 +17,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from data.common.spec import Dims
+from data.common.spec import WorldSpec
 from lit_modules.common.distributions import masked_log_softmax
 from lit_modules.common.functional import agent_major, agent_params, make_target, polyak
 from lit_modules.common.importance import effective_sample_size, importance_resample
@@ -64,11 +64,11 @@ class InSPO(SeedModule):
     starts_cloned = True
     keys = ("obs", "legal_actions", "action", "reward", "terminated", ("next", "obs"), ("next", "legal_actions"))
 
-    def __init__(self, config: InSPOConfig, seeds: list[int], dims: Dims, **clock: int):
-        super().__init__(seeds, dims, **clock)
+    def __init__(self, config: InSPOConfig, seeds: list[int], spec: WorldSpec, **clock: int):
+        super().__init__(seeds, spec, **clock)
         self.config = config
-        lead = (len(seeds), dims.n_agents)
-        sizes = (dims.obs_size, *config.hidden, dims.n_actions)
+        lead = (len(seeds), spec.n_agents)
+        sizes = (spec.obs_size, *config.hidden, spec.n_actions)
         self.behavior_policy, self.policy, self.q = (StackedMLP(sizes, lead, self.weight_rngs) for _ in range(3))
         self.q_target = make_target(self.q)
 
@@ -86,12 +86,12 @@ class InSPO(SeedModule):
         candidates = self.unpack(batch)  # agent-major tensors (S, N, M, ..)
         log_ratio = self.log_ratio(candidates)  # log pi^j/mu^j of the data actions, (S, N, M)
         losses_q, losses_pi, ess = [], [], []
-        for n in range(self.dims.n_agents):
+        for n in range(self.spec.n_agents):
             rows = noise["rows"][:, n]  # (S,) the agent whose turn it is, as rows of the stacks
             d, weight, sample_size = self.start_turn(candidates, log_ratio, rows, noise["resample"][:, n])
             for _ in range(c.steps_per_turn):
                 loss_q, loss_pi = self.gradient_step(d, weight, rows, noise["beta"], noise["lr_scale"])
-            if c.sequential and n + 1 < self.dims.n_agents:
+            if c.sequential and n + 1 < self.spec.n_agents:
                 log_ratio.flatten(0, 1)[rows] = self.log_ratio(candidates, rows)
             losses_q.append(loss_q)
             losses_pi.append(loss_pi)
@@ -168,7 +168,7 @@ class InSPO(SeedModule):
         """Per round: the order as rows [K, S, N], uniforms for resampling [K, S, N, B], beta and lr scale [K]."""
         if chunk.phase != "round":
             return {}
-        c, (k, n) = self.config, (chunk.n_updates, self.dims.n_agents)
+        c, (k, n) = self.config, (chunk.n_updates, self.spec.n_agents)
         order = self.uniform(k, n).argsort(-1)
         rows = order + n * torch.arange(len(self.seeds), device=self.device).unsqueeze(-1)
         elapsed = torch.arange(chunk.start - c.n_behavior_updates, chunk.start - c.n_behavior_updates + k)
@@ -222,7 +222,7 @@ class InSPO(SeedModule):
         if self.config.importance == "reweight":
             weight = log_rho[:, :size].softmax(-1) * size
         s = torch.arange(len(rows), device=rows.device).unsqueeze(-1)
-        agent = (rows % self.dims.n_agents).unsqueeze(-1)
+        agent = (rows % self.spec.n_agents).unsqueeze(-1)
         team = ("reward", "terminated")
         return {k: v[s, index] if k in team else v[s, agent, index] for k, v in candidates.items()}, weight
 

@@ -18,7 +18,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from data.common.spec import Dims
+from data.common.spec import Box, WorldSpec
 from lit_modules.common.distributions import tanh_normal_log_prob, tanh_normal_mode
 from lit_modules.common.functional import agent_major, make_target, polyak, with_agent_id
 from lit_modules.common.mlp import StackedMLP
@@ -54,20 +54,20 @@ class OMIGAConfig(AlgoConfig):
 @register("omiga")
 class OMIGA(SeedModule):
     keys = ("obs", "state", "action", "reward", "terminated", ("next", "obs"), ("next", "state"))
-    discrete, modes = False, ("greedy",)
+    actions, modes = Box, ("greedy",)
 
-    def __init__(self, config: OMIGAConfig, seeds: list[int], dims: Dims, **clock: int):
-        super().__init__(seeds, dims, **clock)
+    def __init__(self, config: OMIGAConfig, seeds: list[int], spec: WorldSpec, **clock: int):
+        super().__init__(seeds, spec, **clock)
         self.config = config
-        n, a = dims.n_agents, dims.action_size
-        seen = dims.obs_size + (n if config.shared else 0)
+        n, a = spec.n_agents, spec.action_size
+        seen = spec.obs_size + (n if config.shared else 0)
 
         def agents(inputs: int, outputs: int) -> StackedMLP:
             lead = (len(seeds),) if config.shared else (len(seeds), n)
             return StackedMLP((inputs, *config.hidden, outputs), lead, self.weight_rngs)
 
         self.v, self.q, self.policy = agents(seen, 1), agents(seen + a, 1), agents(seen, 2 * a)
-        mixer = (n * dims.state_size, *config.mixer_hidden, n + 1)
+        mixer = (n * spec.state_size, *config.mixer_hidden, n + 1)
         self.mixer = StackedMLP(mixer, (len(seeds),), self.weight_rngs)
         self.q_target = make_target(self.q)
         if config.targets == "all":
@@ -150,7 +150,7 @@ class OMIGA(SeedModule):
 
     def with_action(self, obs: Tensor, action: Tensor) -> Tensor:
         """The input of Q: observation, action, one-hot, in the released order."""
-        size = self.dims.obs_size
+        size = self.spec.obs_size
         return torch.cat([obs[..., :size], action, obs[..., size:]], -1)
 
     def per_agent(self, net: StackedMLP, x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.common.rng import Stream, generator
-from data.common.spec import Dims
+from data.common.spec import Box, WorldSpec
 from lit_modules.common.functional import agent_major, agent_params, make_target, polyak
 from lit_modules.common.mlp import StackedMLP
 from lit_modules.common.optim import Adam, IndexedAdam
@@ -98,25 +98,25 @@ def noise_schedule(t: Tensor) -> tuple[Tensor, Tensor]:
 @register("omsd")
 class OMSD(SeedModule):
     keys = ("obs", "action", "rewards", "terminated", ("next", "obs"))
-    discrete, modes = False, ("greedy",)
+    actions, modes = Box, ("greedy",)
 
-    def __init__(self, config: OMSDConfig, seeds: list[int], dims: Dims, **clock: int):
-        super().__init__(seeds, dims, **clock)
-        _check_order(config, dims)
+    def __init__(self, config: OMSDConfig, seeds: list[int], spec: WorldSpec, **clock: int):
+        super().__init__(seeds, spec, **clock)
+        _check_order(config, spec)
         self.config = config
         joint = config.method == "jal"
         # The agents as the method sees them: one that observes and does everything, or the world's.
-        self.n = 1 if joint else dims.n_agents
+        self.n = 1 if joint else spec.n_agents
         self.obs_size, self.action_size = (
-            (dims.n_agents * size if joint else size) for size in (dims.obs_size, dims.action_size)
+            (spec.n_agents * size if joint else size) for size in (spec.obs_size, spec.action_size)
         )
         self.order = config.order or list(range(self.n))
-        self.n_critics = dims.n_agents if config.method == "ind" else 1
+        self.n_critics = spec.n_agents if config.method == "ind" else 1
         n_stage1 = 1 if config.share_stage1 else len(seeds)
         # Streams of their own: each network starts the same whatever the others are.
         streams, of_scores, of_actors = ([generator(seed, Stream.WEIGHTS, k) for seed in seeds] for k in range(3))
         streams, of_scores = streams[:n_stage1], of_scores[:n_stage1]
-        seen, acted = (dims.n_agents * size // self.n_critics for size in (dims.obs_size, dims.action_size))
+        seen, acted = (spec.n_agents * size // self.n_critics for size in (spec.obs_size, spec.action_size))
         lead = (n_stage1, self.n_critics)
         self.q1, self.q2 = (StackedMLP((seen + acted, *config.hidden, 1), lead, streams) for _ in range(2))
         self.v = StackedMLP((seen, *config.hidden, 1), lead, streams)
@@ -337,11 +337,11 @@ class OMSD(SeedModule):
         """obs [S, E, N, O] -> action [S, E, N, A]. Nothing samples."""
         if self.config.method == "jal":
             joint = self.policy(obs.flatten(2).unsqueeze(1)).tanh()  # (S, 1, E, N A)
-            return joint[:, 0].unflatten(-1, (self.dims.n_agents, self.dims.action_size))
+            return joint[:, 0].unflatten(-1, (self.spec.n_agents, self.spec.action_size))
         return self.policy(agent_major(obs)).tanh().transpose(1, 2)
 
 
-def _check_order(config: OMSDConfig, dims: Dims) -> None:
-    n = 1 if config.method == "jal" else dims.n_agents
+def _check_order(config: OMSDConfig, spec: WorldSpec) -> None:
+    n = 1 if config.method == "jal" else spec.n_agents
     if config.order and sorted(config.order) != list(range(n)):
         raise ValueError(f"algo.order={config.order}: must name each of the agents 0..{n - 1} once")

@@ -41,6 +41,11 @@ class Recipe:
     reward_scale: float
     snapshot_every: int  # environment steps
 
+    @property
+    def world(self) -> dict[str, Any]:
+        """The world that the policies act in, as datasets name it."""
+        return {"name": "mpe", "scenario": self.scenario}
+
 
 class LearningPrey:
     """Acts in a ParticleWorld as its prey, and remembers what it saw and did."""

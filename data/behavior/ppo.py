@@ -42,6 +42,11 @@ class Recipe:
     reward_scale: float  # brings values to the order of 10
     snapshot_every: int  # iterations
 
+    @property
+    def world(self) -> dict[str, Any]:
+        """The world that the policies act in, as datasets name it."""
+        return {"name": "mamujoco", "scenario": self.scenario, "agent_conf": self.agent_conf}
+
 
 def train(recipe: Recipe, report: Callable[[dict[str, Any]], None]) -> dict[int, dict[str, Tensor]]:
     """Environment steps -> layers of the actor, every `snapshot_every` iterations. `report` gets a point at each."""

@@ -38,6 +38,11 @@ class Recipe:
     noise: float  # deviation of the exploration noise
     snapshot_every: int  # environment steps
 
+    @property
+    def world(self) -> dict[str, Any]:
+        """The world that the policies act in, as datasets name it."""
+        return {"name": "mamujoco", "scenario": self.scenario, "agent_conf": self.agent_conf}
+
 
 class Decentralized(nn.Module):
     """The actor under the keys that TD3Loss hands to actor and critics alike; it reads the agents' views only."""

@@ -32,8 +32,8 @@ from data.common.provenance import provenance
 from data.common.rng import Stream, generator
 from data.generate.mixture import WEIGHTS, noisy_act, play, random_returns, snapshots
 from data.schema import row_statistics
+from data.worlds import WORLDS
 
-MEASURED_EPISODES = {"mamujoco": 10, "mpe": 400}
 MIXTURES = ("mamujoco_mixture", "mpe_mixture")
 LEARNERS = {"td3": td3, "ppo": ppo, "matd3": matd3}
 
@@ -45,13 +45,6 @@ def recipe_of(name: str) -> tuple[Any, Any]:
     values |= {"seed": int(seed)} if seed else {}
     learner = LEARNERS[values.pop("learner")]
     return learner, learner.Recipe(**values)
-
-
-def world_of(recipe: Any) -> dict[str, Any]:
-    """The world that the recipe's policies act in, as datasets name it."""
-    if isinstance(recipe, matd3.Recipe):
-        return {"name": "mpe", "scenario": recipe.scenario}
-    return {"name": "mamujoco", "scenario": recipe.scenario, "agent_conf": recipe.agent_conf}
 
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -78,13 +71,11 @@ def _train(name: str) -> None:
 def _measure(name: str, noises: list[float]) -> None:
     """Return statistics of every snapshot under several noises; what mixtures are chosen by."""
     (_, recipe), found = recipe_of(name), []
-    world = world_of(recipe)
+    world, kind = recipe.world, WORLDS[recipe.world["name"]]
     for steps, weights in snapshots(name, outputs_dir() / "behavior").items():
         for noise in noises:
-            noisy = partial(noisy_act, weights, noise, clip=world["name"] == "mpe")
-            s = row_statistics(
-                play(world, noisy, MEASURED_EPISODES[world["name"]], generator(recipe.seed, Stream.MEASUREMENT, steps))
-            )
+            noisy = partial(noisy_act, weights, noise, clip=kind.bounded_actions)
+            s = row_statistics(play(world, noisy, kind.n_measured, generator(recipe.seed, Stream.MEASUREMENT, steps)))
             point = {"snapshot": steps, "noise": noise, **s["return"], "length": s["length"]["mean"]}
             found.append(point)
             print(json.dumps({k: round(v, 1) for k, v in point.items()}), flush=True)
@@ -93,7 +84,7 @@ def _measure(name: str, noises: list[float]) -> None:
 
 def _random(name: str) -> None:
     _, recipe = recipe_of(name)
-    returns = torch.cat([random_returns(world_of(recipe), seed, 100) for seed in range(10)])
+    returns = torch.cat([random_returns(recipe.world, seed, 100) for seed in range(10)])
     error = returns.std().item() / len(returns) ** 0.5
     commit = provenance("cpu")["commit"]
     print(
@@ -104,7 +95,7 @@ def _random(name: str) -> None:
 def _references(name: str) -> None:
     """Returns of uniform actions and of the expert data: the ends of normalized scores against our own prey."""
     origin, scenario = provenance("cpu", 1), name.split("/")[1]
-    random = torch.cat([random_returns(world_of(recipe_of(name)[1]), seed, 1000) for seed in range(10)])
+    random = torch.cat([random_returns(recipe_of(name)[1].world, seed, 1000) for seed in range(10)])
     error = random.std().item() / len(random) ** 0.5
     expert = store.get(f"omar/{scenario}-expert").manifest
     measured = {

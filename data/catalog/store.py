@@ -165,7 +165,7 @@ def _accept(dataset_id: str, intervals: dict[str, list[float]], measures: dict[s
 
 def _validate(transitions: TensorDict, world: dict) -> None:
     shape = make_world(world["name"], 1, **world["params"])
-    if shape.discrete:
+    if shape.spec.layout == "transitions":
         validate(transitions, shape.n_agents, shape.obs_size, shape.n_actions)
     else:
         validate_rows(transitions, shape.n_features, shape.n_agents, shape.action_size, shape.individual_rewards)
@@ -177,7 +177,7 @@ def _size(dataset_id: str) -> int:
     recipe, world = entry["generator"], make_world(entry["world"]["name"], 1, **entry["world"]["params"])
     if recipe["name"] == "concatenation":
         return sum(_size(part) for part in recipe["params"]["parts"])
-    if not world.discrete:
+    if world.spec.layout == "trajectories":
         keys = rows_layout(world.n_features, world.n_agents, world.action_size, world.individual_rewards)
         return recipe["params"]["rows"] * sum(dtype.itemsize * math.prod(shape) for dtype, shape in keys.values())
     seen = world.n_agents * (4 * world.obs_size + world.n_actions) + 4 * world.state_size

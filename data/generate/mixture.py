@@ -19,10 +19,9 @@ from data.common.rng import Stream, generator
 from data.generate.collect import Progress
 from data.generate.play import play
 from data.schema import episode_returns, row_episodes
-from data.worlds import make_world
+from data.worlds import WORLDS, make_world
 
 WEIGHTS = Path(__file__).parents[1] / "behavior"
-WAVE = {"mamujoco": 100, "mpe": 2000}  # episodes stepped at once
 MOST_TRIES = 20  # times the episodes asked for, before a range of returns counts as out of reach
 
 
@@ -75,7 +74,7 @@ def mixture(
     falls walks slower then, and does not. A part with `returns: [low, high]` keeps the episodes whose return lies
     within, and plays on until it has enough.
     """
-    made, done, most, clip = [], 0, WAVE[world["name"]], world["name"] == "mpe"
+    made, done, kind = [], 0, WORLDS[world["name"]]
     for k, part in enumerate(parts):
         name = part.get("weights", weights)
         policies = snapshots(name)
@@ -84,11 +83,12 @@ def mixture(
             raise ReproduceError(f"behavior policies {name} have no snapshot {part['snapshot']}; {known}.")
         missing, waves = part["episodes"], 0
         while missing > 0:
-            if waves * most > MOST_TRIES * part["episodes"] + most:
+            if waves * kind.wave > MOST_TRIES * part["episodes"] + kind.wave:
                 raise ReproduceError(f"snapshot {part['snapshot']} of {name} hardly ever returns {part['returns']}.")
-            n = min(most, missing if "returns" not in part else part["episodes"])
+            n = min(kind.wave, missing if "returns" not in part else part["episodes"])
             scale = part.get("scale", 1.0)
-            noisy = partial(noisy_act, policies[part["snapshot"]], part["noise"], clip=clip, scale=scale)
+            policy = policies[part["snapshot"]]
+            noisy = partial(noisy_act, policy, part["noise"], clip=kind.bounded_actions, scale=scale)
             wave = play(world, noisy, n, generator(seed, Stream.COLLECTION, 1000 * k + waves))
             if "returns" in part:
                 wave = _within(wave, *part["returns"], missing)

@@ -7,8 +7,7 @@ from torch import Tensor
 from data.common.rng import Stream, generator
 from data.generate.collect import Progress
 from data.generate.play import play
-
-WAVE = 2000  # episodes stepped at once
+from data.worlds.mpe import ParticleWorld
 
 
 def random(world: dict, seed: int, episodes: int, rows: int, progress: Progress | None = None) -> TensorDict:
@@ -18,8 +17,8 @@ def random(world: dict, seed: int, episodes: int, rows: int, progress: Progress 
         return torch.rand(*obs.shape[:2], 2, generator=generator) * 2 - 1
 
     made = []
-    for k, start in enumerate(range(0, episodes, WAVE)):
-        made.append(play(world, act, min(WAVE, episodes - start), generator(seed, Stream.COLLECTION, k)))
+    for k, start in enumerate(range(0, episodes, ParticleWorld.wave)):
+        made.append(play(world, act, min(ParticleWorld.wave, episodes - start), generator(seed, Stream.COLLECTION, k)))
         if progress:
             progress(min(sum(map(len, made)), rows), rows)
     return torch.cat(made)

@@ -10,8 +10,8 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
 from data.common.errors import ReproduceError
+from data.worlds.base import positive
 from data.worlds.continuous import ContinuousWorld
-from data.worlds.discrete import positive
 
 
 class Bandit(ContinuousWorld):
@@ -29,14 +29,10 @@ class Bandit(ContinuousWorld):
         self._over = torch.zeros(n_worlds, 1, dtype=torch.bool, device=self.device)
         self._specs()
 
-    def views(self, features: Tensor) -> dict[str, Tensor]:
+    def observe(self, features: Tensor) -> dict[str, Tensor]:
         """features [.., 1] -> obs and state [.., N, 5]."""
         obs = features.new_ones((*features.shape[:-1], self.n_agents, self.obs_size), dtype=torch.float32)
         return {"obs": obs, "state": obs}
-
-    def draw_starts(self, n: int, generator: torch.Generator) -> Tensor:
-        """[n, 0]: nothing is drawn."""
-        return torch.empty(n, 0)
 
     def fixed_starts(self, n: int) -> Tensor:
         return torch.empty(n, 0)
@@ -58,5 +54,5 @@ class Bandit(ContinuousWorld):
         features = torch.zeros(len(self._over), 1, dtype=torch.float64, device=self.device)
         ends = {"done": self._over.clone(), "terminated": self._over.clone(), "truncated": torch.zeros_like(self._over)}
         return TensorDict(
-            {**self.views(features), "features": features, **ends, **extra}, self.batch_size, device=self.device
+            {**self.observe(features), "features": features, **ends, **extra}, self.batch_size, device=self.device
         )

@@ -1,27 +1,68 @@
-"""What the worlds with continuous actions share: specs, and what is the same for lack of chance in the dynamics."""
+"""The base of the worlds with continuous actions: specs, and the fingerprint."""
+
+from typing import Any
 
 import torch
+from tensordict import TensorDict
+from torch import Tensor
 from torchrl.data import Bounded, Categorical, Composite, Unbounded
-from torchrl.envs import EnvBase
+
+from data.common.spec import Box, WorldSpec
+from data.worlds.base import World
 
 
-class ContinuousWorld(EnvBase):
+class ContinuousWorld(World):
     """n_worlds worlds stepped at once, every agent with its own view.
 
-    Keys, at the root: obs and state [n, N, O] float32 (equal), features [n, F] float64 (what the views follow from:
-    `views`), action [n, N, A], reward [n, 1] of the team, where `individual_rewards` rewards [n, N] too, done,
-    terminated, truncated [n, 1]. A finished world that is stepped on keeps its state and its ends, and gives reward 0.
+    Keys, at the root: obs and state [n, N, O] float32 (equal), features [n, F] float64 (from which `observe` derives
+    both), action [n, N, A], reward [n, 1] of the team, rewards [n, N] where agents have their own
+    (`individual_rewards`), done, terminated, truncated [n, 1]. A finished world that is stepped on keeps its state and
+    its ends, and gives reward 0.
 
-    A subclass sets the sizes, calls `_specs`, and has `views`, `draw_starts` and `fixed_starts`.
+    A subclass sets the sizes, calls `_specs`, and has `observe`, `draw_starts` and `fixed_starts`.
     """
 
-    discrete, n_actions = False, 0
     individual_rewards = False
     bounded_actions = True  # clamped to [-1, 1]; else the simulator does with them what it does
     n_agents: int
     obs_size: int
+    state_size: int
     action_size: int
     n_features: int
+    episode_limit: int
+
+    @property
+    def spec(self) -> WorldSpec:
+        return WorldSpec(
+            n_agents=self.n_agents,
+            obs_size=self.obs_size,
+            state_size=self.state_size,
+            action=Box(self.action_size),
+            episode_limit=self.episode_limit,
+            state_per_agent=True,
+            n_features=self.n_features,
+            layout="trajectories",
+            individual_rewards=self.individual_rewards,
+        )
+
+    @classmethod
+    def fingerprint(cls, **params: Any) -> str:
+        """The returns of three open-loop episodes from `fixed_starts`, 100 steps at most of fixed sine waves, at 4
+        decimals: enough to tell two simulators apart."""
+        world = cls(3, **params)
+        td = world.reset(TensorDict({"start": world.fixed_starts(3)}, [3]))
+        n = world.n_agents * world.action_size
+        phase = torch.arange(3.0).view(3, 1, 1) + torch.arange(float(n)).view(world.n_agents, -1)
+        returns = torch.zeros(3, dtype=torch.float64)
+        for t in range(min(world.episode_limit, 100)):
+            td["action"] = 0.8 * torch.sin(0.3 * t + 1.7 * phase)
+            td = world.step(td)["next"]
+            returns += td["reward"].squeeze(-1).double()
+        return " ".join(f"{value:.4f}" for value in returns.tolist())
+
+    def fixed_starts(self, n: int) -> Tensor:
+        """[n, start_size], the same always."""
+        raise NotImplementedError
 
     def _specs(self) -> None:
         n, device = self.batch_size[0], self.device
@@ -43,6 +84,3 @@ class ContinuousWorld(EnvBase):
         )
         self.reward_spec = real(1)
         self.full_done_spec = Composite(done=flag(), terminated=flag(), truncated=flag(), **batch)
-
-    def _set_seed(self, seed: int | None) -> None:
-        """Nothing: starts are given to `reset`, and the dynamics are deterministic."""

@@ -1,22 +1,18 @@
-"""What the table worlds share: specs, the step counter, ends, and the rule for stepping a finished world."""
+"""The base of the table worlds: specs, the step counter, ends, and the rule for stepping a finished world."""
+
+import hashlib
+from typing import Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.data import Binary, Bounded, Categorical, Composite, Unbounded
-from torchrl.envs import EnvBase
 
-from data.common.errors import ReproduceError
-
-
-def positive(name: str, value: int) -> int:
-    """`value` when it is an int >= 1; else ReproduceError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ReproduceError(f"{name} is {value!r}, expected a whole number of at least 1.")
-    return value
+from data.common.spec import Discrete, WorldSpec
+from data.worlds.base import World, positive
 
 
-class DiscreteWorld(EnvBase):
+class DiscreteWorld(World):
     """n_worlds deterministic, fully observed games stepped at once; every agent sees the state.
 
     Keys, at the root: obs [n, N, O], state [n, O], legal_actions [n, N, A] (all True), action [n, N] int64,
@@ -28,17 +24,12 @@ class DiscreteWorld(EnvBase):
     A subclass fills `_restart`, `_advance`, `_terminated` and `_features`.
     """
 
-    discrete = True
-    individual_rewards = False
-    start_size = 0
-    action_size = 0
-    views = None  # observations are stored as they are
-
     def __init__(self, n_worlds: int, n_agents: int, n_actions: int, low: list, high: list, episode_limit: int, device):
         super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])
         self.n_agents, self.n_actions = n_agents, n_actions
         self.obs_size = self.state_size = len(low)
         self.episode_limit = positive("episode_limit", episode_limit)
+        self._bounds = (tuple(map(float, low)), tuple(map(float, high)))
         self.register_buffer("_steps", torch.zeros(n_worlds, dtype=torch.int64, device=self.device))
 
         def box(*shape: int) -> Bounded:
@@ -58,6 +49,45 @@ class DiscreteWorld(EnvBase):
         self.action_spec = Categorical(n_actions, shape=agents, dtype=torch.int64, device=self.device)
         self.reward_spec = Unbounded(shape=(n_worlds, 1), dtype=torch.float32, device=self.device)
         self.full_done_spec = Composite(done=flag(), terminated=flag(), truncated=flag(), **batch)
+
+    @property
+    def spec(self) -> WorldSpec:
+        return WorldSpec(
+            n_agents=self.n_agents,
+            obs_size=self.obs_size,
+            state_size=self.state_size,
+            action=Discrete(self.n_actions),
+            episode_limit=self.episode_limit,
+            obs_bounds=self._bounds,
+        )
+
+    @classmethod
+    def fingerprint(cls, **params: Any) -> str:
+        """12 hex digits over observations, legal actions, rewards and ends.
+
+        64 worlds are stepped open-loop for min(episode_limit, 200) steps; world w takes at step t the joint action
+        w + floor(40503 t (w + 1) / 16) modulo the number of joint actions. No random numbers. Floats are hashed at 6
+        decimals, so rounding noise does not count. Behavior outside the states visited is not covered.
+        """
+        world = cls(64, **params)
+        w = torch.arange(64)
+        place = world.n_actions ** torch.arange(world.n_agents)  # a joint action's digits, base A
+        digest = hashlib.sha256()
+
+        def add(td: TensorDictBase) -> None:
+            for key in ("obs", "state", "legal_actions", "reward", "terminated", "truncated"):
+                if (value := td.get(key, None)) is not None:
+                    rounded = torch.round(value.double(), decimals=6) + 0.0  # -0.0 + 0.0 = 0.0
+                    digest.update(f"{key}{list(rounded.shape)}".encode() + rounded.numpy().astype("<f8").tobytes())
+
+        td = world.reset().exclude("reward")
+        add(td)
+        for t in range(min(world.episode_limit, 200)):
+            joint = (w + (40503 * t * (w + 1)) // 16) % world.n_actions**world.n_agents
+            td["action"] = joint.unsqueeze(-1) // place % world.n_actions
+            td = world.step(td)["next"]
+            add(td)
+        return digest.hexdigest()[:12]
 
     def _restart(self, chosen: Tensor) -> None:
         """Put the worlds in `chosen` [n] bool back to their start."""
@@ -109,10 +139,3 @@ class DiscreteWorld(EnvBase):
         reward = self._advance(tensordict["action"], live)
         self._steps = self._steps + live
         return self._report(reward=reward.masked_fill(~live, 0.0).unsqueeze(-1))
-
-    def draw_starts(self, n: int, generator: torch.Generator) -> Tensor:
-        """[n, 0]: nothing is drawn."""
-        return torch.empty(n, 0)
-
-    def _set_seed(self, seed: int | None) -> None:
-        """Nothing: starts are fixed and the dynamics are deterministic."""

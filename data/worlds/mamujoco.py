@@ -22,8 +22,8 @@ from torch import Tensor
 
 from data.common.errors import ReproduceError, nearest
 from data.observe import agent_views
+from data.worlds.base import positive
 from data.worlds.continuous import ContinuousWorld
-from data.worlds.discrete import positive
 
 
 def _always(qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
@@ -114,6 +114,7 @@ class MultiAgentMujoco(ContinuousWorld):
     """
 
     bounded_actions = False
+    wave = 100
 
     def __init__(
         self,
@@ -156,8 +157,8 @@ class MultiAgentMujoco(ContinuousWorld):
         """No start noise."""
         return torch.zeros(n, self.start_size, dtype=torch.float64)
 
-    def views(self, features: Tensor) -> dict[str, Tensor]:
-        """features [.., F] -> what the agents see, obs and state [.., N, D] float32 (they share memory)."""
+    def observe(self, features: Tensor) -> dict[str, Tensor]:
+        """features [.., F] -> obs and state [.., N, D] float32 (they share memory)."""
         obs = agent_views(features, self.n_agents, self.n_zeros)
         return {"obs": obs, "state": obs}
 
@@ -232,5 +233,5 @@ class MultiAgentMujoco(ContinuousWorld):
         truncated = torch.from_numpy(self._steps >= self.episode_limit).to(self.device).unsqueeze(-1) & ~terminated
         ends = {"done": terminated | truncated, "terminated": terminated, "truncated": truncated}
         return TensorDict(
-            {**self.views(features), "features": features, **ends, **extra}, self.batch_size, device=self.device
+            {**self.observe(features), "features": features, **ends, **extra}, self.batch_size, device=self.device
         )

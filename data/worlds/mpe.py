@@ -6,6 +6,7 @@ all of simple_world's agents see into its forests. Only the first agents learn; 
 follows a policy that comes with the data.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,9 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
 from data.common.errors import ReproduceError, nearest
+from data.common.files import sha256
+from data.worlds.base import positive
 from data.worlds.continuous import ContinuousWorld
-from data.worlds.discrete import positive
 
 DT, DAMPING, CONTACT_FORCE, CONTACT_MARGIN = 0.1, 0.25, 100.0, 1e-3
 FREE = 5.0  # force per unit of action of an agent without an acceleration
@@ -211,6 +213,11 @@ class ParticleWorld(ContinuousWorld):
     """
 
     action_size, individual_rewards = 2, True
+    wave, n_measured = 2000, 400
+    references_note = (
+        "normalized by random and expert returns against our prey, {:.4g} and {:.4g} (OMAR's constants, of its own "
+        "prey: {:g} and {:g})"
+    )
 
     def __init__(
         self,
@@ -224,6 +231,7 @@ class ParticleWorld(ContinuousWorld):
         self.physics = Physics(scenario, device=self.device)
         self.n_agents, self.episode_limit = self.physics.n_learners, positive("episode_limit", episode_limit)
         known = None if callable(prey) else prey
+        self.official_prey = Path(known) if known else None
         self.prey: Any = prey if callable(prey) else None
         if self.physics.n_prey and self.prey is None:
             self.prey = _prey(scenario, known, self.physics).to(self.device)
@@ -232,11 +240,11 @@ class ParticleWorld(ContinuousWorld):
         self.n_features = self.start_size + 2 * n_bodies
         self._features = torch.zeros(n_worlds, self.n_features, dtype=torch.float64, device=self.device)
         self._steps = torch.zeros(n_worlds, dtype=torch.int64, device=self.device)
-        self.obs_size = self.state_size = self.views(self._features)["obs"].shape[-1]
+        self.obs_size = self.state_size = self.observe(self._features)["obs"].shape[-1]
         self._specs()
 
-    def views(self, features: Tensor) -> dict[str, Tensor]:
-        """features [.., F] -> what the learners see, obs and state [.., N, O] float32."""
+    def observe(self, features: Tensor) -> dict[str, Tensor]:
+        """features [.., F] -> what the learners see: obs and state [.., N, O] float32."""
         seen = self.physics.views(*self.parts(features.double()))[: self.physics.n_learners]
         obs = torch.stack(seen, -2).float()
         return {"obs": obs, "state": obs}
@@ -249,6 +257,22 @@ class ParticleWorld(ContinuousWorld):
     def prey_view(self, features: Tensor) -> Tensor:
         """features [.., F] -> what the prey sees, [.., O] float64."""
         return self.physics.views(*self.parts(features.double()))[-1]
+
+    def references(self) -> dict[str, float] | None:
+        """Against the prey trained here, in a scenario that has one; against another the published returns hold.
+
+        `python -m data.behavior.train references` measures them.
+        """
+        file = PREY / f"{self.physics.name}_references.json"
+        if self.official_prey or not file.is_file():
+            return None
+        measured = json.loads(file.read_text(encoding="utf-8"))
+        return {end: measured[end]["mean"] for end in ("random", "expert")}
+
+    def foreign_parts(self) -> dict[str, dict[str, Any]]:
+        if self.official_prey is None or not self.physics.n_prey:
+            return {}
+        return {"prey": {"kind": "official", "sha256": sha256(self.official_prey)}}
 
     def draw_starts(self, n: int, generator: torch.Generator) -> Tensor:
         """Positions of agents, then of landmarks, [n, 2 (agents + landmarks)] float64."""
@@ -291,5 +315,5 @@ class ParticleWorld(ContinuousWorld):
     def _report(self, **extra: Tensor) -> TensorDict:
         over = (self._steps >= self.episode_limit).unsqueeze(-1)
         ends = {"done": over, "terminated": torch.zeros_like(over), "truncated": over.clone()}
-        seen = {**self.views(self._features), "features": self._features}
+        seen = {**self.observe(self._features), "features": self._features}
         return TensorDict({**seen, **ends, **extra}, self.batch_size, device=self.device)

@@ -12,7 +12,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -20,7 +20,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.common.rng import Stream, generator
-from data.common.spec import Dims
+from data.common.spec import Box, Discrete, WorldSpec
 from lit_modules.common.accelerate import Accelerator
 from lit_modules.common.distributions import sample_categorical
 from lit_modules.common.optim import clip_per_member
@@ -36,7 +36,7 @@ class SeedModule(L.LightningModule):
     """
 
     keys: tuple[Any, ...] = ()
-    discrete = True  # the kind of actions it is for
+    actions: ClassVar[type[Discrete | Box]] = Discrete  # the kind that it is for
     modes: tuple[str, ...] = ("greedy", "sampled")  # how evaluation lets it act
     starts_cloned = False  # whether the last phase starts from clones of the data, which its first evaluation shows
     obs_middle: Tensor
@@ -45,7 +45,7 @@ class SeedModule(L.LightningModule):
     def __init__(
         self,
         seeds: Sequence[int],
-        dims: Dims,
+        spec: WorldSpec,
         chunk_size: int = 100,
         eval_every: int = 10**9,
         accelerate: str = "none",
@@ -53,10 +53,10 @@ class SeedModule(L.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.accelerator = Accelerator(accelerate)
-        self.seeds, self.dims = list(seeds), dims
+        self.seeds, self.spec = list(seeds), spec
         self.weight_rngs = [generator(seed, Stream.WEIGHTS) for seed in seeds]
         self.noise_rngs = [generator(seed, Stream.NOISE) for seed in seeds]
-        low, high = torch.tensor(dims.obs_low), torch.tensor(dims.obs_high)
+        low, high = (torch.tensor(bound) for bound in spec.obs_bounds or ((), ()))
         self.register_buffer("obs_middle", (high + low) / 2)
         self.register_buffer("obs_half_range", torch.where(high > low, (high - low) / 2, torch.ones_like(low)))
         self.chunk_size, self.eval_every = chunk_size, eval_every
@@ -86,7 +86,10 @@ class SeedModule(L.LightningModule):
     # ---- what papers use
 
     def normalize_obs(self, obs: Tensor) -> Tensor:
-        """[S, B, N, O] raw -> [S, N, B, O] in [-1, 1]: agents lead, as in the stacked networks."""
+        """[S, B, N, O] raw -> [S, N, B, O] in [-1, 1], or raw where the world states no bounds: agents lead, as in the
+        stacked networks."""
+        if self.spec.obs_bounds is None:
+            return obs.transpose(1, 2)
         return ((obs - self.obs_middle) / self.obs_half_range).transpose(1, 2)
 
     def uniform(self, *shape: int, shared: bool = False) -> Tensor:

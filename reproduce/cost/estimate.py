@@ -95,7 +95,7 @@ def _estimate(settings: Settings, cost: Cost) -> Estimate:
         notes.append("compiling and capturing are not in the time")
     if settings.values["run"]["device"] == "cuda":
         notes.append("memory is the host's; the device's is unknown")
-    if not world.discrete:
+    if world.spec.layout == "trajectories":
         notes.append("evaluation is that of episodes that reach their limit")
     files, built = dataset_files(data["id"])
     if not built and data["kind"] == "regenerated":

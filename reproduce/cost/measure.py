@@ -17,7 +17,7 @@ import torch
 from tensordict import TensorDict
 
 from data import synthetic
-from data.buffer import OfflineData
+from data.buffer import OfflineDataModule
 from data.common.provenance import peak_memory
 from data.worlds import make_world
 from lit_modules import algorithm
@@ -84,7 +84,7 @@ def measure(settings: Settings, seconds: float) -> Cost:
     evaluator = Evaluator(lambda n: world(n, limit), seeds, protocol["eval_episodes"], modes)
     module = _prepared(settings, seeds, one, device)
     made_up = _transitions(module, one, n_rows(settings.values["data"]["id"], one))
-    data = OfflineData(made_up, module.keys, seeds, settings.values["data"]["storage"], one.views, device)
+    data = OfflineDataModule(made_up, module.keys, seeds, settings.values["data"]["storage"], one.observe, device)
     phases = [phase for phase in module.phases() if phase.n_updates]
     left = seconds - (time.perf_counter() - began)  # what building took is part of the calibration
     share = max(0.1, (1 - EVALUATION_SHARE) * left / len(phases))
@@ -118,7 +118,7 @@ def _time_updates(
     settings: Settings,
     module: SeedModule,
     phase: Phase,
-    data: OfflineData,
+    data: OfflineDataModule,
     device: torch.device,
     seconds: float,
 ) -> tuple[Timing, tuple[int, int]]:
@@ -136,7 +136,7 @@ def _time_updates(
         module.__dict__["plan"] = [Chunk(phase.name, start, n_updates, phase.batch_size, phase.shared, phase.keys)]
         started = time.perf_counter()
         drawn = data.sample(n_updates, phase.batch_size, 1 if phase.shared else None, phase.keys)
-        batch = data.expand(drawn.to(device))
+        batch = data.to_schema(drawn.to(device))
         module.training_step(batch, 0)
         _synchronize(device)
         return (time.perf_counter() - started) / n_updates, bytes_of(batch) // n_updates
@@ -182,8 +182,8 @@ class _Counted:
 def _transitions(module: SeedModule, world: Any, n: int) -> TensorDict:
     """Made-up experience as the row's dataset holds it: n rows, or as many as MADE_UP_BYTES hold."""
     n = max(1000, min(n, MADE_UP_BYTES // row_bytes(world)))
-    if world.discrete:
-        return synthetic.transitions(n, module.dims, torch.float32)
+    if world.spec.layout == "transitions":
+        return synthetic.transitions(n, module.spec, torch.float32)
     final = torch.zeros(n, 1, dtype=torch.bool)
     final[world.episode_limit :: world.episode_limit + 1] = True
     final[-1] = True

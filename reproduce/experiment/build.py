@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from data.buffer import OfflineData
+from data.buffer import OfflineDataModule
 from data.catalog import store
 from data.common.errors import ReproduceError
 from data.common.provenance import provenance
-from data.common.spec import Dims
 from data.worlds import fingerprint, make_world
 from lit_modules import algorithm
 from lit_modules.common.seed_module import SeedModule
@@ -24,7 +23,6 @@ from reproduce.core import console
 from reproduce.experiment.evaluate import Evaluator
 from reproduce.experiment.identity import numeric_run, run_folder
 from reproduce.experiment.phase_cache import PhaseCache
-from reproduce.experiment.references import own_references
 from reproduce.records import data_facts
 
 
@@ -39,7 +37,7 @@ class Experiment:
     manifest: dict[str, Any]
     dataset_world_params: dict[str, Any]
     module: SeedModule
-    data: OfflineData
+    data: OfflineDataModule
     evaluator: Evaluator
     folder: Path
 
@@ -64,7 +62,19 @@ class Experiment:
     @cached_property
     def references(self) -> dict[str, float] | None:
         """Returns of random and expert play that normalize the scores, where they are not the published ones."""
-        return None if self.dataset_world_params else own_references(self.settings.values["task"])
+        return self.evaluator.world.references()
+
+    @property
+    def foreign_parts(self) -> dict[str, Any]:
+        """Parts of the world that came with the data, as the record states them, with the fingerprint of that world.
+
+        The record's other fingerprint stays that of the task's own world: it tells whether the simulator is the row's.
+        """
+        if not self.dataset_world_params:
+            return {}
+        task, world = self.settings.task, self.evaluator.world
+        found = fingerprint(task.world, **task.params | self.dataset_world_params)
+        return {name: facts | {"fingerprint": found} for name, facts in world.foreign_parts().items()}
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -100,7 +110,7 @@ def build(settings: Settings, folder: Path | None = None) -> Experiment:
     world = evaluator.world
     module = build_module(settings, world)
     _check_sizes(transitions, world, settings)
-    data = OfflineData(transitions, module.keys, module.seeds, settings.data.storage, world.views, device)
+    data = OfflineDataModule(transitions, module.keys, module.seeds, settings.data.storage, world.observe, device)
     folder = folder or run_folder(settings, data_facts(dataset.manifest)["sha256"])
     return Experiment(settings, row, device, origin, dataset.manifest, brought, module, data, evaluator, folder)
 
@@ -131,21 +141,15 @@ def build_evaluator(settings: Settings, device: torch.device, world_params: dict
 def build_module(settings: Settings, world: Any) -> SeedModule:
     """The row's module for all its seeds, in the sizes of `world`. Raises ReproduceError where they do not fit."""
     module_class, name = algorithm(settings.algo.name)[0], settings.algo.name
-    if module_class.discrete != world.discrete:
-        kinds = [("continuous", "discrete")[kind] for kind in (module_class.discrete, world.discrete)]
+    if not isinstance(world.spec.action, module_class.actions):
         raise ReproduceError(
-            f"algo={name} is for {kinds[0]} actions, the world {settings.task.world} has {kinds[1]} ones."
+            f"algo={name} is for {module_class.actions.kind} actions, the world {settings.task.world} has "
+            f"{world.spec.action.kind} ones."
         )
-    if world.discrete:
-        space = world.observation_spec["obs"].space
-        low, high = (bound.reshape(-1, world.obs_size)[0].tolist() for bound in (space.low, space.high))
-        dims = Dims(world.n_agents, world.obs_size, world.n_actions, tuple(low), tuple(high))
-    else:
-        dims = Dims(world.n_agents, world.obs_size, action_size=world.action_size, state_size=world.state_size)
     run, protocol = settings.run, settings.protocol
     clock = {"chunk_size": run.chunk_size, "eval_every": protocol.eval_every, "accelerate": run.accelerate}
     try:
-        return module_class(settings.algo, protocol.seeds, dims, **clock)
+        return module_class(settings.algo, protocol.seeds, world.spec, **clock)
     except ValueError as error:
         raise ReproduceError(f"row {settings.row}: {error}") from error
 
@@ -157,7 +161,7 @@ def _dataset(settings: Settings) -> store.Dataset:
 
 
 def _check_sizes(transitions: Any, world: Any, settings: Settings) -> None:
-    if world.discrete:
+    if world.spec.layout == "transitions":
         found = (*transitions["obs"].shape[1:], transitions["legal_actions"].shape[-1])
         expected = (world.n_agents, world.obs_size, world.n_actions)
     else:

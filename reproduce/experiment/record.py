@@ -7,7 +7,6 @@ import torch
 from data.common.provenance import peak_memory
 from lit_modules import deviations
 from reproduce.experiment.build import Experiment
-from reproduce.experiment.references import prey_facts
 from reproduce.experiment.scoring import Scores, notes
 from reproduce.experiment.train import Training
 from reproduce.judge import Verdict
@@ -37,7 +36,7 @@ def as_record(
             "world": settings.task.world,
             "fingerprint": experiment.world_fingerprint,
             "expected": settings.task.fingerprint,
-            **prey_facts(settings.values["task"], experiment.dataset_world_params),
+            **experiment.foreign_parts,
         },
         "seeds": settings.protocol.seeds,
         "n_updates": training.n_updates,
@@ -51,7 +50,7 @@ def as_record(
             "data": scores.of_data,
             "references": experiment.references,
         },
-        "notes": notes(experiment.cache, experiment.row, experiment.references),
+        "notes": notes(experiment),
         "behavior_cloning": scores.behavior_cloning,
         "crashed": scores.crashed,
         "stage1": experiment.cache.facts(),

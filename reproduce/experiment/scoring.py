@@ -8,7 +8,6 @@ from data.common.errors import ReproduceError
 from lit_modules.common.seed_module import SeedModule
 from reproduce import published
 from reproduce.experiment.build import Experiment
-from reproduce.experiment.phase_cache import PhaseCache
 from reproduce.experiment.train import Training
 from reproduce.records import recorded_cloning
 
@@ -42,19 +41,15 @@ def score(experiment: Experiment, training: Training, returns: dict[str, list[li
     return Scores(per_seed, crashed, row.score(facts["return"]["mean"], references), clones)  # type: ignore[arg-type]
 
 
-def notes(cache: PhaseCache, row: published.PaperRow, references: dict[str, float] | None) -> list[str]:
-    """What a reader of the verdict must know besides."""
-    said = []
-    facts = cache.facts()
-    if shared := [name for name, fact in facts.items() if fact["shared_by_seeds"]]:
+def notes(experiment: Experiment) -> list[str]:
+    """Facts that a reader of the verdict must know besides."""
+    said, cache, row, references = [], experiment.cache, experiment.row, experiment.references
+    if shared := [name for name, fact in cache.facts().items() if fact["shared_by_seeds"]]:
         nets = " and the ".join(shared)
         said.append(f"all seeds share the {nets} that seed {cache.first_seed} trained: the spread is stage 2's")
     if references and row.metric == "normalized_score":
         ours, theirs = references.values(), [row.references[f"normalization_{end}"] for end in references]
-        said.append(
-            "normalized by random and expert returns against our prey, {:.4g} and {:.4g} (OMAR's constants, of its own "
-            "prey: {:g} and {:g})".format(*ours, *theirs)
-        )
+        said.append(experiment.evaluator.world.references_note.format(*ours, *theirs))
     return said
 
 

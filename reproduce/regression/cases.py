@@ -14,10 +14,10 @@ from typing import Any
 
 from tensordict import TensorDict
 
-from data.buffer import ChunkLoader, OfflineData
+from data.buffer import ChunkLoader, OfflineDataModule
 from data.common.errors import ReproduceError
 from data.common.paths import ROOT
-from data.common.spec import Dims
+from data.common.spec import WorldSpec
 from lit_modules import algorithm
 from lit_modules.common.seed_module import SeedModule
 from lit_modules.common.settings import AlgoConfig
@@ -46,7 +46,7 @@ class Benchmark:
 
     name: str
     row: str
-    spec: Dims
+    spec: WorldSpec
     overrides: tuple[str, ...] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)
     target: str = ""
@@ -62,8 +62,8 @@ class Case:
     """
 
     config: AlgoConfig
-    spec: Dims
-    plain: Callable[[Any, Dims], Any]
+    spec: WorldSpec
+    plain: Callable[[Any, WorldSpec], Any]
     state: tuple[str, ...]  # names in the module's state_dict, which checkpoints and kept weights hold
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by name: changed settings
     losses: Mapping[str, str] = field(default_factory=dict)  # optimizer -> its loss, if not <optimizer>_loss
@@ -121,7 +121,7 @@ def train(module: SeedModule, data: TensorDict) -> list[dict[str, Any]]:
     logged: list[dict[str, Any]] = []
     module.configure_optimizers()
     module.log_dict = lambda values, **_: logged.append({k: float(v) for k, v in values.items()})  # type: ignore
-    source = OfflineData(data, module.keys, module.seeds)
+    source = OfflineDataModule(data, module.keys, module.seeds)
     for chunk in ChunkLoader(source, module):
-        module.training_step(source.expand(chunk), 0)
+        module.training_step(source.to_schema(chunk), 0)
     return logged

@@ -18,7 +18,7 @@ FILE = ROOT / "tests" / "score" / "loss_fingerprints.json"
 def fingerprint(variant: str) -> list[dict[str, float]]:
     """{quantity: value} after every 10 updates, means over two seeds."""
     module = make_module(variant, [0, 1], chunk_size=10)
-    logged = train(module, synthetic.transitions(dims=module.dims))
+    logged = train(module, synthetic.transitions(spec=module.spec))
     return [{k: v for k, v in point.items() if not k.startswith("time/")} for point in logged]
 
 

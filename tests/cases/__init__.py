@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from tensordict import TensorDict
 from torch import Tensor, nn
 
-from data.common.spec import Dims
+from data.common.spec import WorldSpec
+from data.synthetic import continuous_spec, discrete_spec
 
-BRIDGE = Dims(2, 8, 5, (0.0,) * 8, (1.0,) * 8)
-HALFCHEETAH = Dims(6, 23, action_size=1, state_size=23)
-HOPPER = Dims(3, 14, action_size=1, state_size=14)
-ANT = Dims(2, 113, action_size=4, state_size=113)
+BRIDGE = discrete_spec(2, 8, 5)
+HALFCHEETAH = continuous_spec(6, 23, 1)
+HOPPER = continuous_spec(3, 14, 1)
+ANT = continuous_spec(2, 113, 4)
 
 
 def mlp(*sizes: int) -> nn.Sequential:
@@ -54,12 +55,12 @@ def move_target(target: nn.Module, net: nn.Module, tau: float) -> None:
         slow.copy_(tau * fast + (1 - tau) * slow)
 
 
-def plain_batch(transitions: TensorDict, spec: Dims) -> dict[str, Tensor]:
+def plain_batch(transitions: TensorDict, spec: WorldSpec) -> dict[str, Tensor]:
     """Transitions [B] as the plain versions read them: next/x is next_x, obs scaled to [-1, 1] where it has bounds;
     legal [B, N, A]; reward and mask (1 - terminated) [B]."""
     b = dict(transitions.exclude("next").items()) | {f"next_{k}": v for k, v in transitions["next"].items()}
-    if spec.obs_low:
-        low, high = (torch.tensor(bound, dtype=b["obs"].dtype) for bound in (spec.obs_low, spec.obs_high))
+    if spec.obs_bounds:
+        low, high = (torch.tensor(bound, dtype=b["obs"].dtype) for bound in spec.obs_bounds)
         b |= {k: (2 * b[k] - high - low) / (high - low) for k in ("obs", "next_obs")}
         b |= {"legal": b["legal_actions"], "next_legal": b["next_legal_actions"]}
     mask = 1 - b["terminated"][:, 0].to(b["obs"].dtype)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from cases import BRIDGE, mlp, step
-from data.common.spec import Dims
+from data.common.spec import WorldSpec
 from data.synthetic import DISCRETE
 from lit_modules.bc import BCConfig
 from reproduce.regression.cases import Benchmark, Case
@@ -13,7 +13,7 @@ from reproduce.regression.cases import Benchmark, Case
 class PlainBC:
     """One network and one Adam per agent."""
 
-    def __init__(self, config: BCConfig, spec: Dims):
+    def __init__(self, config: BCConfig, spec: WorldSpec):
         self.c = config
         self.policy = [mlp(spec.obs_size, *config.hidden, spec.n_actions) for _ in range(spec.n_agents)]
         self.optimizers = [torch.optim.Adam(net.parameters(), lr=config.lr) for net in self.policy]

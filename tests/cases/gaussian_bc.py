@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from cases import HALFCHEETAH, mlp, squashed_log_prob, step, with_ids
-from data.common.spec import Dims
+from data.common.spec import WorldSpec
 from data.synthetic import CONTINUOUS
 from lit_modules.gaussian_bc import GaussianBCConfig
 from reproduce.regression.cases import Benchmark, Case
@@ -13,7 +13,7 @@ from reproduce.regression.cases import Benchmark, Case
 class PlainGaussianBC:
     """One network for all agents."""
 
-    def __init__(self, config: GaussianBCConfig, spec: Dims):
+    def __init__(self, config: GaussianBCConfig, spec: WorldSpec):
         self.c = config
         self.policy = mlp(spec.obs_size + spec.n_agents, *config.hidden, 2 * spec.action_size)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.lr)

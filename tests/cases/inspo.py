@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from cases import BRIDGE, mlp, move_target, step
-from data.common.spec import Dims
-from data.synthetic import DISCRETE
+from data.common.spec import WorldSpec
+from data.synthetic import DISCRETE, discrete_spec
 from lit_modules.inspo import InSPO, InSPOConfig
 from reproduce.regression.cases import Benchmark, Case, Parity
 
@@ -15,7 +15,7 @@ from reproduce.regression.cases import Benchmark, Case, Parity
 class PlainInSPO:
     """The sequential method with resampling and the soft value."""
 
-    def __init__(self, config: InSPOConfig, spec: Dims):
+    def __init__(self, config: InSPOConfig, spec: WorldSpec):
         self.c, self.n = config, spec.n_agents
         sizes = (spec.obs_size, *config.hidden, spec.n_actions)
         self.behavior_policy, self.policy, self.q = ([mlp(*sizes) for _ in range(self.n)] for _ in range(3))
@@ -131,7 +131,7 @@ CASE = Case(
     },
     benchmarks=(
         *(
-            Benchmark(f"inspo {name}", row, Dims(2, 4, a, (0.0,) * 4, (1.0,) * 4), changes=FEW, target="0.20 compiled")
+            Benchmark(f"inspo {name}", row, discrete_spec(2, 4, a), changes=FEW, target="0.20 compiled")
             for name, row, a in (("xor", "inspo/xor/ab_ba", 2), ("m_ne", "inspo/m_ne/balanced", 3))
         ),
         Benchmark("inspo bridge", "inspo/bridge/mix", BRIDGE, changes=FEW, target="0.20 compiled"),

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cases import ANT, HALFCHEETAH, HOPPER, mlp, move_target, squashed_log_prob, step, with_ids
-from data.common.spec import Dims
-from data.synthetic import CONTINUOUS
+from data.common.spec import WorldSpec
+from data.synthetic import CONTINUOUS, continuous_spec
 from lit_modules.omiga import OMIGA, OMIGAConfig
 from reproduce.regression.cases import Benchmark, Case, Parity
 
@@ -16,7 +16,7 @@ from reproduce.regression.cases import Benchmark, Case, Parity
 class PlainOMIGA:
     """The released code's settings: shared networks, three Adams, one backward after another."""
 
-    def __init__(self, config: OMIGAConfig, spec: Dims):
+    def __init__(self, config: OMIGAConfig, spec: WorldSpec):
         self.c, h, seen = config, config.hidden, spec.obs_size + spec.n_agents
         self.v, self.q = mlp(seen, *h, 1), mlp(seen + spec.action_size, *h, 1)
         self.policy = mlp(seen, *h, 2 * spec.action_size)
@@ -101,7 +101,7 @@ CASE = Case(
         Benchmark(
             "omiga mpe size",
             LARGE,
-            Dims(3, 18, action_size=2, state_size=18),
+            continuous_spec(3, 18, 2),
             changes={"hidden": [64, 64], "mixer_hidden": [32]},
             target="0.20 compiled",
         ),

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cases import mlp, step
-from data.common.spec import Dims
-from data.synthetic import CONTINUOUS
+from data.common.spec import WorldSpec
+from data.synthetic import CONTINUOUS, continuous_spec
 from lit_modules.omsd import OMSD, OMSDConfig
 from reproduce.regression.cases import Benchmark, Case, Parity
 
@@ -39,7 +39,7 @@ class PlainScore(nn.Module):
 class PlainOMSD:
     """One network and one Adam per agent; the target critics and the scores are given once and stay."""
 
-    def __init__(self, config: OMSDConfig, spec: Dims):
+    def __init__(self, config: OMSDConfig, spec: WorldSpec):
         self.c, self.n, h, a = config, spec.n_agents, config.hidden, spec.action_size
         self.order = config.order or list(range(self.n))
         joint = self.n * (spec.obs_size + a)
@@ -151,7 +151,7 @@ CASE = Case(
         Benchmark(
             "omsd mpe",
             "omsd/mpe/cn_random",
-            Dims(3, 18, action_size=2, state_size=18),
+            continuous_spec(3, 18, 2),
             changes={"score_hidden": 128},
         ),
     ),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from data.common.spec import Dims
+from data.synthetic import continuous_spec
 from lit_modules.omiga import OMIGA, OMIGAConfig
 
 GOLDEN = Path(__file__).with_name("omiga_continuous.npz")
@@ -43,7 +43,7 @@ def module_of(golden: dict[str, torch.Tensor]) -> OMIGA:
             max_grad_norm=c["grad_clip"], gamma=c["gamma"], tau=c["tau"], alpha=c["alpha"],
         targets="all", z_limit=10.0, rescale=True, simultaneous=True, shared=True,
     )  # fmt: skip
-    module = OMIGA(config, [0], Dims(n, o, action_size=golden["batch/action"].shape[-1], state_size=o)).double()
+    module = OMIGA(config, [0], continuous_spec(n, o, golden["batch/action"].shape[-1])).double()
     for net in ("v", "q", "policy", "mixer", "v_target", "q_target", "mixer_target"):
         getattr(module, net).theta.data.copy_(theta(golden, "initial", net))
     module.configure_optimizers()

@@ -26,7 +26,7 @@ def trained(name: str, accelerate: str, n: int = 60, device: str = "cpu", **chan
         module = make_module(name, [0, 1], chunk_size=2, accelerate=accelerate)
     module = module.to(device)
     module.config = module.config.replace(**SHORT, **LENGTHS.get(name, {}), **changes)
-    return module, train(module, synthetic.transitions(n, module.dims))
+    return module, train(module, synthetic.transitions(n, module.spec))
 
 
 def assert_same(one, other, tolerance: float) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from data.buffer import OfflineData
+from data.buffer import OfflineDataModule
 from data.common.errors import ReproduceError
 from data.common.rng import Stream, generator
 from data.generate.mixture import noisy_act
@@ -80,8 +80,8 @@ def test_a_chunk_is_the_official_layouts_numbers(rows, storage, tmp_path):
     with h5py.File(tmp_path / "x.hdf5") as file:
         o, a, r, d = (torch.from_numpy(file[key][:]) for key in "oard")
     world = make_world("mamujoco", 1, **{k: v for k, v in HOPPER.items() if k != "name"})
-    data = OfflineData(rows, KEYS, [0, 1], storage, world.views)
-    chunk = data.expand(data.sample(3, 16))
+    data = OfflineDataModule(rows, KEYS, [0, 1], storage, world.observe)
+    chunk = data.to_schema(data.sample(3, 16))
     assert chunk.batch_size == torch.Size([3, 2, 16])
     assert chunk["obs"].shape == (3, 2, 16, 3, 14)
     # The released loader: rows with d dropped, next = the row after, mask = 1 - its d.
@@ -99,7 +99,7 @@ def test_a_chunk_is_the_official_layouts_numbers(rows, storage, tmp_path):
 
 
 def test_each_seed_draws_its_own_transitions_and_none_starts_in_a_final_row(rows):
-    both, alone = OfflineData(rows, KEYS, [0, 1]), OfflineData(rows, KEYS, [1])
+    both, alone = OfflineDataModule(rows, KEYS, [0, 1]), OfflineDataModule(rows, KEYS, [1])
     pair, one = both.sample(4, 50), alone.sample(4, 50)
     assert torch.equal(pair["features"][:, 1], one["features"][:, 0])
     finals = {tuple(f.tolist()) for f in rows["features"][rows["final"].squeeze(-1)]}

@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from data.common.spec import Dims
-from data.synthetic import DISCRETE, transitions
+from data.synthetic import DISCRETE, discrete_spec, transitions
 from lit_modules.bc import BC
 from lit_modules.inspo import InSPO, taken
 from reproduce.regression.cases import cases, train
@@ -177,7 +176,7 @@ def test_joint_actions_round_trip_and_respect_legality():
 
 def test_too_many_joint_actions_are_refused():
     with pytest.raises(ValueError, match="joint actions"):
-        BC(BC_CONFIG.replace(joint=True), [0], Dims(8, 2, 5, (0.0,) * 2, (1.0,) * 2))
+        BC(BC_CONFIG.replace(joint=True), [0], discrete_spec(8, 2, 5))
 
 
 def test_cloning_learns_the_marginals():

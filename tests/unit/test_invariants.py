@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data import synthetic
-from data.buffer import ChunkLoader, OfflineData
+from data.buffer import ChunkLoader, OfflineDataModule
 from data.common.errors import ReproduceError
 from lit_modules import algorithms
 from lit_modules.common.schedule import Chunk
@@ -18,7 +18,7 @@ VARIANTS = list(variants())
 
 
 def experience(module, n: int = 200):
-    return synthetic.transitions(n, module.dims, module.dtype)
+    return synthetic.transitions(n, module.spec, module.dtype)
 
 
 def test_every_algorithm_has_a_case():
@@ -109,13 +109,13 @@ def test_a_run_resumed_at_any_chunk_is_equal_to_the_bit(variant):
         module = make_module(variant, [0, 1], chunk_size=10).float()
         module.configure_optimizers()
         module.log_dict = lambda values, **_: None
-        source = OfflineData(experience(module), module.keys, module.seeds)
+        source = OfflineDataModule(experience(module), module.keys, module.seeds)
         return module, source, ChunkLoader(source, module)
 
     module, source, loader = begin()
     saved = []
     for chunk in loader:
-        module.training_step(source.expand(chunk), 0)
+        module.training_step(source.to_schema(chunk), 0)
         checkpoint: dict = {}
         module.on_save_checkpoint(checkpoint)
         optimizers = {name: optimizer.state_dict() for name, optimizer in module.optimizer.items()}
@@ -128,7 +128,7 @@ def test_a_run_resumed_at_any_chunk_is_equal_to_the_bit(variant):
             optimizer.load_state_dict(optimizers[name])
         loader.load_state_dict(sampler)
         for chunk in loader:
-            again.training_step(source.expand(chunk), 0)
+            again.training_step(source.to_schema(chunk), 0)
         assert again.n_updates == module.n_updates
         assert all(torch.equal(value, again.state_dict()[key]) for key, value in module.state_dict().items())
 

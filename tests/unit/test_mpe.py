@@ -95,7 +95,7 @@ def test_actions_are_clamped_and_the_team_is_paid_the_mean():
 def test_views_follow_from_features_kept_in_float32():
     world = make_world("mpe", 4, **SPREAD)
     td, _ = play(world, 10)
-    seen = world.views(td["features"].float())
+    seen = world.observe(td["features"].float())
     torch.testing.assert_close(seen["obs"], td["obs"], rtol=0, atol=1e-6)
     assert seen["obs"].shape == (4, 3, 18)
 

@@ -6,14 +6,13 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from data.common.spec import Dims
-from data.synthetic import CONTINUOUS, transitions
+from data.synthetic import CONTINUOUS, continuous_spec, transitions
 from lit_modules.common.distributions import tanh_normal_log_prob, tanh_normal_mode
 from lit_modules.omiga import OMIGA
 from reproduce.regression.cases import cases, make_module
 
 OMIGA_CONFIG = cases()["omiga"].config
-DIMS = Dims(n_agents=2, obs_size=1, action_size=1, state_size=1)
+DIMS = continuous_spec(2, 1, 1)
 
 
 def made(**switches) -> OMIGA:

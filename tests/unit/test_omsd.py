@@ -187,7 +187,7 @@ def test_the_joint_learner_acts_for_all_and_independent_ones_see_only_themselves
 
 def test_all_seeds_may_share_one_stage_1():
     module = made(share_stage1=True)
-    logged = train(module, transitions(dims=CONTINUOUS))
+    logged = train(module, transitions(spec=CONTINUOUS))
     assert module.q1.theta.shape[0] == 1
     assert module.policy.theta.shape[0] == 2
     assert (module.policy.theta[0] != module.policy.theta[1]).any()

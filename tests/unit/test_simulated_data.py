@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from data.behavior.policies import actor_network, layers
-from data.behavior.train import LEARNERS, recipe_of, world_of
+from data.behavior.train import LEARNERS, recipe_of
 from data.catalog import registry, store
 from data.common.errors import ReproduceError
 from data.common.paths import CONFIGS
@@ -16,6 +16,7 @@ from data.generate import mixture
 from data.official import omiga_hdf5, omiga_vault
 from data.schema import episode_returns, row_episodes, row_statistics
 from data.worlds import make_world
+from data.worlds.mamujoco import MultiAgentMujoco
 from reproduce.cli import main
 
 TASKS = sorted(str(p.relative_to(mixture.WEIGHTS).with_suffix("")) for p in mixture.WEIGHTS.rglob("*.safetensors"))
@@ -44,7 +45,7 @@ def entries(monkeypatch):
 def test_committed_policies_fit_their_worlds_and_their_recipes(name):
     _, recipe = recipe_of(name)
     if not name.endswith("_prey"):
-        world = make_world(n_worlds=1, **world_of(recipe))
+        world = make_world(n_worlds=1, **recipe.world)
         lead = (3,) if name.startswith("omar/") else ()  # weights of each agent's own
         for weights in mixture.snapshots(name).values():
             assert [tuple(w.shape) for w in weights[::2]] == [
@@ -187,7 +188,7 @@ def test_a_range_of_returns_keeps_whole_episodes_within_it(entries, monkeypatch)
     kept = returns_of(rows)
     assert len(kept) == 5
     assert low <= kept.min() <= kept.max() <= high
-    monkeypatch.setitem(mixture.WAVE, "mamujoco", 2)
+    monkeypatch.setattr(MultiAgentMujoco, "wave", 2)
     with pytest.raises(ReproduceError, match="hardly ever returns"):
         mixture.mixture(world, 0, [part | {"returns": [1e6, 2e6]}], 1, params["weights"])
 

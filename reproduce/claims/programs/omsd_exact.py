@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data.buffer import ChunkLoader, OfflineData
+from data.buffer import ChunkLoader, OfflineDataModule
 from data.catalog import store
-from data.common.spec import Dims
 from data.worlds import make_world
 from lit_modules.omsd import OMSD, OMSDConfig, noise_schedule
 
@@ -73,21 +72,21 @@ def bandit_config(**changes: Any) -> OMSDConfig:
     return config.replace(**changes)
 
 
-def bandit_module(config: OMSDConfig, seeds: list[int], kind: type[OMSD] = OMSD) -> tuple[OMSD, OfflineData]:
+def bandit_module(config: OMSDConfig, seeds: list[int], kind: type[OMSD] = OMSD) -> tuple[OMSD, OfflineDataModule]:
     """A module for the two-mode bandit, to be trained without a trainer, and its data."""
     world = make_world("bandit", 1, n_agents=2)
-    module = kind(config, seeds, Dims(2, world.obs_size, action_size=1, state_size=world.obs_size))
+    module = kind(config, seeds, world.spec)
     module.configure_optimizers()
     module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
-    return module, OfflineData(store.get(BANDIT).transitions, module.keys, seeds, views=world.views)
+    return module, OfflineDataModule(store.get(BANDIT).transitions, module.keys, seeds, observe=world.observe)
 
 
-def train_stage_1(module: OMSD, data: OfflineData) -> None:
+def train_stage_1(module: OMSD, data: OfflineDataModule) -> None:
     """Critic and scores."""
     for chunk in ChunkLoader(data, module):
         if module.next_chunk.phase == "actor":
             break
-        module.training_step(data.expand(chunk), 0)
+        module.training_step(data.to_schema(chunk), 0)
 
 
 def data_actions() -> Tensor:

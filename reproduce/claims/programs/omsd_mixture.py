@@ -129,7 +129,7 @@ def _returns(learned: OMSD, seeds: list[int], mixture: Mixture | None) -> list[f
     if mixture is not None:
         module.mixture = mixture  # type: ignore[assignment]
     for chunk in ChunkLoader(data, module):
-        module.training_step(data.expand(chunk), 0)
+        module.training_step(data.to_schema(chunk), 0)
     play = Evaluator(lambda n: make_world("bandit", n, n_agents=2), seeds, 1, module.modes)
     return [episodes[0] for episodes in play(module)["greedy"]]
 

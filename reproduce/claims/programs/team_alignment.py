@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load_file
 
 from data.catalog import registry, store
-from data.common.spec import Dims
 from data.generate.mixture import act, snapshots
 from data.worlds import make_world
 from lit_modules.omsd import OMSD
@@ -34,14 +33,14 @@ def followed(row: str, weights: Path) -> list[dict[str, float]]:
     rows = store.get(dataset).transitions
     tensors = load_file(weights)
     seeds = list(range(tensors["policy.theta"].shape[0]))
-    module = OMSD(settings.algo, seeds, Dims(world.n_agents, world.obs_size, action_size=world.action_size))
+    module = OMSD(settings.algo, seeds, world.spec)
     module.policy.load_state_dict({"theta": tensors["policy.theta"]})
     final = rows["final"].squeeze(-1).nonzero().squeeze(-1)
     starts = torch.cat([torch.zeros(1, dtype=torch.long), final[:-1] + 1])
     chosen = starts[torch.randint(len(starts), (STATES,), generator=torch.Generator().manual_seed(0))]
     found = []
     for step in STEPS:
-        obs = world.views(rows["features"][chosen + step])["obs"]  # (B, N, O)
+        obs = world.observe(rows["features"][chosen + step])["obs"]  # (B, N, O)
         teams = torch.stack([act(snapshots(part["weights"])[part["snapshot"]], obs) for part in parts])  # (K, B, N, A)
         actions = module.act(obs.expand(len(seeds), *obs.shape), None, None)  # (S, B, N, A)
         apart = (actions.unsqueeze(0) - teams.unsqueeze(1)).square().mean(-1)  # (K, S, B, N)
