@@ -128,11 +128,11 @@ class TableFile(Inherited):
     rows: dict[str, RowEntry]
     other: list[OtherEntry] = Field(default_factory=list)
     # A table states what every number must have; `unknown` is an answer.
-    metric: str
-    mode: Literal["greedy", "sampled"]
-    n: Annotated[Size | None, BeforeValidator(_or_unknown)]
-    std_kind: Literal["population", "sample", "unknown"]
-    source: Sources
+    metric: str  # type: ignore[misc]
+    mode: Literal["greedy", "sampled"]  # type: ignore[misc]
+    n: Annotated[Size | None, BeforeValidator(_or_unknown)]  # type: ignore[misc]
+    std_kind: Literal["population", "sample", "unknown"]  # type: ignore[misc]
+    source: Sources  # type: ignore[misc]
 
 
 def read_table(file: Path) -> TableFile:
