@@ -120,7 +120,7 @@ def gate(reference: Sequence[float], new: Sequence[float], tolerance: float = 1e
         return gain >= -tolerance, float(gain >= -tolerance)
     from scipy.stats import ttest_ind
 
-    p = float(ttest_ind(fresh, old, alternative="less").pvalue)
+    p = float(ttest_ind(fresh, old, alternative="less").pvalue)  # type: ignore[attr-defined]
     return gain >= -tolerance or p >= 0.005, p
 
 

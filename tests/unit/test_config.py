@@ -101,3 +101,11 @@ def test_composing_and_its_errors_need_no_torch_and_less_than_a_second(override,
     torch, seconds = facts.split()
     assert torch == "False"
     assert float(seconds) < 1.0, "CPU seconds"
+
+
+def test_the_schemas_for_editors_are_those_of_the_models():
+    from reproduce.schemas import FOLDER, schemas
+
+    for kind, schema in schemas().items():
+        written = json.loads((FOLDER / f"{kind}.json").read_text(encoding="utf-8"))
+        assert written == json.loads(json.dumps(schema)), f"{kind}: `python -m reproduce.schemas` writes it"
