@@ -2,6 +2,8 @@
 # Maximum likelihood of the data's actions; no source beyond that is needed.
 """Behavior cloning: one policy per agent, or one over joint actions."""
 
+from typing import Any
+
 import torch
 from tensordict import TensorDict
 from torch import Tensor
@@ -32,7 +34,7 @@ class BC(SeedModule):
     keys = ("obs", "legal_actions", "action")
     MAX_JOINT_ACTIONS = 4096
 
-    def __init__(self, config: BCConfig, seeds: list[int], spec: WorldSpec, **clock: int):
+    def __init__(self, config: BCConfig, seeds: list[int], spec: WorldSpec, **clock: Any):
         super().__init__(seeds, spec, **clock)
         self.config = config
         n, a = spec.n_agents, spec.n_actions

@@ -2,6 +2,8 @@
 # OMIGA's policy loss with weight 1 in place of exp(z), same network and optimizer: what remains is OMIGA's own idea.
 """Behavior cloning with a squashed Gaussian policy, shared by the agents."""
 
+from typing import Any
+
 import torch
 from tensordict import TensorDict
 from torch import Tensor
@@ -32,7 +34,7 @@ class GaussianBC(SeedModule):
     keys = ("obs", "action")
     actions, modes = Box, ("greedy",)
 
-    def __init__(self, config: GaussianBCConfig, seeds: list[int], spec: WorldSpec, **clock: int):
+    def __init__(self, config: GaussianBCConfig, seeds: list[int], spec: WorldSpec, **clock: Any):
         super().__init__(seeds, spec, **clock)
         self.config = config
         sizes = (spec.obs_size + spec.n_agents, *config.hidden, 2 * spec.action_size)

@@ -11,7 +11,7 @@
 # D5  One candidate batch per round, resampled anew for each agent in turn.
 """In-sample sequential policy optimization for discrete actions and any number of agents."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from tensordict import TensorDict
@@ -64,7 +64,7 @@ class InSPO(SeedModule):
     starts_cloned = True
     keys = ("obs", "legal_actions", "action", "reward", "terminated", ("next", "obs"), ("next", "legal_actions"))
 
-    def __init__(self, config: InSPOConfig, seeds: list[int], spec: WorldSpec, **clock: int):
+    def __init__(self, config: InSPOConfig, seeds: list[int], spec: WorldSpec, **clock: Any):
         super().__init__(seeds, spec, **clock)
         self.config = config
         lead = (len(seeds), spec.n_agents)
@@ -111,7 +111,7 @@ class InSPO(SeedModule):
         loss_pi = (weight * self.policy_loss(q.detach(), log_pi, d["log_mu"], d["action"], beta)).mean(-1)
         grads = torch.autograd.grad((loss_q + loss_pi).sum(), (theta_q, theta_pi))  # disjoint: D3
         for name, grad in zip(("q", "policy"), grads, strict=True):
-            self.optimizer[name].step_index(rows, *clip_per_member([grad], self.config.max_grad_norm), lr_scale)
+            self.optimizer[name].step_index(rows, *clip_per_member([grad], self.config.max_grad_norm), lr_scale)  # type: ignore
         return loss_q.detach(), loss_pi.detach()
 
     def behavior_loss(self, obs: Tensor, legal: Tensor, action: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ class InSPO(SeedModule):
         beta = (c.beta_start + (c.beta_end - c.beta_start) * fraction) * float(c.entropy)
         lr_scale = 1 - (1 - c.lr_end) * ((elapsed - annealed) / max(1.0, c.n_updates - annealed)).clamp(min=0.0)
         floats = {"resample": self.uniform(k, n, c.batch_size), "beta": beta, "lr_scale": lr_scale}
-        return {"rows": rows} | {name: x.to(self.device, self.dtype) for name, x in floats.items()}
+        return {"rows": rows} | {name: x.to(self.device, self.dtype) for name, x in floats.items()}  # type: ignore
 
     def unpack(self, batch: TensorDict) -> dict[str, Tensor]:
         with torch.no_grad():

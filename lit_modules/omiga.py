@@ -12,7 +12,7 @@
 # D6  Evaluations follow updates 5000, 10000, .., 1000000; the code's follow update 1, 5001, .., 995001.
 """OMIGA for continuous actions."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from tensordict import TensorDict
@@ -56,7 +56,7 @@ class OMIGA(SeedModule):
     keys = ("obs", "state", "action", "reward", "terminated", ("next", "obs"), ("next", "state"))
     actions, modes = Box, ("greedy",)
 
-    def __init__(self, config: OMIGAConfig, seeds: list[int], spec: WorldSpec, **clock: int):
+    def __init__(self, config: OMIGAConfig, seeds: list[int], spec: WorldSpec, **clock: Any):
         super().__init__(seeds, spec, **clock)
         self.config = config
         n, a = spec.n_agents, spec.action_size

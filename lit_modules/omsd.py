@@ -14,7 +14,7 @@
 """Sequential score decomposition, and its ablations with independent or marginal scores."""
 
 import math
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import model_validator
@@ -100,7 +100,7 @@ class OMSD(SeedModule):
     keys = ("obs", "action", "rewards", "terminated", ("next", "obs"))
     actions, modes = Box, ("greedy",)
 
-    def __init__(self, config: OMSDConfig, seeds: list[int], spec: WorldSpec, **clock: int):
+    def __init__(self, config: OMSDConfig, seeds: list[int], spec: WorldSpec, **clock: Any):
         super().__init__(seeds, spec, **clock)
         _check_order(config, spec)
         self.config = config
@@ -330,7 +330,7 @@ class OMSD(SeedModule):
                 rewards = rewards.mean(2, keepdim=True) if self.config.team_reward == "mean" else rewards[:, :, :1]
             d |= {"reward": agent_major(rewards), "next_s": per_critic(batch["next", "obs"])}
             d |= {"sa": torch.cat([d["s"], per_critic(batch["action"])], -1)}
-            d |= {"mask": (1 - batch["terminated"].to(d["s"].dtype)).unsqueeze(1)}
+            d |= {"mask": (1.0 - batch["terminated"].to(d["s"].dtype)).unsqueeze(1)}  # type: ignore[union-attr]
         return d
 
     def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:

@@ -49,7 +49,9 @@ def explain(
     if kind == "missing":
         return ReproduceError(f"{where}: {key} is missing; every {noun} must be given.")
     if kind == "value_error":  # raised by a model's own validator, whose text is complete
-        return ReproduceError(f"{where}: {prefix if not fault['loc'] else f'{key}: '}{fault['ctx']['error']}")
+        return ReproduceError(
+            f"{where}: {prefix if not fault['loc'] else f'{key}: '}{fault.get('ctx', {}).get('error')}"
+        )
     if choices := _choices(field):
         allowed = f"choose one of {', '.join(map(str, choices))}.{nearest(str(value), [str(c) for c in choices])}"
         return ReproduceError(f"{where}: {key}={value!r} is not allowed: {allowed}")

@@ -4,4 +4,4 @@ from reproduce.claims.checks import decide
 from reproduce.claims.run import run_claim
 from reproduce.claims.schema import load_claim
 
-__all__ = ["decide", "load_claim", "run_claim", "welch_bounds"]
+__all__ = ["decide", "load_claim", "run_claim"]
