@@ -1,5 +1,5 @@
-"""The report."""
+"""The report: one self-contained HTML page and one markdown file."""
 
-from reproduce.report.content import write_report
+from reproduce.report.write import write_report
 
 __all__ = ["write_report"]

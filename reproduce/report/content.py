@@ -1,24 +1,25 @@
-"""The report: one self-contained HTML page and one markdown file, from records and paper_results only."""
+"""The facts that both reports show, from records and paper_results only."""
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 from data.common.errors import ReproduceError
-from data.common.files import write_text
 from data.common.paths import CONFIGS
 from reproduce import published, records
 from reproduce.judge import Verdict
-from reproduce.report import comparison_matrix, sensitivity
-from reproduce.report import speed as speed_table
+from reproduce.report import comparison_matrix
+from reproduce.report.aggregate import bootstrap_interval, interquartile_mean
+from reproduce.report.sensitivity import SensitivityPlot, sensitivity_plots
 
 MARKS = {"REPRODUCED": "✓", "BELOW": "▼", "ABOVE": "▲", "INCONCLUSIVE": "?", "NOT COMPARABLE": "≠"}
 HEADER = ("Row", "Theirs", "Ours", "Ours - theirs", "Verdict", "Data", "Seeds needed", "Within reported std")
 HEADER += ("Vacuous", "Deviations", "Commit", "Wall time")
+STATUSES = ("run", "not run", "no config yet")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Run:
         return "unknown" if value is None else f"{round(value, self.decimals) + 0.0:.{self.decimals}f}"  # no -0.0000
 
     def cells(self) -> list[str]:
-        """What both reports say about the run, in HEADER's order, as plain text."""
+        """The run in plain text, in HEADER's order; both reports say this."""
         v, record = self.verdict, self.record
         provenance = record["provenance"]
         ours = f"{self.number(v.mean)} ± {self.number(v.std)} (n = {v.n})"
@@ -57,6 +58,94 @@ class Run:
             _words(v.within_reported_std), _words(v.vacuous), known,
             str(provenance.get("commit", "unknown"))[:10] + dirty, duration(record["time"].get("wall_s")),
         ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table with the rows of it that are reported and their runs; `matrix` are scores on the same data."""
+
+    paper: published.PaperTable
+    rows: dict[str, published.PaperRow]
+    runs: list[Run]
+    matrix: list[list[str]]
+    sensitivity: list[SensitivityPlot]
+
+    @property
+    def caption(self) -> str:
+        metric = self.paper.printed_metric.replace("_", " ")
+        return (
+            f"{self.paper.venue}. Metric: {metric}. "
+            "Theirs as printed; ours mean ± sample standard deviation over seeds."
+        )
+
+    def status(self, row_id: str) -> str:
+        """One of STATUSES."""
+        if any(run.row.id == row_id for run in self.runs):
+            return "run"
+        return "not run" if (CONFIGS / "rows" / f"{row_id}.yaml").is_file() else "no config yet"
+
+    @property
+    def counts(self) -> str:
+        counts = Counter(map(self.status, self.rows))
+        return ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+
+    @property
+    def aggregates(self) -> list[str]:
+        """A sentence for each kind of data: the interquartile mean of our normalized scores with its interval.
+
+        It counts the runs whose normalized score is compared with a published number, and needs two rows of them.
+        """
+        sentences = []
+        for kind in sorted({run.record["data"].get("kind", "unknown") for run in self.runs}):
+            runs = [run for run in self.runs if run.record["data"].get("kind", "unknown") == kind]
+            runs = [run for run in runs if _judged_on_normalized(run)]
+            rows = {run.row.id for run in runs}
+            if len(rows) > 1:
+                sentences.append(_aggregate(kind, runs, len(rows)))
+        return sentences
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that both reports show; `rows` are the published numbers of the chosen tables."""
+
+    written: datetime
+    rows: dict[str, published.PaperRow]
+    tables: list[Table]
+    claims: list[dict[str, Any]]
+    speed: dict[str, Any] | None
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for table in self.tables for run in table.runs]
+
+
+def collect(pattern: str = "*") -> Content:
+    """The rows and claims that match the pattern, with what is recorded of them.
+
+    Raises ReproduceError when neither a row nor a recorded claim matches, or a record cannot be read.
+    """
+    recorded = records.read(pattern)
+    claims = list({record["row"]: record for record in recorded if record["kind"] == "claim"}.values())
+    rows = {i: row for i, row in published.rows().items() if i == pattern or fnmatchcase(i, pattern)}
+    if not rows and not claims:
+        published.match(pattern)  # raises, with the nearest names
+    reported = records.select_reported(recorded)
+    strangers = sorted({record["row"] for record in reported} - set(rows))
+    if strangers:
+        raise ReproduceError(f"records of rows that paper_results does not hold: {', '.join(strangers)}. Restore them.")
+    order = list(rows)
+    runs = [Run(rows[record["row"]], record) for record in reported]
+    runs.sort(key=lambda run: order.index(run.row.id))
+    plots = sensitivity_plots(recorded, rows)
+    tables = []
+    for paper in published.tables().values():
+        if chosen := {i: row for i, row in paper.rows.items() if i in rows}:
+            matrix = comparison_matrix.matrix(recorded, chosen)
+            own = [run for run in runs if run.row.id in chosen]
+            tables.append(Table(paper, chosen, own, matrix, [plot for plot in plots if plot.row.id in chosen]))
+    speed = records.read("bench/all") if pattern == "*" else []
+    return Content(datetime.now(UTC), rows, tables, claims, speed[-1] if speed else None)
 
 
 def theirs(row: published.PaperRow) -> str:
@@ -75,120 +164,30 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
 
 
+def short(row: published.PaperRow) -> str:
+    """The row's id within its table."""
+    return row.id.split("/", 2)[2]
+
+
 def _words(flag: bool | None) -> str:
     return {True: "yes", False: "no", None: "unknown"}[flag]
-
-
-def short(row: published.PaperRow) -> str:
-    return row.id.split("/", 2)[2]
 
 
 def _data(record: dict[str, Any]) -> str:
     return f"{record['data'].get('kind', 'unknown')}: {record['data'].get('id', 'unknown')}"
 
 
-def status(row_id: str, done: set[str]) -> str:
-    if row_id in done:
-        return "run"
-    return "not run" if (CONFIGS / "rows" / f"{row_id}.yaml").is_file() else "no config yet"
+def _judged_on_normalized(run: Run) -> bool:
+    return run.record["scores"]["metric"] == "normalized_score" and run.verdict.low is not None
 
 
-def write_report(out_dir: Path, pattern: str = "*") -> tuple[Path, Path]:
-    """Write report.html and report.md into `out_dir`; rows and claims that match the pattern.
-
-    Raises ReproduceError when neither a row nor a recorded claim matches, or a record cannot be read.
-    """
-    found = records.read(pattern)
-    claims = list({record["row"]: record for record in found if record["kind"] == "claim"}.values())
-    known = {i: row for i, row in published.rows().items() if i == pattern or fnmatchcase(i, pattern)}
-    if not known and not claims:
-        published.match(pattern)  # raises, with the nearest names
-    newest = records.select_reported(found)
-    runs = [Run(known[record["row"]], record) for record in newest if record["row"] in known]
-    strangers = sorted({record["row"] for record in newest} - set(known))
-    if strangers:
-        raise ReproduceError(f"records of rows that paper_results does not hold: {', '.join(strangers)}. Restore them.")
-    runs.sort(key=lambda run: list(known).index(run.row.id))
-    from reproduce.report.html import page
-
-    sheets = sensitivity.sheets(found, known)
-    speed = [record for record in records.read("bench/all") if pattern == "*"][-1:]
-    html_path, md_path = Path(out_dir) / "report.html", Path(out_dir) / "report.md"
-    beside = {table.id: comparison_matrix.matrix(found, rows) for table, _, rows in tables_of(known, runs)}
-    content = Content(known, runs, beside, claims, sheets, speed)
-    write_text(html_path, page(content))
-    write_text(md_path, _markdown(content))
-    return html_path, md_path
-
-
-@dataclass(frozen=True)
-class Content:
-    """What both reports show."""
-
-    known: dict[str, published.PaperRow]
-    runs: list[Run]
-    beside: dict[str, list[list[str]]]  # table id -> scores on the same data
-    claims: list[dict[str, Any]]
-    sheets: list[sensitivity.Sheet]
-    speed: list[dict[str, Any]]
-
-    @property
-    def tables(self) -> list[tuple[published.PaperTable, list[Run], dict[str, published.PaperRow]]]:
-        return tables_of(self.known, self.runs)
-
-
-def tables_of(
-    known: dict[str, published.PaperRow], runs: list[Run]
-) -> list[tuple[published.PaperTable, list[Run], dict[str, published.PaperRow]]]:
-    """Each published table with the runs and rows of it that are reported."""
-    chosen = []
-    for table in published.tables().values():
-        mine = {i: row for i, row in table.rows.items() if i in known}
-        if mine:
-            chosen.append((table, [run for run in runs if run.row.id in mine], mine))
-    return chosen
-
-
-def caption(table: published.PaperTable) -> str:
-    metric = table.printed_metric.replace("_", " ")
-    return f"{table.venue}. Metric: {metric}. Theirs as printed; ours mean ± sample standard deviation over seeds."
-
-
-def count_runs(mine: dict[str, published.PaperRow], done: set[str]) -> str:
-    counts = Counter(status(row_id, done) for row_id in mine)
-    return ", ".join(f"{counts[state]} {state}" for state in ("run", "not run", "no config yet") if counts[state])
-
-
-# ---- markdown
-
-
-def _markdown(content: Content) -> str:
-    def line(cells: list[str] | tuple[str, ...]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-    out = ["# Reproduction report", "", f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.", ""]
-    if content.claims:
-        out += ["## Claims", ""]
-    for claim in content.claims:
-        out.append(f"- **{claim['row']}**: {'HOLDS' if claim['passed'] else 'DOES NOT HOLD'}")
-        out += [f"  - {'passed' if check['passed'] else 'FAILED'}: {check['text']}" for check in claim["checks"]]
-    for table, mine, rows in content.tables:
-        done = {run.row.id for run in mine}
-        out += ["", f"## {table.title} (`{table.id}`)", "", caption(table), ""]
-        if mine:
-            out += [line(HEADER), line(["---"] * len(HEADER)), *(line(run.cells()) for run in mine), ""]
-        if content.beside[table.id]:
-            head, *lines = content.beside[table.id]
-            out += ["### On the same data", "", line(head), line(["---"] * len(head)), *map(line, lines), ""]
-        for sheet in content.sheets:
-            if sheet.row.id in rows:
-                head, *lines = sheet.table()
-                out += [f"### {sheet.title}", "", line(head), line(["---"] * len(head)), *map(line, lines), ""]
-        for state in ("not run", "no config yet"):
-            names = [f"{short(row)} ({theirs(row)})" for i, row in rows.items() if status(i, done) == state]
-            if names:
-                out += [f"{state.capitalize()}: {'; '.join(names)}.", ""]
-    for record in content.speed:
-        out += ["", "## Speed", "", speed_table.origin(record), "", line(speed_table.HEAD)]
-        out += [line(["---"] * len(speed_table.HEAD)), *(line(speed_table.cells(one)) for one in record["lines"])]
-    return "\n".join(out).rstrip() + "\n"
+def _aggregate(kind: str, runs: Sequence[Run], n_rows: int) -> str:
+    scores = {f"{k} {run.row.id}": run.record["scores"]["per_seed"] for k, run in enumerate(runs)}
+    low, high = bootstrap_interval(scores)
+    return (
+        f"Over the {len(runs)} lines on {kind} data that are compared with a published number ({n_rows} rows, "
+        f"{sum(map(len, scores.values()))} seeds): interquartile mean of our normalized scores "
+        f"{interquartile_mean(scores):.1f}, 95 % stratified bootstrap interval [{low:.1f}, {high:.1f}]. Each seed "
+        "weighs the same, and seeds are resampled within their line. It is no verdict: the published table gives no "
+        "score per seed to set beside it."
+    )

@@ -1,190 +1,146 @@
-"""The report as one self-contained HTML page: no script, no external resource, light and dark, fit for a phone."""
+"""The report as one self-contained HTML page: no script, no external resource, light and dark, fit for a phone.
+
+The templates hold the markup, this file the facts they show.
+"""
 
 from collections import Counter
-from datetime import UTC, datetime
-from html import escape
+from functools import cache
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from reproduce import published
-from reproduce.judge import EXIT_CODES
-from reproduce.report import sensitivity, speed
-from reproduce.report.content import (
-    HEADER,
-    MARKS,
-    Content,
-    Run,
-    caption,
-    count_runs,
-    duration,
-    short,
-    status,
-    theirs,
-)
-from reproduce.report.plots import curve, interval
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-CSS = Path(__file__).parent / "templates" / "report.css"
+from reproduce.judge import EXIT_CODES
+from reproduce.report import plots, speed
+from reproduce.report.content import HEADER, MARKS, Content, Run, Table, duration, short, theirs
+from reproduce.report.sensitivity import SensitivityPlot
+
+TEMPLATES = Path(__file__).parent / "templates"
 LOOKS = {"REPRODUCED": "good", "BELOW": "bad", "ABOVE": "bad", "INCONCLUSIVE": "open", "NOT COMPARABLE": "none"}
 
 
-def _badge(look: str, words: str) -> str:
-    return f'<span class="badge {look}">{escape(words)}</span>'
+@cache
+def _templates() -> Environment:
+    found = FileSystemLoader(TEMPLATES)
+    return Environment(loader=found, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def page(content: Content) -> str:
-    known, runs, claims = content.known, content.runs, content.claims
-    states = Counter(run.verdict.state for run in runs)
-    counts = "".join(f"<li>{_badge(LOOKS[s], f'{MARKS[s]} {states[s]} {s}')}</li>" for s in EXIT_CODES if states[s])
-    held = sum(bool(claim["passed"]) for claim in claims)
-    if claims:
-        counts += f"<li>{_badge('good' if held == len(claims) else 'bad', f'{held} of {len(claims)} claims hold')}</li>"
-    open_rows = len(set(known) - {run.row.id for run in runs})
-    body = [
-        "<h1>Reproduction report</h1>",
-        f'<p class="soft">Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. {len(known)} published numbers, '
-        f"{open_rows} of them without a run.</p>",
-        f'<ul class="counts">{counts}</ul>' if counts else "",
-    ]
-    if claims:
-        body.append("<h2>Claims</h2>" + "".join(map(_claim, claims)))
-    before = ""
-    for table, mine, rows in content.tables:
-        name = table.title.split(",")[0]
-        if name != before:
-            body.append(f"<h2>{escape(name)}</h2>")
-            before = name
-        drawn = [sheet for sheet in content.sheets if sheet.row.id in rows]
-        body.append(_table(table, mine, rows, content.beside[table.id], drawn))
-    body += map(speed.section, content.speed)
-    style = CSS.read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Reproduction report</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>\n{style}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
-    )
+    """The whole page, a function of the content alone."""
+    facts: dict[str, Any] = {"n_rows": len(content.rows), "written": f"{content.written:%Y-%m-%d %H:%M} UTC"}
+    facts["n_open"] = len(set(content.rows) - {run.row.id for run in content.runs})
+    facts["badges"] = _badges(content)
+    facts["claims"] = [_claim(claim) for claim in content.claims]
+    facts["tables"] = [_table(table) for table in content.tables]
+    facts["speed"] = None if content.speed is None else _speed(content.speed)
+    facts["style"] = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
+    return _templates().get_template("page.html.jinja").render(facts)
 
 
-def _claim(claim: dict[str, Any]) -> str:
-    word = "HOLDS" if claim["passed"] else "DOES NOT HOLD"
-    checks = "".join(
-        f"<li>{'✓ passed' if check['passed'] else '✗ failed'}: {escape(str(check['text']))}</li>"
-        for check in claim["checks"]
-    )
+def _badges(content: Content) -> list[tuple[str, str]]:
+    """(look, words): how many runs have each verdict, and how many claims hold."""
+    states = Counter(run.verdict.state for run in content.runs)
+    badges = [(LOOKS[state], f"{MARKS[state]} {states[state]} {state}") for state in EXIT_CODES if states[state]]
+    if n := len(content.claims):
+        held = sum(bool(claim["passed"]) for claim in content.claims)
+        badges.append(("good" if held == n else "bad", f"{held} of {n} claims hold"))
+    return badges
+
+
+def _claim(claim: dict[str, Any]) -> dict[str, Any]:
     arms = []
     for name, arm in claim["arms"].items():
         modes = {mode: s for mode, s in arm["scores"].items() if isinstance(s, list)}
         words = [f"{mode} {fmean(s):.4g} ± {stdev(s) if len(s) > 1 else 0:.2g}" for mode, s in modes.items()]
         if words:
-            arms.append(f"{escape(name)} {', '.join(words)} (n = {len(next(iter(modes.values())))})")
-    commit = escape(str(claim["provenance"].get("commit", "unknown"))[:10])
-    return (
-        f'<div class="claim"><code>{escape(claim["row"])}</code> {_badge("good" if claim["passed"] else "bad", word)}'
-        f'<ul>{checks}</ul><p class="soft">{"; ".join(arms)}</p><p class="soft">commit <code>{commit}</code>, '
-        f"{duration(claim['time'].get('wall_s'))}</p></div>"
-    )
+            arms.append(f"{name} {', '.join(words)} (n = {len(next(iter(modes.values())))})")
+    commit = str(claim["provenance"].get("commit", "unknown"))[:10]
+    time = duration(claim["time"].get("wall_s"))
+    return {key: claim[key] for key in ("row", "passed", "checks")} | {"arms": arms, "commit": commit, "time": time}
 
 
-def _table(
-    table: published.PaperTable,
-    runs: list[Run],
-    rows: dict[str, published.PaperRow],
-    beside: list[list[str]],
-    sheets: list[sensitivity.Sheet],
-) -> str:
-    out = [f"<h3>{escape(table.title)} <code>{escape(table.id)}</code></h3>"]
-    if runs:
-        head = "".join(f'<th scope="col">{name}</th>' for name in HEADER[:5])
-        out.append(f'<table class="results"><caption>{escape(caption(table))}</caption><thead><tr>{head}</tr></thead>')
-        out.append("<tbody>" + "".join(map(_lines, runs)) + "</tbody></table>")
-    if beside:
-        out.append(_matrix(beside))
-    figures = [_figure(run) for run in runs]
-    if any(figures):
-        out.append(f'<div class="curves">{"".join(figures)}</div>')
-    if sheets:
-        out.append(f'<div class="curves">{"".join(map(sensitivity.figure, sheets))}</div>')
-    done = {run.row.id for run in runs}
-    names = list(dict.fromkeys(row.algorithm for row in rows.values()))
-    cells: dict[str, dict[str, str]] = {}
-    for row_id, row in rows.items():
-        mark = {"run": " ●", "not run": " ○"}.get(status(row_id, done), "")
-        text = escape(theirs(row).replace(" (n unknown)", "")) + mark
-        cells.setdefault(short(row).split("/")[0], {})[row.algorithm] = text
-    lines = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>' + "".join(f"<td>{line.get(a, '')}</td>" for a in names) + "</tr>"
-        for name, line in cells.items()
-    )
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in ("Row", *names))
-    out.append(
-        f"<details><summary>All published numbers: {count_runs(rows, done)}</summary>"
-        '<div class="scroll"><table class="all">'
-        "<caption>As printed; n unknown unless said. ● run, ○ not run, unmarked: no config yet.</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div></details>"
-    )
-    return "".join(out)
+def _table(table: Table) -> dict[str, Any]:
+    curves = [_learning_curves(run) for run in table.runs]
+    return {
+        "section": table.paper.title.split(",")[0],
+        "title": table.paper.title,
+        "id": table.paper.id,
+        "caption": table.caption,
+        "head": HEADER[:5],
+        "runs": [_run(run) for run in table.runs],
+        "aggregates": table.aggregates,
+        "matrix": table.matrix,
+        "figures": [figure for figure in curves if figure] + [_sensitivity(plot) for plot in table.sensitivity],
+        "counts": table.counts,
+        "published": _published(table),
+    }
 
 
-def _matrix(cells: list[list[str]]) -> str:
-    head, *lines = [[escape(cell) for cell in line] for line in cells]
-    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "".join(f'<tr><th scope="row">{line[0]}</th><td>{"</td><td>".join(line[1:])}</td></tr>' for line in lines)
-    return (
-        "<details open><summary>On the same data</summary>"
-        '<div class="scroll"><table class="all"><caption>Ours, mean ± sample standard deviation over five seeds unless '
-        "said: what the row's settings give beside its budgets, variants, ablations and baselines; a verdict where one "
-        f"is given.</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div></details>"
-    )
+def _published(table: Table) -> list[list[str]]:
+    """Cells: the head, then a line per row of the table with each algorithm's number and how far we are with it."""
+    names = list(dict.fromkeys(row.algorithm for row in table.rows.values()))
+    lines: dict[str, dict[str, str]] = {}
+    for row_id, row in table.rows.items():
+        mark = {"run": " ●", "not run": " ○"}.get(table.status(row_id), "")
+        lines.setdefault(short(row).split("/")[0], {})[row.algorithm] = theirs(row).replace(" (n unknown)", "") + mark
+    return [["Row", *names], *([name, *(line.get(a, "") for a in names)] for name, line in lines.items())]
 
 
-def _lines(run: Run) -> str:
-    """Two table lines: the comparison, and below it everything one needs to doubt it."""
-    name, ref, ours, gap, state, data, needed, within, vacuous, _, commit, wall = run.cells()
-    v = run.verdict
-    picture = interval(v, one_sided=run.row.bound.mean is None)
-    values = (("Theirs", escape(ref)), ("Ours", ours), ("Ours - theirs", gap + picture))
-    main = "".join(f'<td class="number" data-label="{label}">{value}</td>' for label, value in values)
-    clones = run.record.get("behavior_cloning")
-    returns = run.record["data"].get("return", {})
-    facts = [f"data {escape(data)}" + (f", mean return {returns['mean']:.5g}" if returns else "")]
-    facts += [f"behavior cloning {sum(clones) / len(clones):.5g}"] if clones else []
-    facts += [f"seeds needed: {needed}", f"within reported std: {within}", f"vacuous: {vacuous}"]
-    evaluated = duration(run.record["time"].get("evaluate_s"))
-    facts += [f"commit <code>{escape(commit)}</code>"]
-    facts += [f"{wall} on {escape(str(_machine(run.record)))}, of which evaluation {evaluated}"]
-    crashed = [str(crash.get("seed")) for crash in run.record["crashed"]]
-    facts += [f"crashed seeds: {escape(', '.join(crashed))}"] if crashed else []
-    notes = [*v.reasons, *run.record["deviations"]]
-    notes += [f"differs: {d.get('key')} = {d.get('used')} (row: {d.get('row')})" for d in run.record["differs"]]
-    items = "".join(f"<li>{escape(str(note))}</li>" for note in notes)
-    count = f"{len(v.reasons)} remarks, {len(run.record['deviations'])} deviations"
-    details = f"<details><summary>{count}</summary><ul>{items}</ul></details>" if notes else "no remarks, no deviations"
-    return (
-        f'<tr class="main"><th scope="row">{escape(name)}</th>{main}<td>{_badge(LOOKS[v.state], state)}</td></tr>'
-        f'<tr class="more"><td colspan="5">{" · ".join(facts)} {details}</td></tr>'
-    )
+def _run(run: Run) -> dict[str, Any]:
+    """The comparison, and everything one needs to doubt it."""
+    cell, record, verdict = dict(zip(HEADER, run.cells(), strict=True)), run.record, run.verdict
+    picture = ""
+    if verdict.difference is not None and verdict.low is not None and verdict.high is not None:
+        ends = (verdict.low, verdict.high)
+        picture = plots.interval(verdict.difference, *ends, verdict.delta or 0.0, one_sided=run.row.bound.mean is None)
+    clones, returns = record.get("behavior_cloning"), record["data"].get("return", {})
+    facts = [f"data {cell['Data']}" + (f", mean return {returns['mean']:.5g}" if returns else "")]
+    facts += [f"behavior cloning {fmean(clones):.5g}"] if clones else []
+    facts += [f"{name.lower()}: {cell[name]}" for name in ("Seeds needed", "Within reported std", "Vacuous")]
+    evaluated = duration(record["time"].get("evaluate_s"))
+    facts.append(f"{cell['Wall time']} on {_machine(record)}, of which evaluation {evaluated}")
+    if record["crashed"]:
+        facts.append(f"crashed seeds: {', '.join(str(crash.get('seed')) for crash in record['crashed'])}")
+    notes = [*verdict.reasons, *record["deviations"]]
+    notes += [f"differs: {d.get('key')} = {d.get('used')} (row: {d.get('row')})" for d in record["differs"]]
+    count = f"{len(verdict.reasons)} remarks, {len(record['deviations'])} deviations"
+    look, picture = LOOKS[verdict.state], Markup(picture)
+    return {"cell": cell, "look": look, "picture": picture, "facts": facts, "notes": notes, "count": count}
 
 
 def _machine(record: dict[str, Any]) -> str:
     machine = record["provenance"].get("machine", {})
     device = machine.get("device", "unknown")
-    return f"{machine.get('cpu', 'unknown')}, {machine.get('threads', '?')} threads" if device == "cpu" else device
+    return f"{machine.get('cpu', 'unknown')}, {machine.get('threads', '?')} threads" if device == "cpu" else str(device)
 
 
-def _figure(run: Run) -> str:
-    """Small plot of one run; nothing where the record holds no curve."""
-    shape, bound, name = run.record["curve"], run.row.bound, short(run.row)
+def _learning_curves(run: Run) -> dict[str, Any]:
+    """A drawing of one run; empty where the record holds no curve."""
+    shape, bound, data = run.record["curve"], run.row.bound, run.record["data"]
     reference, word = (bound.optimum, "optimum") if bound.mean is None else (bound.mean, "paper")
-    ends = [run.row.references.get(f"normalization_{end}") for end in ("random", "expert")]
     if reference is not None and run.row.metric == "normalized_score":  # curves are raw returns
-        low, high = ends
+        low, high = (run.row.references.get(f"normalization_{end}") for end in ("random", "expert"))
         reference = None if low is None or high is None else low + reference / 100 * (high - low)
     greedy, sampled = shape.get("greedy", []), shape.get("sampled", [])
-    drawing = curve(shape.get("n_updates", []), greedy, sampled, reference, f"learning curves of {name}")
-    if not drawing:
-        return ""
-    legend = [f"<strong>{escape(name)}</strong> ({escape(run.record['data'].get('kind', ''))} data), one line per seed"]
-    legend += ["greedy: solid"] if greedy else []
-    legend += ["sampled: dotted"] if sampled else []
-    legend += [f"{word} {reference:.5g}: dashed"] if reference is not None else []
-    return f"<figure>{drawing}<figcaption>{'; '.join(legend)}</figcaption></figure>"
+    label = f"learning curves of {short(run.row)} on {data.get('id', 'unknown')}, {data.get('kind', 'unknown')} data"
+    svg = plots.learning_curves(shape.get("n_updates", []), greedy, sampled, reference, label)
+    words = [f"({data.get('kind', '')} data), one line per seed"]
+    words += ["greedy: solid"] if greedy else []
+    words += ["sampled: dotted"] if sampled else []
+    words += [f"{word} {reference:.5g}: dashed"] if reference is not None else []
+    return {"svg": Markup(svg), "title": short(run.row), "words": " " + "; ".join(words), "table": None} if svg else {}
+
+
+def _sensitivity(plot: SensitivityPlot) -> dict[str, Any]:
+    words = "; dots: seeds; lines: their means"
+    return {"svg": Markup(plot.svg()), "title": plot.title, "words": words, "table": plot.table()}
+
+
+def _speed(record: dict[str, Any]) -> dict[str, Any]:
+    figures = [
+        {"svg": Markup(svg), "title": "", "words": words, "table": None} for svg, words in speed.drawings(record)
+    ]
+    lines = [speed.cells(line) for line in record["lines"]]
+    return {"origin": speed.origin(record), "figures": figures, "table": [speed.HEAD, *lines]}

@@ -1,23 +1,53 @@
-"""Inline SVG of the report. Colors are CSS classes of report.css, so that light and dark schemes both work."""
+"""The report's drawings: inline SVG by matplotlib, in colors that the page names, so that light and dark both work.
 
+Text stays text, the output depends on the arguments alone, and `label` is the text alternative of each drawing.
+"""
+
+import io
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
 from html import escape
+from itertools import zip_longest
+from textwrap import fill
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reproduce.judge import Verdict
+if TYPE_CHECKING:  # a misspelt pattern is told without loading matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 380, 226
-LEFT, RIGHT, TOP, BOTTOM = 62, 12, 14, 40
-Points = Sequence[Sequence[float | None]]  # [point][seed]; None where a seed had crashed
+SERIES = tuple(f"series-{k}" for k in range(10))
+COLORS = ("ink", "soft", "line", "band", "greedy", "sampled", *SERIES)  # variables of report.css
+MARKERS = "os^D"
+STANDS_FOR = re.compile("#f0e1([0-9a-f]{2})")
+# Group ids are alike in every drawing of a page, clip paths cut nothing, and the page chooses the font.
+NEEDLESS = re.compile(
+    r' id="[\w.]+_\d+"| clip-path="[^"]*"|<defs>\s*<(style|clipPath).*?</defs>|font-family: [^;"]*; ', re.DOTALL
+)
+Points = Sequence[Sequence[float | None]]  # [point][seed]; None marks a crashed seed
 
 
-def ticks(low: float, high: float, n: int = 5) -> list[float]:
-    """About n round numbers (1, 2 or 5 times a power of ten apart) within [low, high]."""
-    raw = (high - low) / n
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * m for m in (1, 2, 5, 10) if power * m >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
+def learning_curves(n_updates: Sequence[float], greedy: Points, sampled: Points, reference: float | None, label: str):
+    """Episode return over updates: a thin line per seed, `reference` dashed. Empty without a finite point."""
+    if not any(value is not None for points in (greedy, sampled) for point in points for value in point):
+        return ""
+    with _figure(380, 226) as figure:
+        axes = _axes(figure, (0.165, 0.19, 0.8, 0.75), "gradient updates", "episode return")
+        axes.grid(axis="y", color=_color("line"), linewidth=0.6)
+        for name, points, style in (("sampled", sampled, (0, (1.5, 2))), ("greedy", greedy, "-")):
+            for seed in zip_longest(*points):
+                y = [math.nan if value is None else value for value in seed]
+                alone = "." if sum(map(math.isfinite, y)) == 1 else ""
+                x = list(n_updates)[: len(y)]
+                axes.plot(x, y[: len(x)], linestyle=style, marker=alone, color=_color(name), linewidth=1.2, alpha=0.85)
+        if reference is not None:
+            axes.axhline(reference, color=_color("ink"), linestyle=(0, (6, 3)), linewidth=1.2)
+        axes.set_xlim(left=min(0, *n_updates))
+        axes.xaxis.set_major_formatter(lambda value, _: tick_label(value))
+        axes.yaxis.set_major_formatter(lambda value, _: tick_label(value))
+        return _svg(figure, label)
 
 
 def tick_label(value: float) -> str:
@@ -28,78 +58,164 @@ def tick_label(value: float) -> str:
     return f"{value:.4g}" if abs(value) > 1e-12 else "0"
 
 
-def curve(n_updates: Sequence[float], greedy: Points, sampled: Points, reference: float | None, label: str) -> str:
-    """Learning curves of one row: each seed a thin line, `reference` (optimum or paper mean) dashed."""
-    values = [v for points in (greedy, sampled) for point in points for v in point if v is not None]
-    if not n_updates or not values:
+def interval(difference: float, low: float, high: float, margin: float, one_sided: bool) -> str:
+    """The interval [low, high] of ours minus theirs: a bar over the band [-margin, margin].
+
+    The band ends at 0 where it is one-sided. A dot marks the difference, a line marks 0.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Rectangle
+
+    reach = 1.15 * max(abs(low), abs(high), margin) or 1.0
+
+    def x(value: float) -> float:  # in parts of the figure's width
+        return 0.5 + 0.49 * value / reach
+
+    with _figure(150, 18) as figure:
+        right = x(0.0 if one_sided else margin)
+        figure.add_artist(Rectangle((x(-margin), 0.1), right - x(-margin), 0.8, color=_color("band"), linewidth=0))
+        figure.add_artist(Line2D([0.5, 0.5], [0, 1], color=_color("soft"), linewidth=1))
+        figure.add_artist(Line2D([x(low), x(high)], [0.5, 0.5], color=_color("ink"), linewidth=2))
+        figure.add_artist(Line2D([x(difference)], [0.5], color=_color("ink"), marker="o", markersize=7))
+        words = f"difference {difference:.4g}, interval {low:.4g} to {high:.4g}, margin {margin:.4g}"
+        return _svg(figure, words, "interval")
+
+
+class Names(NamedTuple):
+    """The words of a sensitivity drawing: both axes, the published sweep, the published number."""
+
+    x: str
+    y: str
+    theirs: str
+    reference: str
+
+
+def sensitivity(
+    ours: Mapping[str, Mapping[float, Sequence[float]]],
+    theirs: Sequence[tuple[float, float, float]],
+    reference: tuple[float, float, float] | None,
+    names: Names,
+    label: str,
+) -> str:
+    """Scores against one setting: ours in colors (dots: seeds; lines: means), theirs in gray.
+
+    `ours` are curves {name: {value of the setting: scores}}, `theirs` are (value, mean, half width). `reference` is the
+    published number with the ends of its band.
+    """
+    values = sorted({*(value for curve in ours.values() for value in curve), *(value for value, *_ in theirs)})
+    n_names = len(ours) + bool(theirs) + bool(reference)
+    with _figure(390, 260 + 26 * n_names) as figure:
+        height = figure.get_size_inches()[1] * 72
+        axes = _axes(figure, (0.14, (44 + 26 * n_names) / height, 0.83, 200 / height), names.x, names.y)
+        for k, (name, curve) in enumerate(ours.items()):
+            color = _color(SERIES[k % 10])
+            seeds = [(value, score) for value, scores in curve.items() for score in scores]
+            axes.plot(*zip(*seeds, strict=True), linestyle="", marker=".", markersize=4, alpha=0.5, color=color)
+            means = [sum(scores) / len(scores) for scores in curve.values()]
+            axes.plot(list(curve), means, marker="o", markersize=4, color=color, label=fill(name, 68))
+        if theirs:
+            x, y, bars = zip(*theirs, strict=True)
+            style = {"fmt": "D", "markersize": 4, "capsize": 3, "color": _color("soft")}
+            axes.errorbar(x, y, yerr=bars, label=fill(names.theirs, 68), **style)
+        if reference is not None:
+            level, low, high = reference
+            style = {"linestyle": "--", "linewidth": 1, "label": fill(names.reference, 68)}
+            axes.axhline(level, color=_color("soft"), **style)
+            axes.axhspan(low, high, color=_color("band"), alpha=0.6, linewidth=0, zorder=0)
+        if values[0] > 0 and values[-1] > 10 * values[0]:
+            axes.set_xscale("log")
+        _ticks(axes, values)
+        _legend(figure, loc="lower left", bbox_to_anchor=(0.02, 0.0))
+        return _svg(figure, label)
+
+
+def cost_curves(curves: Mapping[str, Sequence[tuple[float, float, bool]]], x_label: str, y_label: str) -> str:
+    """Curves {name: (x, y, compiled)} over two logarithmic axes; a cross marks a compiled point. Empty without any."""
+    from matplotlib.ticker import FormatStrFormatter, NullFormatter
+
+    if not curves:
         return ""
-    values += [] if reference is None else [reference]
-    low, high = min(values), max(values)
-    pad = 0.06 * (high - low) or max(0.05 * abs(high), 0.05)
-    low, high = low - pad, high + pad
-    left, right = min(0.0, *n_updates), max(n_updates) or 1.0
-
-    def x(value: float) -> float:
-        return LEFT + (value - left) / (right - left) * (WIDTH - LEFT - RIGHT)
-
-    def y(value: float) -> float:
-        return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
-
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">']
-    for value in ticks(low, high):
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{tick_label(value)}</text>')
-    for value in ticks(left, right):
-        anchor = "end" if x(value) > WIDTH - 30 else "middle"
-        parts.append(f'<line class="axis" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{y(low)}" y2="{y(low) + 4}"/>')
-        parts.append(f'<text x="{x(value):.1f}" y="{y(low) + 16}" text-anchor="{anchor}">{tick_label(value)}</text>')
-    parts.append(f'<path class="axis" d="M{LEFT} {TOP}V{y(low)}H{WIDTH - RIGHT}"/>')
-    middle = (TOP + HEIGHT - BOTTOM) / 2
-    parts.append(
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">gradient updates</text>'
-    )
-    turned = f'transform="rotate(-90 12 {middle})" text-anchor="middle"'
-    parts.append(f'<text x="12" y="{middle}" {turned}>episode return</text>')
-    for name, points in (("sampled", sampled), ("greedy", greedy)):
-        for seed in range(max((len(point) for point in points), default=0)):
-            line = [(n, point[seed]) for n, point in zip(n_updates, points, strict=False) if seed < len(point)]
-            parts.append(f'<path class="{name}" d="{_path(line, x, y)}"/>')
-    if reference is not None:
-        parts.append(f'<path class="reference" d="M{LEFT} {y(reference):.1f}H{WIDTH - RIGHT}"/>')
-    return "".join(parts) + "</svg>"
+    with _figure(390, 300) as figure:
+        axes = _axes(figure, (0.13, 0.14, 0.84, 0.82), x_label, y_label)
+        for k, (name, points) in enumerate(curves.items()):
+            style: dict[str, Any] = {"color": _color(SERIES[k % 10])}
+            eager = [(x, y) for x, y, compiled in points if not compiled]
+            if eager:
+                marker = MARKERS[k // 10 % len(MARKERS)]
+                axes.plot(*zip(*eager, strict=True), marker=marker, markersize=3, label=name, **style)
+            for x, y, compiled in points:
+                if compiled:
+                    axes.plot([x], [y], marker="x", markersize=7, **style)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        _ticks(axes, sorted({x for points in curves.values() for x, _, _ in points}))
+        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        _legend(axes, loc="best")
+        return _svg(figure, f"{y_label} against {x_label}")
 
 
-def _path(line, x, y) -> str:
-    """SVG path with a gap where a value is missing; a single point becomes a short dash."""
-    pieces, pen = [], "M"
-    for n, value in line:
-        if value is None:
-            pen = "M"
-            continue
-        pieces.append(f"{pen}{x(n):.1f} {y(value):.1f}")
-        pen = "L"
-    return "".join(pieces) + ("h3" if len(pieces) == 1 else "")
+# ---- common to all
 
 
-def interval(verdict: Verdict, one_sided: bool) -> str:
-    """The interval of the difference against the margin: a bar over the shaded band [-delta, delta]."""
-    if verdict.low is None or verdict.high is None or verdict.difference is None:
-        return ""
-    margin = verdict.delta or 0.0
-    reach = 1.15 * max(abs(verdict.low), abs(verdict.high), margin) or 1.0
+@cache
+def _canvas() -> "Figure":
+    from matplotlib.figure import Figure
 
-    def x(value: float) -> float:
-        return 75 + 74 * value / reach
+    return Figure(dpi=72)
 
-    band = ""
-    if margin:
-        band_right = 0.0 if one_sided else margin
-        band = f'<rect class="band" x="{x(-margin):.1f}" y="2" width="{x(band_right) - x(-margin):.1f}" height="14"/>'
-    words = (
-        f"difference {verdict.difference:.4g}, interval {verdict.low:.4g} to {verdict.high:.4g}, margin {margin:.4g}"
-    )
-    return (
-        f'<svg class="interval" viewBox="0 0 150 18" role="img" aria-label="{words}">{band}'
-        f'<path class="zero" d="M75 0V18"/><path class="bar" d="M{x(verdict.low):.1f} 9H{x(verdict.high):.1f}"/>'
-        f'<circle class="dot" cx="{x(verdict.difference):.1f}" cy="9" r="3.5"/></svg>'
-    )
+
+@contextmanager
+def _figure(width: float, height: float) -> "Iterator[Figure]":
+    """The one figure, empty, of this size in CSS pixels, in matplotlib's own style whatever the user's file says."""
+    import matplotlib
+
+    style = {"font.size": 10, "lines.linewidth": 1.2, "svg.fonttype": "none", "axes.formatter.useoffset": False}
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **style, "backend": matplotlib.rcParams["backend"]}):
+        figure = _canvas()
+        figure.clear()
+        figure.patch.set_visible(False)
+        figure.set_size_inches(width / 72, height / 72)
+        yield figure
+
+
+def _color(name: str) -> str:
+    """A color that no drawing uses and `_svg` replaces by the page's own."""
+    return f"#f0e1{COLORS.index(name):02x}"
+
+
+def _axes(figure: "Figure", place: tuple[float, float, float, float], x_label: str, y_label: str) -> "Axes":
+    """Soft axes, the left and the lower one alone; `place` is (left, bottom, width, height) in parts of the figure."""
+    axes, soft = figure.add_axes(place), _color("soft")
+    axes.patch.set_visible(False)
+    axes.tick_params(which="both", colors=soft)
+    axes.set_xlabel(x_label, color=soft)
+    axes.set_ylabel(y_label, color=soft)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(soft)
+    return axes
+
+
+def _ticks(axes: "Axes", values: Sequence[float]) -> None:
+    from matplotlib.ticker import NullFormatter
+
+    axes.set_xticks(values, labels=[f"{value:g}" for value in values])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _legend(owner: Any, **place: Any) -> None:
+    owner.legend(frameon=False, fontsize=8, labelcolor=_color("soft"), borderaxespad=0.2, **place)
+
+
+def _svg(figure: "Figure", label: str, kind: str = "plot") -> str:
+    """The figure as an inline SVG element, free of everything that a page must hold once."""
+    import matplotlib
+
+    out = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with matplotlib.rc_context({"svg.hashsalt": label}):  # names of shared marks: from the label, not at random
+        figure.savefig(out, format="svg", transparent=True, metadata=nothing)
+    text = " ".join(NEEDLESS.sub("", out.getvalue()).partition("<svg ")[2].split())
+    text = STANDS_FOR.sub(lambda found: f"var(--{COLORS[int(found[1], 16)]})", text)
+    return f'<svg class="{kind}" role="img" aria-label="{escape(label)}" {text}'

@@ -3,16 +3,14 @@
 import json
 import re
 from dataclasses import dataclass
-from html import escape
 from itertools import groupby
 from statistics import fmean, stdev
-from textwrap import fill
 from typing import Any
 
 from reproduce import published
 from reproduce.config import NOT_PART_OF_FINGERPRINT, flat
 from reproduce.records import of_own_algorithm
-from reproduce.report.speed import GRAY, quiet, svg
+from reproduce.report import plots
 
 MINIMUM_VALUES = 3
 FIXED = (*NOT_PART_OF_FINGERPRINT, "protocol.")  # the protocol says how a run is scored: no curve is drawn over it
@@ -60,7 +58,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class SensitivityPlot:
     """All curves of one row over one setting, and the paper's."""
 
     row: published.PaperRow
@@ -76,15 +74,31 @@ class Sheet:
     def origin(self) -> str:
         return f"Theirs: {'; '.join(dict.fromkeys(point.source for point in self.theirs))}"
 
-    @property
-    def values(self) -> list[float]:
-        return sorted({p.value for points in (*(c.points for c in self.curves), self.theirs) for p in points})
-
     def table(self) -> list[list[str]]:
         """Cells: the head, then a line for each value that we or they have."""
         columns = {f"Ours: {curve.label}": {p.value: str(p) for p in curve.points} for curve in self.curves}
         columns |= {self.origin: {p.value: str(p) for p in self.theirs}} if self.theirs else {}
-        return [[self.key, *columns], *([f"{v:g}", *(c.get(v, "") for c in columns.values())] for v in self.values)]
+        values = sorted({value for column in columns.values() for value in column})
+        return [[self.key, *columns], *([f"{v:g}", *(c.get(v, "") for c in columns.values())] for v in values)]
+
+    def svg(self) -> str:
+        """The drawing; the row's own number is dashed, with its margin as a band."""
+        bound = self.row.bound
+        level, word = (bound.optimum, "Optimum") if bound.mean is None else (bound.mean, "The row's published number")
+        margin = bound.delta or 0.0
+        band = None if level is None else (level, level - margin, level + (0.0 if bound.mean is None else margin))
+        return plots.sensitivity(
+            {f"Ours: {curve.label}": {p.value: p.scores for p in curve.points} for curve in self.curves},
+            [(p.value, p.mean, p.half or 0.0) for p in self.theirs],
+            band,
+            plots.Names(
+                x=self.key,
+                y=f"{self.row.metric.replace('_', ' ')} ({self.row.mode})",
+                theirs=self.origin,
+                reference="" if level is None else f"{word}, {level:g}, and its margin",
+            ),
+            f"{self.title}; the numbers are in the table below it",
+        )
 
 
 def curves(found: list[dict[str, Any]]) -> list[Curve]:
@@ -143,53 +157,13 @@ def published_points(row: published.PaperRow, key: str) -> list[Published]:
     return sorted(points, key=lambda point: point.value)
 
 
-def sheets(found: list[dict[str, Any]], known: dict[str, published.PaperRow]) -> list[Sheet]:
-    """What the records hold of curves, in the order of the known rows; those of a row's former metric are left out."""
+def sensitivity_plots(found: list[dict[str, Any]], known: dict[str, published.PaperRow]) -> list[SensitivityPlot]:
+    """The curves among the records of the known rows, in the order of the rows.
+
+    Curves in a former metric of their row are left out.
+    """
     mine = [curve for curve in curves(found) if curve.row in known and curve.metric == known[curve.row].metric]
-    grouped = groupby(mine, lambda curve: (curve.row, curve.key))
-    made = [Sheet(known[row], key, list(some), published_points(known[row], key)) for (row, key), some in grouped]
-    return sorted(made, key=lambda sheet: list(known).index(sheet.row.id))
-
-
-def figure(sheet: Sheet) -> str:
-    """HTML: the plot, and its numbers as a table."""
-    head, *lines = [[escape(cell) for cell in line] for line in sheet.table()]
-    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "".join(f"<tr><td>{'</td><td>'.join(line)}</td></tr>" for line in lines)
-    return (
-        f"<figure>{_plot(sheet)}<figcaption><strong>{escape(sheet.title)}</strong>; dots: seeds; lines: their means"
-        '<details><summary>Numbers</summary><div class="scroll"><table class="all">'
-        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div></details></figcaption></figure>"
-    )
-
-
-def _plot(sheet: Sheet) -> str:
-    """Inline SVG: ours in colors, theirs in gray, the row's own number dashed with its margin as a band."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter
-
-    drawing = Figure(figsize=(5.4, 4.2), layout="constrained")
-    axes, bound, values = drawing.subplots(), sheet.row.bound, sheet.values
-    for k, curve in enumerate(sheet.curves):
-        seeds = [(point.value, score) for point in curve.points for score in point.scores]
-        axes.plot(*zip(*seeds, strict=True), linestyle="", marker=".", markersize=4, alpha=0.5, color=f"C{k}")
-        means = [(point.value, point.mean) for point in curve.points]
-        label = fill(f"Ours: {curve.label}", 80)
-        axes.plot(*zip(*means, strict=True), marker="o", markersize=4, linewidth=1.2, color=f"C{k}", label=label)
-    if sheet.theirs:
-        x, y, bars = zip(*((p.value, p.mean, p.half or 0.0) for p in sheet.theirs), strict=True)
-        axes.errorbar(x, y, yerr=bars, fmt="D", markersize=4, capsize=3, color=GRAY, label=fill(sheet.origin, 80))
-    reference, word = (bound.optimum, "Optimum") if bound.mean is None else (bound.mean, "The row's published number")
-    if reference is not None:
-        axes.axhline(reference, color=GRAY, linestyle="--", linewidth=1, label=f"{word}, {reference:g}, and its margin")
-        high = 0.0 if bound.mean is None else bound.delta or 0.0
-        axes.axhspan(reference - (bound.delta or 0.0), reference + high, color=GRAY, alpha=0.15, linewidth=0)
-    if values[0] > 0 and values[-1] > 10 * values[0]:
-        axes.set_xscale("log")
-    axes.set_xticks(values, labels=[f"{value:g}" for value in values])
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel(sheet.key, color=GRAY)
-    axes.set_ylabel(f"{sheet.row.metric.replace('_', ' ')} ({sheet.row.mode})", color=GRAY)
-    quiet(axes)
-    drawing.legend(loc="outside lower left", frameon=False, fontsize=7, labelcolor=GRAY)
-    return svg(drawing, f"{sheet.title}; the numbers are in the table below it")
+    made = []
+    for (row, key), some in groupby(mine, lambda curve: (curve.row, curve.key)):
+        made.append(SensitivityPlot(known[row], key, list(some), published_points(known[row], key)))
+    return sorted(made, key=lambda plot: list(known).index(plot.row.id))
