@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # a misspelt pattern is told without loading matplotlib
 SERIES = tuple(f"series-{k}" for k in range(10))
 COLORS = ("ink", "soft", "line", "band", "greedy", "sampled", *SERIES)  # variables of report.css
 MARKERS = "os^D"
+WIDTH = 62  # letters in a line of a legend below its axes
 STANDS_FOR = re.compile("#f0e1([0-9a-f]{2})")
 # Group ids are alike in every drawing of a page, clip paths cut nothing, and the page chooses the font.
 NEEDLESS = re.compile(
@@ -64,7 +65,7 @@ def interval(difference: float, low: float, high: float, margin: float, one_side
     The band ends at 0 where it is one-sided. A dot marks the difference, a line marks 0.
     """
     from matplotlib.lines import Line2D
-    from matplotlib.patches import Rectangle
+    from matplotlib.patches import Ellipse, Rectangle
 
     reach = 1.15 * max(abs(low), abs(high), margin) or 1.0
 
@@ -76,9 +77,9 @@ def interval(difference: float, low: float, high: float, margin: float, one_side
         figure.add_artist(Rectangle((x(-margin), 0.1), right - x(-margin), 0.8, color=_color("band"), linewidth=0))
         figure.add_artist(Line2D([0.5, 0.5], [0, 1], color=_color("soft"), linewidth=1))
         figure.add_artist(Line2D([x(low), x(high)], [0.5, 0.5], color=_color("ink"), linewidth=2))
-        figure.add_artist(Line2D([x(difference)], [0.5], color=_color("ink"), marker="o", markersize=7))
+        figure.add_artist(Ellipse((x(difference), 0.5), 7 / 150, 7 / 18, color=_color("ink"), linewidth=0, zorder=3))
         words = f"difference {difference:.4g}, interval {low:.4g} to {high:.4g}, margin {margin:.4g}"
-        return _svg(figure, words, "interval")
+        return _svg(figure, words, 'class="interval" ')
 
 
 class Names(NamedTuple):
@@ -104,22 +105,22 @@ def sensitivity(
     """
     values = sorted({*(value for curve in ours.values() for value in curve), *(value for value, *_ in theirs)})
     n_names = len(ours) + bool(theirs) + bool(reference)
-    with _figure(390, 260 + 26 * n_names) as figure:
-        height = figure.get_size_inches()[1] * 72
-        axes = _axes(figure, (0.14, (44 + 26 * n_names) / height, 0.83, 200 / height), names.x, names.y)
+    height = 250 + 24 * n_names
+    with _figure(360, height) as figure:
+        axes = _axes(figure, (0.15, (46 + 24 * n_names) / height, 0.82, 196 / height), names.x, names.y)
         for k, (name, curve) in enumerate(ours.items()):
             color = _color(SERIES[k % 10])
             seeds = [(value, score) for value, scores in curve.items() for score in scores]
             axes.plot(*zip(*seeds, strict=True), linestyle="", marker=".", markersize=4, alpha=0.5, color=color)
             means = [sum(scores) / len(scores) for scores in curve.values()]
-            axes.plot(list(curve), means, marker="o", markersize=4, color=color, label=fill(name, 68))
+            axes.plot(list(curve), means, marker="o", markersize=4, color=color, label=fill(name, WIDTH))
         if theirs:
             x, y, bars = zip(*theirs, strict=True)
             style = {"fmt": "D", "markersize": 4, "capsize": 3, "color": _color("soft")}
-            axes.errorbar(x, y, yerr=bars, label=fill(names.theirs, 68), **style)
+            axes.errorbar(x, y, yerr=bars, label=fill(names.theirs, WIDTH), **style)
         if reference is not None:
             level, low, high = reference
-            style = {"linestyle": "--", "linewidth": 1, "label": fill(names.reference, 68)}
+            style = {"linestyle": "--", "linewidth": 1, "label": fill(names.reference, WIDTH)}
             axes.axhline(level, color=_color("soft"), **style)
             axes.axhspan(low, high, color=_color("band"), alpha=0.6, linewidth=0, zorder=0)
         if values[0] > 0 and values[-1] > 10 * values[0]:
@@ -135,8 +136,8 @@ def cost_curves(curves: Mapping[str, Sequence[tuple[float, float, bool]]], x_lab
 
     if not curves:
         return ""
-    with _figure(390, 300) as figure:
-        axes = _axes(figure, (0.13, 0.14, 0.84, 0.82), x_label, y_label)
+    with _figure(360, 290) as figure:
+        axes = _axes(figure, (0.14, 0.14, 0.83, 0.82), x_label, y_label)
         for k, (name, points) in enumerate(curves.items()):
             style: dict[str, Any] = {"color": _color(SERIES[k % 10])}
             eager = [(x, y) for x, y, compiled in points if not compiled]
@@ -201,6 +202,8 @@ def _ticks(axes: "Axes", values: Sequence[float]) -> None:
     from matplotlib.ticker import NullFormatter
 
     axes.set_xticks(values, labels=[f"{value:g}" for value in values])
+    if len(values) > 6:  # neighbors would read as one number
+        axes.tick_params(axis="x", which="major", rotation=45)
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
@@ -208,7 +211,7 @@ def _legend(owner: Any, **place: Any) -> None:
     owner.legend(frameon=False, fontsize=8, labelcolor=_color("soft"), borderaxespad=0.2, **place)
 
 
-def _svg(figure: "Figure", label: str, kind: str = "plot") -> str:
+def _svg(figure: "Figure", label: str, attributes: str = "") -> str:
     """The figure as an inline SVG element, free of everything that a page must hold once."""
     import matplotlib
 
@@ -218,4 +221,4 @@ def _svg(figure: "Figure", label: str, kind: str = "plot") -> str:
         figure.savefig(out, format="svg", transparent=True, metadata=nothing)
     text = " ".join(NEEDLESS.sub("", out.getvalue()).partition("<svg ")[2].split())
     text = STANDS_FOR.sub(lambda found: f"var(--{COLORS[int(found[1], 16)]})", text)
-    return f'<svg class="{kind}" role="img" aria-label="{escape(label)}" {text}'
+    return f'<svg role="img" aria-label="{escape(label)}" {attributes}{text}'

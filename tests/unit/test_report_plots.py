@@ -1,0 +1,125 @@
+"""The report's drawings and its aggregate: safe to inline, equal at every call, and honest about gaps and counts."""
+
+import re
+
+import matplotlib
+import pytest
+from test_records import record
+
+from reproduce import records
+from reproduce.judge import Bound, judge
+from reproduce.report import plots, write_report
+from reproduce.report.aggregate import bootstrap_interval, interquartile_mean
+from reproduce.report.content import collect
+
+CURVE = ([0, 10, 20, 30], [[1.0], [2.0], [3.0], [4.0]], [], 3.5, 'a "quoted" <label>')
+NAMES = plots.Names("algo.beta", "score", "Theirs: <paper>", "The row's published number")
+
+
+def drawings() -> dict[str, str]:
+    ours = {"Ours: a": {0.1: (1.0, 2.0), 1.0: (2.0, 4.0), 10.0: (3.0,)}}
+    costs = {"one": [(1.0, 1.0, False), (5.0, 0.5, False), (5.0, 0.1, True)]}
+    return {
+        "curves": plots.learning_curves(*CURVE),
+        "interval": plots.interval(1.0, -1.0, 3.0, 2.0, one_sided=False),
+        "sensitivity": plots.sensitivity(ours, [(0.1, 1.5, 0.2)], (2.0, 1.0, 3.0), NAMES, "label"),
+        "costs": plots.cost_curves(costs, "seeds", "cost"),
+    }
+
+
+@pytest.mark.parametrize("name", drawings())
+def test_a_drawing_is_the_same_at_every_call_whatever_the_users_style(name):
+    first = drawings()[name]
+    with matplotlib.rc_context({"axes.grid": True, "font.size": 30, "lines.linewidth": 9, "svg.fonttype": "path"}):
+        assert drawings()[name] == first
+
+
+@pytest.mark.parametrize("name", drawings())
+def test_a_drawing_can_be_inlined_and_takes_the_pages_colors(name):
+    svg = drawings()[name]
+    assert svg.startswith('<svg role="img" aria-label="')
+    assert svg.endswith("</svg>")
+    assert not re.search(r"url\(|<style|<metadata|font-family", svg)
+    assert not re.search(r"#[0-9a-f]{6}\b", svg.replace('href="#', ""))
+    assert "var(--" in svg
+
+
+def test_text_stays_text_and_is_escaped():
+    svg = plots.learning_curves(*CURVE)
+    assert "gradient updates</text>" in svg
+    assert 'aria-label="a &quot;quoted&quot; &lt;label&gt;"' in svg
+    assert "Theirs: &lt;paper&gt;</text>" in drawings()["sensitivity"]
+
+
+def lines(svg: str, color: str) -> list[str]:
+    return [path for path, style in re.findall(r'<path d="([^"]*)" style="([^"]*)"', svg) if f"--{color})" in style]
+
+
+def test_a_crashed_seed_leaves_a_gap_and_nothing_finite_no_drawing():
+    whole = plots.learning_curves([0, 1, 2, 3, 4], [[1.0], [2.0], [3.0], [2.0], [3.0]], [], None, "")
+    gap = plots.learning_curves([0, 1, 2, 3, 4], [[1.0], [2.0], [None], [2.0], [3.0]], [], None, "")
+    assert [path.count("M") for path in lines(whole, "greedy")] == [1]
+    assert [path.count("M") for path in lines(gap, "greedy")] == [2]
+    assert plots.learning_curves([0, 1], [[None], [None]], [], 1.0, "") == ""
+    assert plots.learning_curves([], [], [], 1.0, "") == ""
+
+
+def test_a_seed_with_a_single_point_is_seen():
+    assert "<use" in plots.learning_curves([5], [[1.0]], [], None, "").partition("var(--greedy)")[2]
+
+
+def x_range(path: str) -> tuple[float, float]:
+    xs = [float(x) for x in re.findall(r"[ML] ([-\d.]+) ", path)]
+    return min(xs), max(xs)
+
+
+def test_the_interval_lies_to_scale_in_its_band():
+    for one_sided in (False, True):
+        svg = plots.interval(1.0, -1.0, 3.0, 2.0, one_sided)
+        unit = 150 * 0.49 / (1.15 * 3.0)
+        assert x_range(lines(svg, "band")[0]) == pytest.approx((75 - 2 * unit, 75 + (0 if one_sided else 2) * unit))
+        assert x_range(lines(svg, "ink")[0]) == pytest.approx((75 - unit, 75 + 3 * unit))
+
+
+def test_ids_are_unique_on_the_page(tmp_path):
+    for k, row in enumerate(("inspo/xor/ab", "inspo/xor/all", "inspo/xor/ab_ba")):
+        records.write(record(f"2026-01-02T03:04:0{k}+00:00", row=row))
+    ids = re.findall(r' id="([^"]*)"', write_report(tmp_path)[0].read_text())
+    assert len(ids) == len(set(ids)) > 0
+
+
+# ---- aggregate
+
+
+def run(row: str, scores: list[float], kind: str = "regenerated") -> dict:
+    made = record(row=f"omsd/mpe/{row}")
+    made["verdict"] = judge(scores, Bound(mean=100.0, delta=5.0, decimals=1), data_kind=kind).to_json()
+    made["scores"] = {"metric": "normalized_score", "mode": "greedy", "per_seed": scores}
+    return made | {"data": {"id": "d", "kind": kind, "sha256": "0"}, "seeds": list(range(len(scores)))}
+
+
+ONE, TWO = [90.0, 91.0, 92.0, 93.0, 94.0], [50.0, 60.0, 70.0, 80.0, 90.0, 99.0]
+
+
+def test_two_rows_with_normalized_scores_have_an_aggregate(tmp_path):
+    records.write(run("cn_expert", ONE))
+    records.write(run("pp_expert", TWO))
+    scores = {"a": ONE, "b": TWO}
+    low, high = bootstrap_interval(scores)
+    words = f"interquartile mean of our normalized scores {interquartile_mean(scores):.1f}, 95 % stratified bootstrap "
+    words += f"interval [{low:.1f}, {high:.1f}]"
+    for file in write_report(tmp_path):
+        text = file.read_text()
+        assert text.count(words) == 1
+        assert "the 2 lines on regenerated data that are compared with a published number (2 rows, 11 seeds)" in text
+
+
+def test_one_row_has_none_nor_have_scores_that_nothing_judges():
+    records.write(run("cn_expert", ONE))
+    records.write(run("pp_expert", TWO[:3]))  # too few seeds: NOT COMPARABLE
+    records.write(run("world_expert", TWO, kind="official"))  # other data are not pooled with it
+    records.write(record(row="inspo/xor/ab"))
+    records.write(record(row="inspo/xor/all"))  # judged by returns
+    tables = collect().tables
+    assert sum(len(table.runs) for table in tables) == 5
+    assert [sentence for table in tables for sentence in table.aggregates] == []
