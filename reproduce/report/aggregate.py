@@ -1,4 +1,4 @@
-"""Scores over many tasks: interquartile mean, stratified bootstrap, performance profile (Agarwal et al. 2021).
+"""Scores over many tasks: interquartile mean and stratified bootstrap (Agarwal et al. 2021).
 
 Scores are {task: per-seed scores}, on one scale (normalized); tasks may differ in their number of seeds.
 A single row gets no bootstrap interval: at 5 seeds its coverage is 84 %, not 95 % (use reproduce.judge).
@@ -46,9 +46,3 @@ def bootstrap_interval(
     ]
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def performance_profile(scores: Scores, thresholds: Sequence[float]) -> list[float]:
-    """Per threshold: the fraction of runs above it, averaged over tasks with equal weight. Values in [0, 1]."""
-    arrays = _arrays(scores)
-    return [float(np.mean([(values > threshold).mean() for values in arrays])) for threshold in thresholds]

@@ -1,5 +1,4 @@
-"""The report's matrix of scores on the same data: a row's own settings beside its budgets, variants, ablations and
-baselines."""
+"""Scores on the same data: a row's own settings beside its budgets, variants, ablations and baselines."""
 
 from collections.abc import Iterable
 from statistics import fmean, stdev
@@ -12,8 +11,10 @@ OWN = "the row's settings"
 
 
 def settings_of(record: dict[str, Any]) -> str | None:
-    """The overrides that say what ran, e.g. `algo.method=ctde`; None for a point of a sweep over numbers, which is in a
-    curve. What is free and which dataset was read is left out."""
+    """The overrides that say what ran, e.g. `algo.method=ctde`, without free settings and the dataset's id.
+
+    None for a point of a sweep over numbers: a sensitivity plot shows it.
+    """
     kept = [
         o for o in record["overrides"] if not o.startswith(NOT_PART_OF_FINGERPRINT) and not o.startswith("data.id=")
     ]
@@ -23,8 +24,11 @@ def settings_of(record: dict[str, Any]) -> str | None:
 
 
 def matrix(found: Iterable[dict[str, Any]], rows: dict[str, published.PaperRow]) -> list[list[str]]:
-    """Cells: the head, then a line per row of the table and dataset; each score is that of the newest of the records
-    `found` (oldest first) with these settings. Empty where no row has two to compare."""
+    """Cells: the head, then a line per row of the table and dataset.
+
+    Each score is that of the newest record with these settings; `found` are records, oldest first. The result is empty
+    where no row has two scores to compare.
+    """
     scores: dict[tuple[str, str], dict[str, str]] = {}
     for record in found:
         if record["kind"] != "row" or record["row"] not in rows:

@@ -171,8 +171,14 @@ def _figure(width: float, height: float) -> "Iterator[Figure]":
     """The one figure, empty, of this size in CSS pixels, in matplotlib's own style whatever the user's file says."""
     import matplotlib
 
-    style = {"font.size": 10, "lines.linewidth": 1.2, "svg.fonttype": "none", "axes.formatter.useoffset": False}
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **style, "backend": matplotlib.rcParams["backend"]}):
+    style: dict[Any, Any] = {
+        "font.size": 10,
+        "lines.linewidth": 1.2,
+        "svg.fonttype": "none",
+        "axes.formatter.useoffset": False,
+    }
+    style = {**matplotlib.rcParamsDefault, **style, "backend": matplotlib.rcParams["backend"]}
+    with matplotlib.rc_context(style):
         figure = _canvas()
         figure.clear()
         figure.patch.set_visible(False)

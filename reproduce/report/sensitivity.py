@@ -34,8 +34,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Published:
-    """One number of the paper's own sweep, in the row's metric; `half` is what it prints after ±, None for unknown;
-    `source` says where, and in which metric."""
+    """One number of the paper's own sweep, in the row's metric.
+
+    `half` is printed after ±, None for unknown; `source` says where, and in which metric.
+    """
 
     value: float
     mean: float
@@ -104,9 +106,8 @@ class SensitivityPlot:
 def curves(found: list[dict[str, Any]]) -> list[Curve]:
     """Curves among the records (oldest first) of the rows' own algorithms and their ablations, sorted.
 
-    Records of one curve agree in row, metric, kind of data, its checksum and every setting that is not free, but one
-    numeric one. Each of its values counts once, by its newest record. Of two curves with the same label (the data were
-    built anew) the newer is returned.
+    Records of one curve agree in row, metric, data and every setting that is not free, except for one number. Each
+    value of that number counts once, by its newest record. When the data were built anew, the newer curve is returned.
     """
     groups: dict[tuple, dict[float, Point]] = {}
     files: dict[str, dict[str, Any]] = {}  # row -> what its file says, by its newest record that chose no other group

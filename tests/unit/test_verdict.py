@@ -10,7 +10,7 @@ from scipy.stats import t as student
 
 from data.common.errors import ReproduceError
 from reproduce.judge import Bound, Verdict, gate, judge
-from reproduce.report.aggregate import bootstrap_interval, interquartile_mean, performance_profile
+from reproduce.report.aggregate import bootstrap_interval, interquartile_mean
 
 OURS = [98.0, 101.0, 99.0, 102.0, 100.0]  # mean 100, sample std sqrt(2.5)
 PAPER = Bound(mean=100.0, std=2.0, n=5, std_kind="sample", decimals=0, delta=10.0)
@@ -198,7 +198,6 @@ def test_gate_without_spread_and_with_one_failing_seed():
 def test_aggregates_by_hand():
     scores = {"a": [0.0, 1.0, 2.0, 3.0], "b": [4.0, 5.0, 6.0, 100.0]}
     assert interquartile_mean(scores) == pytest.approx((2 + 3 + 4 + 5) / 4)
-    assert performance_profile(scores, [1.5, 5.5]) == [0.75, 0.25]
     low, high = bootstrap_interval(scores, n_resamples=500)
     assert low < interquartile_mean(scores) < high
     assert (low, high) == bootstrap_interval(scores, n_resamples=500)
