@@ -86,8 +86,8 @@ class PlainInSPO:
 def reach_every_clip(module: InSPO) -> None:
     """Let policies differ from the clone, and values from each other, by more than the clips let through."""
     with torch.no_grad():
-        module.policy.theta *= 20
-        module.q.theta *= 20
+        for net in (module.behavior_policy, module.policy, module.q):
+            net.theta *= 20
 
 
 INSPO_SMALL = InSPOConfig(

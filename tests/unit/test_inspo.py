@@ -7,6 +7,7 @@ import torch
 
 from data.synthetic import DISCRETE, discrete_spec, transitions
 from lit_modules.bc import BC
+from lit_modules.common.importance import effective_sample_size
 from lit_modules.inspo import InSPO, taken
 from reproduce.regression.cases import cases, train
 
@@ -99,6 +100,20 @@ def test_a_diverged_seed_leaves_the_others_alone():
         states.append({k: v[1].clone() for k, v in m.state_dict().items() if "theta" in k})
         assert m.q.theta[0].isnan().all() == poisoned
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+
+
+CLIPS = [((-21, -49), (-20, -20)), ((6, 60), (5, 5)), ((-19, -21), (-19, -20)), ((4, 6), (4, 5))]
+
+
+@pytest.mark.parametrize(("ratios", "clipped"), CLIPS)
+def test_importance_ratios_are_clipped(ratios, clipped):
+    """The ratio is that of the teammates together; candidates beyond a clip count alike."""
+    m = module(n_candidates=2, batch_size=8)
+    candidates = m.unpack(torch.stack([transitions(2)] * 2))
+    log_ratio = torch.zeros(2, 3, 2, dtype=torch.float64)
+    log_ratio[:, 0], log_ratio[:, 1:] = 99.0, torch.tensor(ratios, dtype=torch.float64) / 2
+    _, _, ess = m.start_turn(candidates, log_ratio, torch.tensor([0, 3]), torch.zeros(2, 8, dtype=torch.float64))
+    assert ess.tolist() == pytest.approx([effective_sample_size(torch.tensor(clipped).double()).item()] * 2, rel=1e-12)
 
 
 def test_sequential_agents_see_new_policies_and_simultaneous_ones_do_not():

@@ -146,3 +146,29 @@ def test_actions_are_squashed_means_of_each_agents_own_view():
     moved = (module.act(changed, None, None) - action).abs().amax((0, 1, 3))
     assert moved[1] > 0
     assert moved[[0, 2]].max() == 0
+
+
+def test_the_cases_of_parity_reach_every_clip():
+    """On both sides where there are two: else a wrong clip would agree with the plain version all the same."""
+    case = cases()["omiga"]
+    module, data = prepared(case, "every_clip"), transitions(256, CONTINUOUS)
+    d = module.unpack(torch.stack([data, data]))
+    unclamped = prepared(case, "every_clip", z_limit=None).regularized_advantage(d)[0]
+    mean, log_std = module.per_agent(module.policy, d["obs"]).chunk(2, -1)
+    for values, low, high in (
+        (unclamped, -10, 10), (mean, -9, 9), (log_std, -5, 2), (d["action"], -1, 1),
+    ):  # fmt: skip
+        assert values.min() < low
+        assert values.max() > high
+    z, w, v = module.regularized_advantage(d)
+    losses = {"q": module.q_loss(d), "v": module.v_loss(z, w, v), "policy": module.policy_loss(d, z.detach())}
+    for name, loss in losses.items():
+        grad = torch.autograd.grad(loss.sum(), getattr(module, name).theta, retain_graph=True)[0]
+        assert (grad.norm(dim=-1) > module.config.max_grad_norm).all(), name
+    assert prepared(case, "low_values").regularized_advantage(d)[0].max() < -1  # where the floor of m is
+
+
+def prepared(case, setting: str, **changes) -> OMIGA:
+    module = case.module([0, 1], {**case.parity[setting].changes, **changes})
+    case.parity[setting].prepare(module)
+    return module
