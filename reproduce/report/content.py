@@ -14,6 +14,7 @@ from reproduce import published, records
 from reproduce.judge import Verdict
 from reproduce.report import comparison_matrix
 from reproduce.report.aggregate import bootstrap_interval, interquartile_mean
+from reproduce.report.comparison_matrix import OWN
 from reproduce.report.sensitivity import SensitivityPlot, sensitivity_plots
 
 MARKS = {"REPRODUCED": "✓", "BELOW": "▼", "ABOVE": "▲", "INCONCLUSIVE": "?", "NOT COMPARABLE": "≠"}
@@ -67,6 +68,7 @@ class Table:
     paper: published.PaperTable
     rows: dict[str, published.PaperRow]
     runs: list[Run]
+    own_runs: list[Run]  # of each row and dataset the newest with the row's own settings
     matrix: list[list[str]]
     sensitivity: list[SensitivityPlot]
 
@@ -93,11 +95,11 @@ class Table:
     def aggregates(self) -> list[str]:
         """A sentence for each kind of data: the interquartile mean of our normalized scores with its interval.
 
-        It counts the runs whose normalized score is compared with a published number, and needs two rows of them.
+        It counts the rows' own settings alone, where a published number is compared with, and needs two rows of them.
         """
         sentences = []
-        for kind in sorted({run.record["data"].get("kind", "unknown") for run in self.runs}):
-            runs = [run for run in self.runs if run.record["data"].get("kind", "unknown") == kind]
+        for kind in sorted({run.record["data"].get("kind", "unknown") for run in self.own_runs}):
+            runs = [run for run in self.own_runs if run.record["data"].get("kind", "unknown") == kind]
             runs = [run for run in runs if _judged_on_normalized(run)]
             rows = {run.row.id for run in runs}
             if len(rows) > 1:
@@ -137,15 +139,27 @@ def collect(pattern: str = "*") -> Content:
     order = list(rows)
     runs = [Run(rows[record["row"]], record) for record in reported]
     runs.sort(key=lambda run: order.index(run.row.id))
+    own_runs = _own_runs(recorded, rows)
     plots = sensitivity_plots(recorded, rows)
     tables = []
     for paper in published.tables().values():
         if chosen := {i: row for i, row in paper.rows.items() if i in rows}:
             matrix = comparison_matrix.matrix(recorded, chosen)
-            own = [run for run in runs if run.row.id in chosen]
-            tables.append(Table(paper, chosen, own, matrix, [plot for plot in plots if plot.row.id in chosen]))
+            mine = [run for run in runs if run.row.id in chosen]
+            own = [run for run in own_runs if run.row.id in chosen]
+            drawn = [plot for plot in plots if plot.row.id in chosen]
+            tables.append(Table(paper, chosen, mine, own, matrix, drawn))
     speed = records.read("bench/all") if pattern == "*" else []
     return Content(datetime.now(UTC), rows, tables, claims, speed[-1] if speed else None)
+
+
+def _own_runs(recorded: Sequence[dict[str, Any]], rows: dict[str, published.PaperRow]) -> list[Run]:
+    newest: dict[tuple[str, str], Run] = {}
+    for record in recorded:  # oldest first
+        own = record["kind"] == "row" and not record["differs"] and comparison_matrix.settings_of(record) == OWN
+        if own and "data.id=" not in " ".join(record["overrides"]):
+            newest[record["row"], record["data"].get("kind", "unknown")] = Run(rows[record["row"]], record)
+    return list(newest.values())
 
 
 def theirs(row: published.PaperRow) -> str:
@@ -185,9 +199,9 @@ def _aggregate(kind: str, runs: Sequence[Run], n_rows: int) -> str:
     scores = {f"{k} {run.row.id}": run.record["scores"]["per_seed"] for k, run in enumerate(runs)}
     low, high = bootstrap_interval(scores)
     return (
-        f"Over the {len(runs)} lines on {kind} data that are compared with a published number ({n_rows} rows, "
-        f"{sum(map(len, scores.values()))} seeds): interquartile mean of our normalized scores "
+        f"With the rows' own settings, over the {n_rows} rows on {kind} data that are compared with a published number "
+        f"({sum(map(len, scores.values()))} seeds): interquartile mean of our normalized scores "
         f"{interquartile_mean(scores):.1f}, 95 % stratified bootstrap interval [{low:.1f}, {high:.1f}]. Each seed "
-        "weighs the same, and seeds are resampled within their line. It is no verdict: the published table gives no "
+        "weighs the same, and seeds are resampled within their row. It is no verdict: the published table gives no "
         "score per seed to set beside it."
     )
