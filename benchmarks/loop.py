@@ -1,4 +1,4 @@
-"""What surrounds the updates: Lightning, sampling, logging, checkpoints; loading data; memory; the time to start."""
+"""The surroundings of the updates: Lightning, sampling, logging, checkpoints; loading data; memory; the time to start."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What an update costs per seed: stacked, compiled and captured, beside a plainly written one-seed version."""
+"""The cost of an update per seed: stacked, compiled and captured, beside a plainly written one-seed version."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

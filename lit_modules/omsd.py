@@ -298,7 +298,7 @@ class OMSD(SeedModule):
         return self.score(*flat, rows)[0].unflatten(0, x.shape[:2])
 
     def conditions(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """What each agent's score is conditioned on: obs (S, N, B, O), actions (S, N, B, A) -> (S, N, B, C). D4, D6"""
+        """The condition of each agent's score: obs (S, N, B, O), actions (S, N, B, A) -> (S, N, B, C). D4, D6"""
         if self.config.condition == "state":
             obs = obs.transpose(1, 2).flatten(2).unsqueeze(1).expand(-1, self.n, -1, -1)
         if not self.prefix_size:

@@ -1,4 +1,4 @@
-"""What every paper shares: stacked seeds, the update clock, named optimizers, per-seed clipping, targets, resume.
+"""The base of every paper: stacked seeds, the update clock, named optimizers, per-seed clipping, targets, resume.
 
 All seeds of a row train in one module. Parameters carry the leading axes (S,) or (S, N), each loss returns [S] and its
 sum is differentiated, clipping and statistics are per seed, and every seed draws from its own generators: seed k of a

@@ -74,7 +74,7 @@ def build(dataset: Dataset, force: Force = False, root: Root = None, seed: Seed 
 def compare(pattern: Some = "*", as_json: Json = False) -> int:
     """Show statistics beside the published ones of the official data.
 
-    What is not built says so. What cloning earns on either stands beside them where it is known.
+    A dataset that is not built says so. The return of cloning stands beside either where it is known.
     """
     from data.catalog import registry
 

@@ -52,12 +52,12 @@ class Settings:
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        """What the run uses, nested and plain."""
+        """The values that the run uses, nested and plain."""
         return self.used.values()
 
     @cached_property
     def row_values(self) -> dict[str, Any]:
-        """What the row's file says, nested and plain."""
+        """The values of the row's file, nested and plain."""
         return self.stated.values()
 
     @property

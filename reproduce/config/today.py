@@ -1,4 +1,4 @@
-"""What rows say today, kept between commands: composing all of them takes seconds, asking needs none."""
+"""The settings that rows state today, kept between commands: composing all of them takes seconds, asking needs none."""
 
 import hashlib
 import json

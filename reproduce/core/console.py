@@ -1,4 +1,4 @@
-"""What a person sees while waiting: rich progress bars on stderr, silent when it is no terminal."""
+"""Rich progress bars on stderr, silent when it is no terminal."""
 
 import json
 import sys

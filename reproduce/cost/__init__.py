@@ -1,4 +1,4 @@
-"""What rows cost on this machine before they run."""
+"""The cost of rows on this machine, before they run."""
 
 from reproduce.cost.estimate import Estimate, dry_run, estimates, totals
 from reproduce.cost.measure import Cost, Timing

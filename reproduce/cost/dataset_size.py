@@ -30,7 +30,7 @@ def n_rows(dataset_id: str, world: Any) -> int:
 
 
 def row_bytes(world: Any) -> int:
-    """Of one row of the schema, as loaded."""
+    """Bytes of one row of the schema, as loaded."""
     if world.spec.layout == "transitions":
         keys = layout(world.n_agents, world.obs_size, world.state_size, world.n_actions)
     else:

@@ -1,4 +1,4 @@
-"""What one update and one evaluation step take here, measured on made-up transitions.
+"""The time of one update and of one evaluation step here, measured on made-up transitions.
 
 The row's real module, chunk path and worlds run for all its seeds at once; so the dataset need not be there.
 """
@@ -225,7 +225,7 @@ class _Peak:
 
 
 def bytes_of(values: Any) -> int:
-    """Of all tensors in nested dicts, lists and TensorDicts; memory that several share counts once."""
+    """Bytes of all tensors in nested dicts, lists and TensorDicts; memory that several share counts once."""
     return sum(_storages(values).values())
 
 

@@ -1,4 +1,4 @@
-"""Where a run keeps what it needs to resume: a folder named by whatever decides the bits."""
+"""The folder from which a run resumes, named by whatever decides the bits."""
 
 import hashlib
 import json

@@ -127,7 +127,7 @@ def _identity(path: Path) -> dict[str, Any]:
 
 
 def _code(algorithm: str) -> str:
-    """Of torch and of the files by which training changes."""
+    """A checksum of torch's version and of the files by which training changes."""
     digest = hashlib.sha256(torch.__version__.encode())
     shared = ("data/buffer.py", "data/samplers.py", "data/common/rng.py")
     for path in [ROOT / algorithm, *sorted(ROOT.glob("lit_modules/common/*.py")), *(ROOT / name for name in shared)]:

@@ -1,7 +1,7 @@
 """Rows that take days: `reproduce queue FILE` works through them in order, at low priority, beside other work.
 
 Each row runs in a process of its own, on one thread. It ends when the queue does and stops while the queue is stopped
-(SIGSTOP, or `--pause`), so a killed queue loses what is younger than the last checkpoint. What records/ holds is
+(SIGSTOP, or `--pause`), so a killed queue loses what is younger than the last checkpoint. A row that records/ holds is
 finished: a row recorded with exactly these settings is skipped, however often the queue is started.
 """
 
@@ -145,7 +145,7 @@ class Queue:
         _say(f"{job.command}: its process died ({_how(code)}); it is started again from its checkpoint")
 
     def _has_room(self, job: Job) -> bool:
-        """Where a job found the disk full: whether there is more by now, or it is time to try. Others wait for it."""
+        """Whether the disk has room again, or it is time to try, for the job that found it full. Others wait for it."""
         if job.state != "no room":
             return all(other.state != "no room" for other in self.jobs)
         return time.monotonic() >= job.again_at or shutil.disk_usage(self.folder).free >= job.free + MORE_ROOM

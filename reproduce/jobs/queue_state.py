@@ -15,7 +15,7 @@ ENDED = ("done", "failed")  # states of a job that is not started again
 
 
 def folder_of(path: Path) -> Path:
-    """Where the queue of this file keeps its state: outputs/queue/<stem>-<hash of the path>."""
+    """The folder in which the queue of this file keeps its state: outputs/queue/<stem>-<hash of the path>."""
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:6]
     return outputs_dir().resolve() / "queue" / f"{path.stem}-{digest}"
 

@@ -8,7 +8,7 @@ from data.common.errors import ReproduceError
 
 @dataclass(frozen=True)
 class Bound:
-    """What a paper says about one score; None = unknown. `decimals` counts the printed digits after the point."""
+    """A paper's statement about one score; None = unknown. `decimals` counts the printed digits after the point."""
 
     mean: float | None = None
     std: float | None = None

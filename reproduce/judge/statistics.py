@@ -28,7 +28,7 @@ class Spread:
         return float(self._half_widths(n))
 
     def _half_widths(self, n: Any) -> Any:
-        """Of one number of seeds, or of an array of them."""
+        """Half widths for one number of seeds, or for an array of them."""
         from numpy import sqrt
         from scipy.special import stdtrit
 

@@ -1,7 +1,7 @@
 """THEIR numbers: reads paper_results/<paper>/<table>.yaml, entered by hand; programs never write there.
 
 A cell is the text the paper prints, `mean ± std`, with `unknown` for either part or for the whole; decimals are
-counted in that text. What a cell does not say itself it takes from its row, the row's entry in `tasks:`, or the table.
+counted in that text. A cell takes the rest from its row, the row's entry in `tasks:`, or the table.
 Row ids: <paper>/<table>/<row> is the table's headline algorithm, <paper>/<table>/<row>/<algorithm> a baseline.
 """
 

@@ -43,7 +43,7 @@ def record_references(pattern: str) -> int:
 
 
 def run_gate(pattern: str, as_json: bool) -> int:
-    """0 when no row got worse, 1 otherwise. Of a glob, the rows that have a reference; none at all is an error."""
+    """0 when no row got worse, 1 otherwise. A glob runs the rows that have a reference; none at all is an error."""
     outcomes, rows = [], expand(pattern, row_ids())
     references = {row: found for row in rows if (found := records.latest(row, kind="reference"))}
     if not references:
