@@ -1,4 +1,4 @@
-"""The surroundings of the updates: Lightning, sampling, logging, checkpoints; loading data; memory; the time to start."""
+"""Around the updates: Lightning, sampling, logging, checkpoints; loading data; memory; the time to start."""
 
 import json
 import os

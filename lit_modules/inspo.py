@@ -203,8 +203,10 @@ class InSPO(SeedModule):
             return taken(masked_log_softmax(self.policy(obs, theta), legal) - log_mu, action)
 
     def start_turn(self, candidates: dict[str, Tensor], log_ratio: Tensor, rows: Tensor, uniform: Tensor):
-        """The data that the agents in `rows` learn from, given what their teammates' policies have become: their minibatch,
-        its loss weights (S, B) and the effective sample size (S,)."""
+        """The minibatch of the agents in `rows`, its loss weights (S, B) and the effective sample size (S,).
+
+        They follow from what the teammates' policies have become.
+        """
         with torch.no_grad():
             log_rho = (log_ratio.sum(1) - log_ratio.flatten(0, 1)[rows]).clamp(-20.0, 5.0)  # (S, M) D4
             d, weight = self.minibatch(candidates, rows, log_rho, uniform)
@@ -228,7 +230,7 @@ class InSPO(SeedModule):
 
     @torch.no_grad()
     def add_next(self, d: dict[str, Tensor], rows: Tensor) -> None:
-        """Add values that stay as they are during a turn, at the next states: the clone's log-probabilities and the target Q."""
+        """Add the clone's log-probabilities and the target Q at the next states, which a turn leaves as they are."""
         theta_mu, theta_q = (net.theta.flatten(0, 1)[rows] for net in (self.behavior_policy, self.q_target))
         d["next_log_mu"] = masked_log_softmax(self.behavior_policy(d["next_obs"], theta_mu), d["next_legal"])
         d["next_q_target"] = self.q_target(d["next_obs"], theta_q)

@@ -138,8 +138,10 @@ def _verdict_seeds(settings: Settings) -> tuple[int | str | None, str]:
 
 
 def totals(found: Sequence[Estimate]) -> dict[str, Any]:
-    """Totals of rows that run one after another: seconds in all, the most memory (None: unknown), disk. A dataset that several
-    rows read counts once."""
+    """Totals of rows that run one after another: seconds in all, the most memory (None: unknown), disk.
+
+    A dataset that several rows read counts once.
+    """
     sets = {name: n for e in found for name, n in e.dataset_bytes.items()}
     memory = [e.memory_bytes for e in found if e.memory_bytes is not None]
     return {

@@ -26,7 +26,7 @@ for _name in ("lightning.pytorch", "lightning.fabric"):
 
 @dataclass(frozen=True)
 class Training:
-    """The outcome of training. `crashed` lists seeds that diverged; `curve` holds mean returns per point, mode and seed."""
+    """The outcome of training. `crashed`: seeds that diverged; `curve`: mean returns per point, mode and seed."""
 
     n_updates: int
     seconds: float

@@ -1,5 +1,5 @@
-# The grounds of OMSD's argument, without a policy: the arithmetic of combinatorial mode shift, and scores that are known
-# in closed form. Source: public notes on the paper (Proposition 3.1, Corollary 3.2); the mixture is the bandit's.
+# The grounds of OMSD's argument, without a policy: the arithmetic of combinatorial mode shift, and scores known in
+# closed form. Source: public notes on the paper (Proposition 3.1, Corollary 3.2); the mixture is the bandit's.
 """Exact companions of OMSD."""
 
 import itertools
