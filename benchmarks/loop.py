@@ -46,9 +46,11 @@ def loading(repeats: int) -> Iterator[Line]:
     """Chunks of 100 updates of five seeds from a million transitions in memory and on disk."""
     settings = compose(LARGE)
     transitions, task = store.get(settings.data.id).transitions, settings.task
-    views = make_world(task.world, 1, **task.params).observe
+    layout = make_world(task.world, 1, **task.params).layout
     keys, batch = algorithm("omiga")[0].keys, settings.algo.batch_size
-    made = {storage: OfflineDataModule(transitions, keys, range(5), storage, views) for storage in ("tensor", "memmap")}
+    made = {
+        storage: OfflineDataModule(transitions, layout, keys, range(5), storage) for storage in ("tensor", "memmap")
+    }
     times = medians({name: lambda d=data: d.sample(100, batch) for name, data in made.items()}, repeats)
     chunk = made["tensor"].sample(100, batch)
     times["views of all agents"] = medians({"expand": lambda: made["tensor"].to_schema(chunk)}, repeats)["expand"]

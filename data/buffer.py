@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import lightning as L
@@ -10,17 +10,14 @@ import torch
 from tensordict import TensorDict
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, ReplayBuffer
 
-from data.samplers import RowSampler, SeedSampler
+from data.layout import Layout
 
 
 class Clock(Protocol):
-    """What a loader asks of the module that it feeds: its plan of chunks, and how many updates are done.
-
-    A chunk has `start`, `n_updates`, `batch_size`, `shared`, `keys` and `streams`: lit_modules.common.schedule.Chunk.
-    """
+    """A module as its loader sees it: a plan of chunks (lit_modules.common.schedule.Chunk), and how many updates are
+    done."""
 
     n_updates: int
-
     plan: Any  # a sequence of chunks
 
 
@@ -47,9 +44,9 @@ class OnDisk(_Selecting, LazyMemmapStorage): ...
 STORAGES = {"tensor": InMemory, "memmap": OnDisk}
 
 
-def _home(transitions: TensorDict, device: torch.device) -> torch.device:
+def _home(stored: TensorDict, device: torch.device) -> torch.device:
     """`device` where the data fit, else the CPU."""
-    if device.type == "cuda" and transitions.bytes() > torch.cuda.mem_get_info(device)[0] / 2:
+    if device.type == "cuda" and stored.bytes() > torch.cuda.mem_get_info(device)[0] / 2:
         return torch.device("cpu")
     return device
 
@@ -57,8 +54,8 @@ def _home(transitions: TensorDict, device: torch.device) -> torch.device:
 class ChunkLoader:
     """Iterates over the module's plan from its clock on, so a resumed run meets exactly the chunks it has not seen.
 
-    A chunk is a TensorDict [K, S, B] with the transitions of K updates for S seeds. Its length is known: Lightning then
-    never draws ahead, and the generators' state in a checkpoint is that of the last update done.
+    A chunk is a TensorDict [K, S, B] of transitions, or [K, S, B, T] of sequences: K updates for S seeds. Its length is
+    known: Lightning then never draws ahead, and the generators' state in a checkpoint is that of the last update done.
     """
 
     def __init__(self, data: "OfflineDataModule", module: Clock):
@@ -72,7 +69,8 @@ class ChunkLoader:
             if chunk.start >= self.module.n_updates:
                 if chunk.streams is not None:
                     self.data.sampler.start(chunk.streams)
-                yield self.data.sample(chunk.n_updates, chunk.batch_size, 1 if chunk.shared else None, chunk.keys)
+                n_seeds = 1 if chunk.shared else None
+                yield self.data.sample(chunk.n_updates, chunk.batch_size, n_seeds, chunk.keys, chunk.sequence_length)
 
     def state_dict(self) -> dict[str, Any]:
         return self.data.sampler.state_dict()
@@ -84,73 +82,62 @@ class ChunkLoader:
 class OfflineDataModule(L.LightningDataModule):
     """The dataset of a row in a TorchRL replay buffer (`storage`: "tensor" in memory, "memmap" streamed from disk).
 
-    Only `keys` are stored: what the module's updates read. Of a dataset kept as rows (data.schema) the rows are stored,
-    and the agents' observations are derived by the world's `observe` from a chunk when it has arrived on the device.
+    Only the columns that `keys` of the schema are made from are stored: `layout` knows them, and derives the rest from
+    a chunk when it has arrived on the device.
 
-    In memory means the device's, where the data take less than half of what is free there; chunks from elsewhere reach
-    it through pinned memory. Indices are drawn on the CPU whatever the device, by each seed's own generator.
+    In memory means the device's, where the data take less than half of its free memory; chunks from elsewhere reach it
+    through pinned memory. Indices are drawn on the CPU whatever the device, by each seed's own generator.
     """
 
     def __init__(
         self,
-        transitions: TensorDict,
+        experience: TensorDict,
+        layout: Layout,
         keys: Sequence[Any],
         seeds: Sequence[int],
         storage: str = "tensor",
-        observe: Callable[[torch.Tensor], dict[str, torch.Tensor]] | None = None,
         device: torch.device | str = "cpu",
     ):
         super().__init__()
-        self.keys, self.seeds, self.observe = list(keys), list(seeds), observe
-        self.as_rows = "features" in transitions
-        if self.as_rows:
-            self.sampler: SeedSampler = RowSampler(seeds, transitions["final"].squeeze(-1))
-            if "rewards" in keys and "rewards" not in transitions:  # the team's reward is each agent's
-                rewards = transitions["reward"].expand(-1, transitions["action"].shape[-2])
-                transitions = transitions.clone(recurse=False).set("rewards", rewards)
-            transitions = transitions.select("features", *keys, strict=False)  # whatever else is derived
-        else:
-            self.sampler = SeedSampler(seeds)
-            transitions = transitions.select(*keys)
+        self.layout, self.keys, self.seeds = layout, list(keys), list(seeds)
+        self.sampler = layout.sampler(seeds, experience)
+        stored = layout.select(experience, keys)
         device = torch.device(device)
-        self.storage_device = _home(transitions, device) if storage == "tensor" else torch.device("cpu")
+        self.storage_device = _home(stored, device) if storage == "tensor" else torch.device("cpu")
         self.buffer = ReplayBuffer(
-            storage=STORAGES[storage](len(transitions), device=self.storage_device),
+            storage=STORAGES[storage](len(stored), device=self.storage_device),
             sampler=self.sampler,
             batch_size=None,
             pin_memory=self.storage_device != device,
         )
-        self.buffer.extend(transitions)
+        self.buffer.extend(stored)
 
     def sample(
-        self, n_updates: int, batch_size: int, n_seeds: int | None = None, keys: Sequence[Any] = ()
+        self,
+        n_updates: int,
+        batch_size: int,
+        n_seeds: int | None = None,
+        keys: Sequence[Any] = (),
+        sequence_length: int = 1,
     ) -> TensorDict:
-        """A chunk [K, S, B] for the first S = `n_seeds` of the seeds (default all), not yet on the device. `keys`: what
-        is needed of it, by default all that the updates of any phase read."""
+        """A chunk [K, S, B], or [K, S, B, T] of sequences, for the first S = `n_seeds` of the seeds (default all), not
+        yet on the device. `keys`: the part of the schema that is needed, by default all that updates of any phase read.
+        """
         n_seeds = n_seeds or len(self.seeds)
-        self.sampler.n_updates, self.sampler.n_seeds = n_updates, n_seeds
-        shape = (n_updates, n_seeds, batch_size)
-        later = not keys or any(isinstance(key, tuple) for key in keys)
-        if isinstance(self.sampler, RowSampler):
-            self.sampler.with_next = later
+        sampler, shape = self.sampler, (n_updates, n_seeds, batch_size)
+        sampler.n_updates, sampler.n_seeds, sampler.sequence_length = n_updates, n_seeds, sequence_length
+        sampler.with_next = any(isinstance(key, tuple) for key in keys or self.keys)
         drawn = self.buffer.sample(math.prod(shape))
-        if not self.as_rows:
-            return (drawn.select(*keys) if keys else drawn).reshape(*shape)
-        chunk, *after = drawn.split(math.prod(shape))
-        chunk = chunk.select("features", *keys, strict=False) if keys else chunk.clone(recurse=False)
-        if later:
-            chunk["next_features"] = after[0]["features"]
-        return chunk.reshape(*shape)
+        if sequence_length == 1:
+            return self.layout.cut(drawn, shape, keys)
+        shape = (*shape, sequence_length)
+        chunk = self.layout.cut(drawn, shape, keys)
+        flags = {"mask": sampler.mask, "is_init": sampler.is_init}
+        return chunk.update({key: flag.view(*shape, 1).to(self.storage_device) for key, flag in flags.items()})
 
     def to_schema(self, chunk: TensorDict) -> TensorDict:
         """The chunk as the schema has it: where features are stored, observations now and next are derived."""
-        if not self.as_rows:
-            return chunk
-        with torch.no_grad():
-            derived: dict[str, Any] = dict(self.observe(chunk["features"]))  # type: ignore[misc]
-            if "next_features" in chunk:
-                derived["next"] = self.observe(chunk["next_features"])  # type: ignore[misc]
-        return chunk.exclude("features", "next_features").update(derived).select(*self.keys, strict=False)
+        return self.layout.to_schema(chunk, self.keys)
 
     def train_dataloader(self) -> ChunkLoader:
         return ChunkLoader(self, self.trainer.lightning_module)  # type: ignore[arg-type]

@@ -1,26 +1,71 @@
-"""Which transitions an update sees: uniform chunks per seed."""
+"""Which transitions an update sees: uniform transitions, or uniform sequences within episodes, per seed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchrl.data.replay_buffers import Sampler
 
+from data.common.errors import ReproduceError
 from data.common.rng import Stream, generator
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Where episodes lie in stored experience: the row of each one's first transition, and its transitions; [E] each.
+
+    The transitions of an episode lie in rows one after another.
+    """
+
+    first: Tensor
+    length: Tensor
+
+    @classmethod
+    def of_final(cls, final: Tensor) -> "Episodes":
+        """final [R] bool, the rows in which no transition starts; the last row is one."""
+        last = final.nonzero().squeeze(-1)
+        first = torch.cat([last.new_zeros(1), last[:-1] + 1])
+        return cls(first, last - first)
+
+    @classmethod
+    def of_steps(cls, episode: Tensor, step: Tensor) -> "Episodes":
+        """Of flat transitions: ids and steps, [n] int64. An episode begins where the id changes or the step is 0."""
+        begins = step == 0
+        begins[0] = True
+        begins[1:] |= episode[1:] != episode[:-1]
+        first = begins.nonzero().squeeze(-1)
+        return cls(first, torch.cat([first[1:], first.new_tensor([len(step)])]) - first)
+
+    def windows(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """All sequences of `size` steps within an episode: first row, number of steps, index of the first step; [W].
+
+        An episode of fewer steps is one sequence, whole. With a size that no episode exceeds, the sequences are the
+        episodes.
+        """
+        n = (self.length - size + 1).clamp(min=1) * (self.length > 0)
+        episode = torch.arange(len(n)).repeat_interleave(n)
+        offset = torch.arange(len(episode)) - (n.cumsum(0) - n)[episode]
+        return self.first[episode] + offset, self.length[episode].clamp(max=size), offset
 
 
 class SeedSampler(Sampler):
     """Uniform sampling with replacement; every seed draws its own indices from its own generator.
 
-    A request for K * S * B indices is answered in the order [K, S, B] with K = `n_updates` and the first S = `n_seeds`
-    of the seeds (both set by the loader).
+    A request for K * S * B samples is answered in the order [K, S, B] with K = `n_updates` and the first S = `n_seeds`
+    of the seeds (all set by the loader). With a `sequence_length` T above 1 it is answered in the order [K, S, B, T]:
+    sequences within episodes, drawn uniformly (see `Episodes.windows`); `mask` and `is_init`, [K * S * B * T] bool,
+    then tell the steps that are the episode's and those that are its first. Steps beyond the end repeat the last one.
     """
 
-    def __init__(self, seeds: Sequence[int]):
+    def __init__(self, seeds: Sequence[int], episodes: Episodes | None = None):
         super().__init__()
-        self.seeds = list(seeds)
-        self.n_updates, self.n_seeds = 1, len(self.seeds)
+        self.seeds, self.episodes = list(seeds), episodes
+        self.n_updates, self.n_seeds, self.sequence_length = 1, len(self.seeds), 1
+        self.with_next = False  # a request for n rows answers with the n rows after them too
+        self.mask = self.is_init = torch.ones(0, dtype=torch.bool)
+        self._windows: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         self.start(0)
 
     def start(self, clock: int) -> None:
@@ -28,9 +73,32 @@ class SeedSampler(Sampler):
         self.rngs = [generator(seed, Stream.MINIBATCHES, clock) for seed in self.seeds]
 
     def sample(self, storage: Any, batch_size: int) -> tuple[Tensor, dict]:
+        if self.sequence_length == 1:
+            return self._transitions(len(storage), batch_size), {}
+        return self._sequences(batch_size), {}
+
+    def _draw(self, n: int, batch_size: int) -> Tensor:
+        """[K * S * B] uniform indices below n."""
         shape = (self.n_updates, batch_size // (self.n_updates * self.n_seeds))
-        drawn = [torch.randint(len(storage), shape, generator=g) for g in self.rngs[: self.n_seeds]]
-        return torch.stack(drawn, dim=1).flatten(), {}
+        drawn = [torch.randint(n, shape, generator=g) for g in self.rngs[: self.n_seeds]]
+        return torch.stack(drawn, dim=1).flatten()
+
+    def _transitions(self, n_rows: int, batch_size: int) -> Tensor:
+        return self._draw(n_rows, batch_size)
+
+    def _sequences(self, batch_size: int) -> Tensor:
+        size = self.sequence_length
+        if self.episodes is None:
+            raise ReproduceError("sequences need experience whose episodes are known: the keys episode and step.")
+        if size not in self._windows:
+            self._windows[size] = self.episodes.windows(size)
+        first, length, offset = self._windows[size]
+        drawn = self._draw(len(first), batch_size)
+        steps = torch.arange(size)
+        self.mask = (steps < length[drawn].unsqueeze(-1)).flatten()
+        self.is_init = ((steps == 0) & (offset[drawn] == 0).unsqueeze(-1)).flatten()
+        within = torch.minimum(steps, length[drawn].unsqueeze(-1) - 1)
+        return (first[drawn].unsqueeze(-1) + within).flatten()
 
     def state_dict(self) -> dict[str, Any]:
         return {"generators": [g.get_state() for g in self.rngs]}
@@ -49,19 +117,20 @@ class SeedSampler(Sampler):
         self.load_state_dict(torch.load(path, weights_only=True))
 
 
-class RowSampler(SeedSampler):
-    """SeedSampler over the rows in which a transition starts. A request for n answers with n rows, then, unless
-    `with_next` is off, the rows after.
+class TrajectorySampler(SeedSampler):
+    """SeedSampler over the rows in which a transition starts. A request for n answers with n rows, then, where
+    `with_next` is on, the rows after them.
 
     final: [R] bool, the rows in which none starts.
     """
 
     def __init__(self, seeds: Sequence[int], final: Tensor):
-        super().__init__(seeds)
+        super().__init__(seeds, Episodes.of_final(final))
         self.starts = (~final).nonzero().squeeze(-1)
-        self.with_next = True
+
+    def _transitions(self, n_rows: int, batch_size: int) -> Tensor:
+        return self.starts[self._draw(len(self.starts), batch_size)]
 
     def sample(self, storage: Any, batch_size: int) -> tuple[Tensor, dict]:
-        drawn, info = super().sample(self.starts, batch_size)
-        rows = self.starts[drawn]
+        rows, info = super().sample(storage, batch_size)
         return torch.cat([rows, rows + 1]) if self.with_next else rows, info

@@ -31,7 +31,7 @@ from data.common.paths import CONFIGS, outputs_dir
 from data.common.provenance import provenance
 from data.common.rng import Stream, generator
 from data.generate.mixture import WEIGHTS, noisy_act, play, random_returns, snapshots
-from data.schema import row_statistics
+from data.statistics import trajectory_statistics
 from data.worlds import WORLDS
 
 MIXTURES = ("mamujoco_mixture", "mpe_mixture")
@@ -75,7 +75,9 @@ def _measure(name: str, noises: list[float]) -> None:
     for steps, weights in snapshots(name, outputs_dir() / "behavior").items():
         for noise in noises:
             noisy = partial(noisy_act, weights, noise, clip=kind.bounded_actions)
-            s = row_statistics(play(world, noisy, kind.n_measured, generator(recipe.seed, Stream.MEASUREMENT, steps)))
+            s = trajectory_statistics(
+                play(world, noisy, kind.n_measured, generator(recipe.seed, Stream.MEASUREMENT, steps))
+            )
             point = {"snapshot": steps, "noise": noise, **s["return"], "length": s["length"]["mean"]}
             found.append(point)
             print(json.dumps({k: round(v, 1) for k, v in point.items()}), flush=True)

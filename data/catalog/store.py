@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import shutil
 from collections.abc import Callable
@@ -19,20 +18,14 @@ from data.catalog.manifest import MANIFEST, TRANSITIONS, folder_of
 from data.catalog.registry import dataset
 from data.common.errors import DiskFull, ReproduceError
 from data.common.files import sha256, write_json, write_with
-from data.generate import generate
+from data.generate import generate, n_rows
+from data.layout import Layout
 from data.official import SOURCES
-from data.schema import (
-    flatten,
-    return_statistics,
-    row_statistics,
-    rows_from,
-    rows_layout,
-    unflatten,
-    validate,
-    validate_rows,
-)
+from data.schema import flatten
+from data.statistics import flat_statistics
 from data.worlds import fingerprint, make_world
 
+HEADER_BYTES = 4096  # of the file, at most
 Kind = Literal["regenerated", "official"]
 Progress = Callable[[int, int], None]
 
@@ -92,9 +85,10 @@ def build(dataset_id: str, force: bool = False, progress: Progress | None = None
         transitions, measures = torch.cat(parts), {}
     else:
         transitions, measures = generate(recipe["name"], flat_world, recipe["seed"], recipe["params"], progress)
-    _validate(transitions, world)
-    statistics = _statistics(transitions)
-    acceptance = _accept(dataset_id, entry["acceptance"], _flat_statistics(statistics) | measures)
+    layout = layout_of(world)
+    layout.check(transitions)
+    statistics = layout.statistics(transitions)
+    acceptance = _accept(dataset_id, entry["acceptance"], flat_statistics(statistics) | measures)
     digest = ""
 
     def write(partial: Path) -> None:
@@ -137,18 +131,6 @@ def _manifest(dataset_id: str, kind: Kind, entry: dict, params: dict, statistics
     }
 
 
-def _statistics(transitions: TensorDict) -> dict[str, Any]:
-    return row_statistics(transitions) if "features" in transitions else return_statistics(transitions)
-
-
-def _flat_statistics(statistics: dict[str, Any]) -> dict[str, float]:
-    """{"return_mean": .., "length_max": .., "n_episodes": ..}: what any dataset's acceptance may be about."""
-    flat: dict[str, float] = {}
-    for key, value in statistics.items():
-        flat |= {f"{key}_{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
-    return flat
-
-
 def _accept(dataset_id: str, intervals: dict[str, list[float]], measures: dict[str, float]) -> dict[str, dict]:
     """Each measure against its interval, ends included; ReproduceError at the first outside."""
     checks = {}
@@ -163,26 +145,19 @@ def _accept(dataset_id: str, intervals: dict[str, list[float]], measures: dict[s
     return checks
 
 
-def _validate(transitions: TensorDict, world: dict) -> None:
-    shape = make_world(world["name"], 1, **world["params"])
-    if shape.spec.layout == "transitions":
-        validate(transitions, shape.n_agents, shape.obs_size, shape.n_actions)
-    else:
-        validate_rows(transitions, shape.n_features, shape.n_agents, shape.action_size, shape.individual_rewards)
+def layout_of(world: dict[str, Any]) -> Layout:
+    """The layout of a catalog entry's `world`."""
+    return make_world(world["name"], 1, **world["params"]).layout
 
 
-def _size(dataset_id: str) -> int:
-    """Bytes of the file when every episode has full length."""
+def size_on_disk(dataset_id: str) -> int:
+    """Bytes of the file at most: every episode has full length."""
     entry = dataset(dataset_id)
-    recipe, world = entry["generator"], make_world(entry["world"]["name"], 1, **entry["world"]["params"])
+    recipe = entry["generator"]
     if recipe["name"] == "concatenation":
-        return sum(_size(part) for part in recipe["params"]["parts"])
-    if world.spec.layout == "trajectories":
-        keys = rows_layout(world.n_features, world.n_agents, world.action_size, world.individual_rewards)
-        return recipe["params"]["rows"] * sum(dtype.itemsize * math.prod(shape) for dtype, shape in keys.values())
-    seen = world.n_agents * (4 * world.obs_size + world.n_actions) + 4 * world.state_size
-    episodes = 2 * recipe["params"]["episodes"]  # `mix` makes twice as many
-    return episodes * world.episode_limit * (2 * seen + 8 * world.n_agents + 22)
+        return sum(size_on_disk(part) for part in recipe["params"]["parts"])
+    layout = layout_of(entry["world"])
+    return HEADER_BYTES + layout.row_bytes * n_rows(recipe["name"], recipe["params"], layout.spec)
 
 
 def _check_space(dataset_id: str, folder: Path) -> None:
@@ -190,7 +165,7 @@ def _check_space(dataset_id: str, folder: Path) -> None:
     recipe = dataset(dataset_id)["generator"]
     parts = recipe["params"]["parts"] if recipe["name"] == "concatenation" else []
     unbuilt = [part for part in parts if not (folder_of(part) / MANIFEST).exists()]
-    needed = int(1.1 * sum(_size(one) for one in [dataset_id, *unbuilt]))
+    needed = int(1.1 * sum(size_on_disk(one) for one in [dataset_id, *unbuilt]))
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(there).free
     if free < needed:
@@ -217,11 +192,11 @@ def _load(dataset_id: str, entry: dict) -> Dataset:
         if expected not in (None, found):
             raise ReproduceError(f"{folder / TRANSITIONS} has sha256 {found}, {source} says {expected}. {rebuild}")
     try:
-        tensors = load_file(folder / TRANSITIONS)
-        transitions = rows_from(tensors) if "features" in tensors else unflatten(tensors)
+        layout = layout_of(entry["world"])
+        transitions = layout.read(load_file(folder / TRANSITIONS))
     except (OSError, safetensors.SafetensorError) as error:
         raise ReproduceError(f"{folder / TRANSITIONS} is damaged ({error}). {rebuild}") from error
-    _validate(transitions, entry["world"])
+    layout.check(transitions)
     return Dataset(transitions, manifest)
 
 
@@ -270,9 +245,10 @@ def _official(dataset_id: str, entry: dict, root: Path | str | None, seed: int |
                 f"{checksums[name or place.name]}: it is damaged or another version. {advice}"
             )
     played_in = source.world_params(place, world)
+    shown = {"name": world["name"], "params": params}
     transitions = source.load(place, world)
     manifest = {
-        **_manifest(dataset_id, "official", entry, params | played_in, _statistics(transitions)),
+        **_manifest(dataset_id, "official", entry, params | played_in, layout_of(shown).statistics(transitions)),
         "source_format": official["source"],
         "path": official["path"],
         "default_path": official["default_path"],

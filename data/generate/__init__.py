@@ -1,24 +1,60 @@
 """Generators by name: how each regenerated dataset is made, and what is measured on it before it is accepted."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from tensordict import TensorDict
 
 from data.common.errors import ReproduceError, nearest
+from data.common.spec import WorldSpec
 from data.generate import bandit, bridge, matrix, mixture, mpe
 from data.generate.collect import Progress
 
-# name -> (make(world, seed, progress=, **params) -> transitions, measures(transitions) -> numbers)
-GENERATORS: dict[str, tuple[Callable[..., TensorDict], Callable[[TensorDict], dict[str, float]]]] = {
-    "bandit_modes": (bandit.modes, bandit.measures),
-    "bridge_mix": (bridge.mix, bridge.mix_measures),
-    "bridge_optimal": (bridge.optimal, bridge.optimal_measures),
-    "mamujoco_mixture": (mixture.mixture, lambda rows: {}),
-    "mpe_mixture": (mixture.mixture, lambda rows: {}),
-    "mpe_random": (mpe.random, lambda rows: {}),
-    "matrix_independent": (matrix.independent, matrix.measures),
-    "matrix_joint_actions": (matrix.joint_actions, matrix.measures),
+Make = Callable[..., TensorDict]
+Measure = Callable[[TensorDict], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Generator:
+    """make(world, seed, progress=, **params) -> experience. measure(experience) -> numbers that acceptance is about.
+
+    n_rows(params, spec of the world): rows at most.
+    """
+
+    make: Make
+    measure: Measure = lambda experience: {}
+    n_rows: Callable[[dict[str, Any], WorldSpec], int] = lambda params, spec: params["rows"]
+
+
+def _episodes(params: dict[str, Any], spec: WorldSpec) -> int:
+    return params["episodes"] * spec.episode_limit
+
+
+GENERATORS = {
+    "bandit_modes": Generator(bandit.modes, bandit.measures),
+    "bridge_mix": Generator(bridge.mix, bridge.mix_measures, lambda params, spec: 2 * _episodes(params, spec)),
+    "bridge_optimal": Generator(bridge.optimal, bridge.optimal_measures, _episodes),
+    "mamujoco_mixture": Generator(mixture.mixture),
+    "mpe_mixture": Generator(mixture.mixture),
+    "mpe_random": Generator(mpe.random),
+    "matrix_independent": Generator(matrix.independent, matrix.measures, _episodes),
+    "matrix_joint_actions": Generator(matrix.joint_actions, matrix.measures, _episodes),
 }
+
+
+def generator_of(name: str) -> Generator:
+    """Raises ReproduceError with the nearest names for an unknown one."""
+    if name not in GENERATORS:
+        raise ReproduceError(
+            f"unknown generator {name!r}; known: {', '.join(GENERATORS)}.{nearest(name, list(GENERATORS))}"
+        )
+    return GENERATORS[name]
+
+
+def n_rows(name: str, params: dict[str, Any], spec: WorldSpec) -> int:
+    """Rows that the generator makes at most, when every episode has full length."""
+    return generator_of(name).n_rows(params, spec)
 
 
 def generate(
@@ -28,10 +64,6 @@ def generate(
 
     `world` is {"name": .., and the world's parameters}. Raises ReproduceError for an unknown generator.
     """
-    if name not in GENERATORS:
-        raise ReproduceError(
-            f"unknown generator {name!r}; known: {', '.join(GENERATORS)}.{nearest(name, list(GENERATORS))}"
-        )
-    make, measure = GENERATORS[name]
-    transitions = make(world, seed, progress=progress, **params)
-    return transitions, measure(transitions)
+    generator = generator_of(name)
+    transitions = generator.make(world, seed, progress=progress, **params)
+    return transitions, generator.measure(transitions)

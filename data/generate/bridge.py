@@ -12,7 +12,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.generate.collect import Progress, collect, join, pick
-from data.schema import episode_returns
+from data.statistics import episode_returns
 from data.worlds import make_world
 from data.worlds.bridge import GOALS, JOINT_STATES, intended, table
 from data.worlds.discrete import DiscreteWorld

@@ -18,7 +18,7 @@ from data.common.errors import ReproduceError
 from data.common.rng import Stream, generator
 from data.generate.collect import Progress
 from data.generate.play import play
-from data.schema import episode_returns, row_episodes
+from data.statistics import episode_returns, trajectory_episodes
 from data.worlds import WORLDS, make_world
 
 WEIGHTS = Path(__file__).parents[1] / "behavior"
@@ -104,7 +104,7 @@ def mixture(
 
 def _within(rows: TensorDict, low: float, high: float, most: int) -> TensorDict:
     """The rows of the first `most` episodes whose return lies in [low, high]."""
-    episode = row_episodes(rows["final"])
+    episode = trajectory_episodes(rows["final"])
     returns = episode_returns(rows.select("reward").set("episode", episode))
     kept = (returns >= low) & (returns <= high)
     return rows[(kept & (kept.cumsum(0) <= most))[episode]]

@@ -6,7 +6,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from data.schema import rows_from
+from data.schema import trajectories_of
 from data.worlds import make_world
 
 Act = Callable[[Tensor, torch.Generator], Tensor]  # (obs [n, N, O], the noise's generator) -> action [n, N, A]
@@ -38,4 +38,4 @@ def play(world: dict, act: Act, n_episodes: int, generator: torch.Generator) -> 
         padded = torch.cat([column, torch.zeros_like(column[:, :1])], 1)
         rows[key] = padded.masked_fill(~lived.view(*lived.shape, *(1,) * (padded.ndim - 2)), 0)
     keep = lived | final
-    return rows_from({key: value[keep] for key, value in (rows | {"features": features}).items()})
+    return trajectories_of({key: value[keep] for key, value in (rows | {"features": features}).items()})

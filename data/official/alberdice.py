@@ -15,8 +15,10 @@ from tensordict import TensorDict
 
 from data.common.errors import ReproduceError
 from data.common.files import write_json, write_with
+from data.common.spec import Discrete, WorldSpec
+from data.layout import Transitions
 from data.official.npy import opened
-from data.schema import unflatten, validate
+from data.schema import transitions_of
 from data.worlds.bridge import GOALS
 
 PUBLISHED = "the repository dematsunaga/alberdice on GitHub, folder buffer/<env>_from_start/buffer_<id>/"
@@ -39,6 +41,11 @@ def layout(world: World, n_episodes: int, horizon: int = HORIZON) -> dict[str, t
         "terminated.npy": ("uint8", (*axes, 1)),
         "filled.npy": ("int64", (*axes, 1)),
     }
+
+
+def _layout(world: World, horizon: int) -> Transitions:
+    n_agents, size, n_actions = SIZES[world]
+    return Transitions(WorldSpec(n_agents, size, size, Discrete(n_actions), episode_limit=horizon))
 
 
 def file_size(dtype: str, shape: tuple[int, ...]) -> int:
@@ -105,7 +112,7 @@ def load(folder: Path, world: World, horizon: int = HORIZON) -> TensorDict:
     folder = Path(folder)
     n_episodes = _read_meta(folder / "meta.json")
     files = {name: _read(folder / name, *want) for name, want in layout(world, n_episodes, horizon).items()}
-    n_agents, state_size, n_actions = SIZES[world]
+    n_actions = SIZES[world][2]
     actions = files["actions.npy"][..., 0]  # [N, horizon + 1, agents]
     if (bad := (actions < 0) | (actions >= n_actions)).any():
         raise ReproduceError(
@@ -129,7 +136,7 @@ def load(folder: Path, world: World, horizon: int = HORIZON) -> TensorDict:
         success = (then("state.npy")[:, [0, 1, 4, 5]] == torch.tensor([*GOALS[0], *GOALS[1]])).all(1, keepdim=True)
     else:
         success = torch.full_like(last, horizon == 1)
-    transitions = unflatten(
+    transitions = transitions_of(
         {
             "obs": now("obs.npy"),
             "state": now("state.npy"),
@@ -145,7 +152,7 @@ def load(folder: Path, world: World, horizon: int = HORIZON) -> TensorDict:
             "step": step,
         }
     )
-    validate(transitions, n_agents, state_size, n_actions)
+    _layout(world, horizon).check(transitions)
     return transitions
 
 
@@ -155,8 +162,8 @@ def write(transitions: TensorDict, folder: Path, world: World, horizon: int = HO
     The unexecuted action of entry T is written as 0 (the schema has none). Raises ReproduceError when the sizes are not
     the world's, when an episode is longer than the horizon, or when it does not end (exactly) at its last step.
     """
-    n_agents, state_size, n_actions = SIZES[world]
-    validate(transitions, n_agents, state_size, n_actions)
+    _layout(world, horizon).check(transitions)
+    n_actions = SIZES[world][2]
     numbers, episode = transitions["episode"].unique(return_inverse=True)
     step, last = transitions["step"], (transitions["terminated"] | transitions["truncated"]).squeeze(-1)
     lengths = torch.bincount(episode)  # [N]

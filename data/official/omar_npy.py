@@ -23,9 +23,12 @@ from torch import Tensor
 
 from data.common.errors import ReproduceError
 from data.common.files import write_with
+from data.common.spec import WorldSpec
+from data.layout import Trajectories
 from data.official.npy import opened
-from data.schema import row_episodes, rows_from, validate_rows
-from data.worlds import make_world
+from data.schema import trajectories_of
+from data.statistics import trajectory_episodes
+from data.worlds import make_world, mamujoco, mpe
 from data.worlds.mamujoco import view_sizes
 from data.worlds.mpe import PUBLISHED_PREY, Physics, rules_of
 
@@ -81,6 +84,11 @@ def layout(world: dict) -> dict[str, tuple[int, ...]]:
         shapes |= {f"{kind}_{j}.npy": (width,) for kind in ("obs", "next_obs")}
         shapes |= {f"{kind}_{j}.npy": shape for kind, shape in kinds.items()}
     return shapes
+
+
+def _spec(world: dict) -> WorldSpec:
+    params = {key: value for key, value in world.items() if key not in ("name", "prey")}
+    return mamujoco.spec_of(**params) if world["name"] == "mamujoco" else mpe.spec_of(**params)
 
 
 def _limit(world: dict) -> int:
@@ -173,14 +181,15 @@ def load(folder: Path, world: dict) -> TensorDict:
         earned = torch.stack([slab.values[f"rews_{j}.npy"] for j in learners], -1)
         action = torch.stack([slab.values[f"acs_{j}.npy"] for j in learners], -2)
         parts.append({"features": features, "action": _ended(action), "rewards": _ended(earned)})
-    rows = rows_from({key: torch.cat([part[key] for part in parts]).flatten(0, 1) for key in parts[0]})
-    rows["reward"] = rows["rewards"].mean(-1, keepdim=True)
-    step = (torch.arange(len(rows)) % (limit + 1)).unsqueeze(-1)
-    rows["terminated"], rows["truncated"], rows["final"] = step < 0, step == limit - 1, step == limit
+    made = {key: torch.cat([part[key] for part in parts]).flatten(0, 1) for key in parts[0]}
+    made["reward"] = made["rewards"].mean(-1, keepdim=True)
+    step = (torch.arange(len(made["reward"])) % (limit + 1)).unsqueeze(-1)
+    made |= {"terminated": step < 0, "truncated": step == limit - 1, "final": step == limit}
     if not particles:
-        del rows["rewards"]  # all are the team's
+        del made["rewards"]  # all are the team's
+    rows = trajectories_of(made)
     try:
-        validate_rows(rows, rows["features"].shape[-1], len(learners), action.shape[-1], particles)
+        Trajectories(_spec(world)).check(rows)
     except ReproduceError as error:
         raise ReproduceError(f"{folder}: {error}") from error
     return rows
@@ -221,9 +230,9 @@ def write(rows: TensorDict, folder: Path, world: dict) -> None:
     Raises ReproduceError where an episode is not `episode_limit` steps long.
     """
     made = make_world(n_worlds=1, **world)
-    validate_rows(rows, made.n_features, made.n_agents, made.action_size, individual=True)
+    made.layout.check(rows)
     now = (~rows["final"].squeeze(-1)).nonzero().squeeze(-1)
-    lengths = row_episodes(rows["final"]).bincount() - 1
+    lengths = trajectory_episodes(rows["final"]).bincount() - 1
     if (lengths != made.episode_limit).any():
         e = int((lengths != made.episode_limit).nonzero()[0, 0])
         raise ReproduceError(

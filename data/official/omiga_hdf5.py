@@ -18,9 +18,11 @@ from torch import Tensor
 
 from data.common.errors import ReproduceError
 from data.common.files import write_with
+from data.layout import Trajectories
 from data.observe import agent_views, features_of
-from data.schema import row_episodes, rows_from, validate_rows
-from data.worlds.mamujoco import needed, view_sizes
+from data.schema import trajectories_of
+from data.statistics import trajectory_episodes
+from data.worlds.mamujoco import needed, spec_of, view_sizes
 
 PUBLISHED = "the cloud folder that the README of ZhengYinan-AIR/OMIGA (branch master) links"
 SLAB = 4096  # rows read at once: what bounds the memory beyond the rows themselves
@@ -118,13 +120,13 @@ def rows_of_slabs(what: str, n: int, slabs: Iterator[tuple[int, dict[str, Tensor
     ended[:-1] = final[1:] & ~final[:-1]
     if slab["d"].reshape(-1)[-1] == 0:  # the file stops in the middle of an episode, which neither failed nor timed out
         ended[-2] = False
-    episode = row_episodes(final)
+    episode = trajectory_episodes(final)
     lengths = (episode.bincount() - 1)[episode].unsqueeze(-1)  # (R, 1), of the row's episode
     truncated = ended & (lengths >= world.get("episode_limit", 1000))
     flags = {"terminated": ended & ~truncated, "truncated": truncated, "final": final}
-    rows = rows_from({"features": features, "action": action, "reward": reward, **flags})
+    rows = trajectories_of({"features": features, "action": action, "reward": reward, **flags})
     try:
-        validate_rows(rows, n_features, n_agents, action_size)
+        Trajectories(spec_of(world["scenario"], world["agent_conf"])).check(rows)
     except ReproduceError as error:
         raise ReproduceError(f"{what}: {error}") from error
     return rows
@@ -145,8 +147,8 @@ def _compare_views(what: str, at: int, features: Tensor, slab: dict[str, Tensor]
 
 def write(rows: TensorDict, path: Path, world: dict) -> None:
     """Rows in the authors' layout, float32; `load` gives them back (to 1e-6, and `final` rows with zero dummies)."""
-    n_agents, action_size, n_features, n_zeros = view_sizes(world["scenario"], world["agent_conf"])
-    validate_rows(rows, n_features, n_agents, action_size)
+    n_agents, _, _, n_zeros = view_sizes(world["scenario"], world["agent_conf"])
+    Trajectories(spec_of(world["scenario"], world["agent_conf"])).check(rows)
 
     def save(partial: Path) -> None:
         with needed("h5py").File(partial, "w") as file:

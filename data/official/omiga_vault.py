@@ -16,10 +16,10 @@ from tensordict import TensorDict
 
 from data.common.errors import ReproduceError
 from data.common.files import write_json
+from data.layout import Trajectories
 from data.observe import agent_views
 from data.official.omiga_hdf5 import SLAB, rows_of_slabs
-from data.schema import validate_rows
-from data.worlds.mamujoco import view_sizes
+from data.worlds.mamujoco import spec_of, view_sizes
 
 PUBLISHED = "Hugging Face, InstaDeepAI/og-marl, folder prior_work/omiga/mamujoco"
 METADATA = "metadata.json"
@@ -102,8 +102,8 @@ def load(folder: Path, world: dict) -> TensorDict:
 def write(rows: TensorDict, folder: Path, world: dict) -> None:
     """Rows as a Vault in a folder that does not exist yet; metadata last, without which it does not load."""
     folder, ts = Path(folder), _tensorstore()
-    n_agents, action_size, n_features, n_zeros = view_sizes(world["scenario"], world["agent_conf"])
-    validate_rows(rows, n_features, n_agents, action_size)
+    n_agents, _, _, n_zeros = view_sizes(world["scenario"], world["agent_conf"])
+    Trajectories(spec_of(world["scenario"], world["agent_conf"])).check(rows)
     if folder.exists():
         raise ReproduceError(f"{folder} exists; a Vault is written into a new folder.")
     folder.mkdir(parents=True)

@@ -10,6 +10,7 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
 from data.common.errors import ReproduceError
+from data.common.spec import Box, WorldSpec
 from data.worlds.base import positive
 from data.worlds.continuous import ContinuousWorld
 
@@ -17,17 +18,15 @@ from data.worlds.continuous import ContinuousWorld
 class Bandit(ContinuousWorld):
     """n_worlds games at once; `features` hold nothing. The first step terminates."""
 
-    individual_rewards, action_size = True, 1
-    n_features, start_size, episode_limit = 1, 0, 1
-    obs_size = state_size = 5
-
     def __init__(self, n_worlds: int, n_agents: int = 2, device: str | torch.device = "cpu"):
-        super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])
         if positive("n_agents", n_agents) < 2:
             raise ReproduceError(f"n_agents is {n_agents}: the reward is over pairs, so two at least.")
-        self.n_agents = n_agents
+        spec = WorldSpec(
+            n_agents, obs_size=5, state_size=5, action=Box(1), episode_limit=1, state_per_agent=True, n_features=1,
+            layout="trajectories", individual_rewards=True,
+        )  # fmt: skip
+        super().__init__(spec, n_worlds, device)
         self._over = torch.zeros(n_worlds, 1, dtype=torch.bool, device=self.device)
-        self._specs()
 
     def observe(self, features: Tensor) -> dict[str, Tensor]:
         """features [.., 1] -> obs and state [.., N, 5]."""

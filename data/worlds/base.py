@@ -8,6 +8,7 @@ from torchrl.envs import EnvBase
 
 from data.common.errors import ReproduceError
 from data.common.spec import WorldSpec
+from data.layout import Layout, layout_of
 
 
 def positive(name: str, value: int) -> int:
@@ -35,6 +36,11 @@ class World(EnvBase):
     def spec(self) -> WorldSpec:
         """Sizes and conventions."""
         raise NotImplementedError
+
+    @property
+    def layout(self) -> Layout:
+        """How experience of this world is stored."""
+        return layout_of(self.spec, self.observe)
 
     @classmethod
     def fingerprint(cls, **params: Any) -> str:

@@ -7,43 +7,32 @@ from tensordict import TensorDict
 from torch import Tensor
 from torchrl.data import Bounded, Categorical, Composite, Unbounded
 
-from data.common.spec import Box, WorldSpec
-from data.worlds.base import World
+from data.common.spec import WorldSpec
+from data.worlds.base import World, positive
 
 
 class ContinuousWorld(World):
     """n_worlds worlds stepped at once, every agent with its own view.
 
     Keys, at the root: obs and state [n, N, O] float32 (equal), features [n, F] float64 (from which `observe` derives
-    both), action [n, N, A], reward [n, 1] of the team, rewards [n, N] where agents have their own
-    (`individual_rewards`), done, terminated, truncated [n, 1]. A finished world that is stepped on keeps its state and
-    its ends, and gives reward 0.
+    both), action [n, N, A], reward [n, 1] of the team, rewards [n, N] where agents have their own, done, terminated,
+    truncated [n, 1]. A finished world that is stepped on keeps its state and its ends, and gives reward 0.
 
-    A subclass sets the sizes, calls `_specs`, and has `observe`, `draw_starts` and `fixed_starts`.
+    A subclass hands its spec to `__init__`, and has `observe`, `draw_starts` and `fixed_starts`.
     """
 
-    individual_rewards = False
     bounded_actions = True  # clamped to [-1, 1]; else the simulator does with them what it does
-    n_agents: int
-    obs_size: int
-    state_size: int
-    action_size: int
-    n_features: int
-    episode_limit: int
+
+    def __init__(self, spec: WorldSpec, n_worlds: int, device: str | torch.device):
+        super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])
+        self._spec = spec
+        self.n_agents, self.action_size, self.n_features = spec.n_agents, spec.action_size, spec.n_features
+        self.obs_size, self.state_size, self.episode_limit = spec.obs_size, spec.state_size, spec.episode_limit
+        self._tensor_specs()
 
     @property
     def spec(self) -> WorldSpec:
-        return WorldSpec(
-            n_agents=self.n_agents,
-            obs_size=self.obs_size,
-            state_size=self.state_size,
-            action=Box(self.action_size),
-            episode_limit=self.episode_limit,
-            state_per_agent=True,
-            n_features=self.n_features,
-            layout="trajectories",
-            individual_rewards=self.individual_rewards,
-        )
+        return self._spec
 
     @classmethod
     def fingerprint(cls, **params: Any) -> str:
@@ -64,7 +53,7 @@ class ContinuousWorld(World):
         """[n, start_size], the same always."""
         raise NotImplementedError
 
-    def _specs(self) -> None:
+    def _tensor_specs(self) -> None:
         n, device = self.batch_size[0], self.device
 
         def real(*shape: int, dtype: torch.dtype = torch.float32) -> Unbounded:
@@ -75,7 +64,7 @@ class ContinuousWorld(World):
 
         batch, view = {"shape": (n,), "device": device}, (self.n_agents, self.obs_size)
         seen = {"obs": real(*view), "state": real(*view), "features": real(self.n_features, dtype=torch.float64)}
-        if self.individual_rewards:
+        if self.spec.individual_rewards:
             seen["rewards"] = real(self.n_agents)
         self.observation_spec = Composite(**seen, **batch)
         action = (n, self.n_agents, self.action_size)

@@ -21,6 +21,7 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
 from data.common.errors import ReproduceError, nearest
+from data.common.spec import Box, WorldSpec
 from data.observe import agent_views
 from data.worlds.base import positive
 from data.worlds.continuous import ContinuousWorld
@@ -105,6 +106,16 @@ def view_sizes(scenario: str, agent_conf: str) -> tuple[int, int, int, int]:
     return n_agents, action_size, model.nq - rules.hidden_positions + model.nv, rules.n_zeros
 
 
+def spec_of(scenario: str, agent_conf: str, episode_limit: int = 1000) -> WorldSpec:
+    """Sizes and conventions, of the world and of its datasets."""
+    n_agents, action_size, n_features, n_zeros = view_sizes(scenario, agent_conf)
+    size = n_features + n_zeros + n_agents
+    return WorldSpec(
+        n_agents, size, size, Box(action_size), positive("episode_limit", episode_limit), state_per_agent=True,
+        n_features=n_features, layout="trajectories",
+    )  # fmt: skip
+
+
 class MultiAgentMujoco(ContinuousWorld):
     """n_worlds simulations stepped at once; every agent sees the whole state, and all earn the team's reward.
 
@@ -124,10 +135,9 @@ class MultiAgentMujoco(ContinuousWorld):
         episode_limit: int = 1000,
         device: str | torch.device = "cpu",
     ):
-        super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])
-        self.n_agents, self.action_size, self.n_features, self.n_zeros = view_sizes(scenario, agent_conf)
+        super().__init__(spec_of(scenario, agent_conf, episode_limit), n_worlds, device)
         self.rules, self.model = SCENARIOS[scenario], _model(scenario)
-        self.episode_limit = positive("episode_limit", episode_limit)
+        self.n_zeros = self.rules.n_zeros
         self._mj = needed("mujoco")
         self._sims = [self._mj.MjData(self.model) for _ in range(n_worlds)]
         # Views of each simulation's memory, bound once: under Python's lock every attribute access counts.
@@ -137,13 +147,10 @@ class MultiAgentMujoco(ContinuousWorld):
         self._qpos, self._qvel = np.zeros((n_worlds, self.model.nq)), np.zeros((n_worlds, self.model.nv))
         self._progress, self._steps = np.zeros(n_worlds), np.zeros(n_worlds, int)
         self._failed = np.zeros(n_worlds, bool)
-        self.obs_size = self.n_features + self.n_zeros + self.n_agents
-        self.state_size = self.obs_size
         self.start_size = self.model.nq + self.model.nv
         self.dt = self.model.opt.timestep * self.rules.frame_skip
         self._workers = min(os.cpu_count() or 1, n_worlds)
         self._pool = ThreadPoolExecutor(self._workers - 1) if self._workers > 1 else None
-        self._specs()
 
     def draw_starts(self, n: int, generator: torch.Generator) -> Tensor:
         """Start noise for n worlds, [n, positions + velocities] float64, to be given to `reset` as `start`."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from data.common.errors import ReproduceError, nearest
 from data.common.files import sha256
+from data.common.spec import Box, WorldSpec
 from data.worlds.base import positive
 from data.worlds.continuous import ContinuousWorld
 
@@ -204,6 +205,17 @@ def _prey(scenario: str, path: str | None, physics: Physics) -> Prey:
     return Prey(state, obs_size, f"prey {file}")
 
 
+def spec_of(scenario: str, episode_limit: int = 25) -> WorldSpec:
+    """Sizes and conventions, of the world and of its datasets. The first learner sees as much as each."""
+    physics = Physics(scenario)
+    bodies, marks = torch.zeros(physics.n_bodies, 2), torch.zeros(physics.n_landmarks, 2)
+    size = len(physics.views(bodies, bodies, marks)[0])
+    return WorldSpec(
+        physics.n_learners, size, size, Box(2), positive("episode_limit", episode_limit), state_per_agent=True,
+        n_features=4 * physics.n_bodies + 2 * physics.n_landmarks, layout="trajectories", individual_rewards=True,
+    )  # fmt: skip
+
+
 class ParticleWorld(ContinuousWorld):
     """n_worlds worlds of one scenario. N are the learners; the prey acts by the policy trained here, or by the
     checkpoint or function `prey`.
@@ -212,7 +224,6 @@ class ParticleWorld(ContinuousWorld):
     A reset takes positions from `start` (see `draw_starts`); without it, from torch's global stream.
     """
 
-    action_size, individual_rewards = 2, True
     wave, n_measured = 2000, 400
     references_note = (
         "normalized by random and expert returns against our prey, {:.4g} and {:.4g} (OMAR's constants, of its own "
@@ -227,21 +238,16 @@ class ParticleWorld(ContinuousWorld):
         episode_limit: int = 25,
         device: str | torch.device = "cpu",
     ):
-        super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])
+        super().__init__(spec_of(scenario, episode_limit), n_worlds, device)
         self.physics = Physics(scenario, device=self.device)
-        self.n_agents, self.episode_limit = self.physics.n_learners, positive("episode_limit", episode_limit)
         known = None if callable(prey) else prey
         self.official_prey = Path(known) if known else None
         self.prey: Any = prey if callable(prey) else None
         if self.physics.n_prey and self.prey is None:
             self.prey = _prey(scenario, known, self.physics).to(self.device)
-        n_bodies, n_landmarks = self.physics.n_bodies, self.physics.n_landmarks
-        self.start_size = 2 * (n_bodies + n_landmarks)
-        self.n_features = self.start_size + 2 * n_bodies
+        self.start_size = self.n_features - 2 * self.physics.n_bodies
         self._features = torch.zeros(n_worlds, self.n_features, dtype=torch.float64, device=self.device)
         self._steps = torch.zeros(n_worlds, dtype=torch.int64, device=self.device)
-        self.obs_size = self.state_size = self.observe(self._features)["obs"].shape[-1]
-        self._specs()
 
     def observe(self, features: Tensor) -> dict[str, Tensor]:
         """features [.., F] -> what the learners see: obs and state [.., N, O] float32."""

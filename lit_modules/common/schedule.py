@@ -7,7 +7,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Phase:
-    """`n_updates` calls of the module's `update_<name>`, each on a minibatch of `batch_size` transitions per seed.
+    """`n_updates` calls of the module's `update_<name>`, each on a minibatch of `batch_size` transitions per seed,
+    or of so many sequences of `sequence_length` transitions within episodes (data.schema).
 
     A phase with `result`, the networks that it trains, can be kept and used again by a run that agrees in `decided_by`,
     data and seeds. A module that has such a phase starts every phase with random streams of the phase's own, so that
@@ -21,6 +22,7 @@ class Phase:
     keys: tuple[Any, ...] = ()  # what its updates read, where that is not all of the module's keys
     result: tuple[str, ...] = ()
     decided_by: dict[str, Any] = field(default_factory=dict)  # settings by name
+    sequence_length: int = 1
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Chunk:
     shared: bool = False
     keys: tuple[Any, ...] = ()
     streams: int | None = None  # the phase's number, where its streams start here
+    sequence_length: int = 1
 
 
 def make_plan(phases: Sequence[Phase], chunk_size: int, restored: Iterable[str] = ()) -> list[Chunk]:
@@ -48,7 +51,10 @@ def make_plan(phases: Sequence[Phase], chunk_size: int, restored: Iterable[str] 
         while done < phase.n_updates and phase.name not in restored:
             n = min(chunk_size, phase.n_updates - done)
             streams = number if apart and not done else None
-            plan.append(Chunk(phase.name, clock + done, n, phase.batch_size, phase.shared, phase.keys, streams))
+            chunk = Chunk(
+                phase.name, clock + done, n, phase.batch_size, phase.shared, phase.keys, streams, phase.sequence_length
+            )
+            plan.append(chunk)
             done += n
         clock += phase.n_updates
     return plan

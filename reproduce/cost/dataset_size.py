@@ -1,12 +1,10 @@
 """Bytes and rows of a dataset: measured where it is built, else at most."""
 
-import math
 from typing import Any
 
 from data.catalog import store
 from data.catalog.manifest import TRANSITIONS, folder_of, is_built, read_manifest
 from data.catalog.registry import dataset
-from data.schema import layout, rows_layout
 
 
 def dataset_files(dataset_id: str) -> tuple[dict[str, int], bool]:
@@ -15,7 +13,7 @@ def dataset_files(dataset_id: str) -> tuple[dict[str, int], bool]:
     if file.exists():
         return {dataset_id: file.stat().st_size}, True
     recipe = dataset(dataset_id)["generator"]
-    files = {dataset_id: store._size(dataset_id)}
+    files = {dataset_id: store.size_on_disk(dataset_id)}
     for part in recipe["params"]["parts"] if recipe["name"] == "concatenation" else []:
         files |= dataset_files(part)[0]
     return files, False
@@ -26,13 +24,4 @@ def n_rows(dataset_id: str, world: Any) -> int:
     if is_built(dataset_id):
         statistics = read_manifest(dataset_id)["statistics"]
         return statistics.get("n_rows", statistics["n_transitions"])
-    return store._size(dataset_id) // row_bytes(world)
-
-
-def row_bytes(world: Any) -> int:
-    """Bytes of one row of the schema, as loaded."""
-    if world.spec.layout == "transitions":
-        keys = layout(world.n_agents, world.obs_size, world.state_size, world.n_actions)
-    else:
-        keys = rows_layout(world.n_features, world.n_agents, world.action_size, world.individual_rewards)
-    return sum(dtype.itemsize * math.prod(shape) for dtype, shape in keys.values())
+    return store.size_on_disk(dataset_id) // world.layout.row_bytes

@@ -15,7 +15,7 @@ from data.worlds import make_world
 from reproduce import published, records
 from reproduce.config import Settings, compose
 from reproduce.core import console
-from reproduce.cost.dataset_size import dataset_files, n_rows, row_bytes
+from reproduce.cost.dataset_size import dataset_files, n_rows
 from reproduce.cost.measure import Cost, measure
 from reproduce.experiment.build import build_module
 from reproduce.experiment.train import evaluation_points
@@ -95,12 +95,14 @@ def _estimate(settings: Settings, cost: Cost) -> Estimate:
         notes.append("compiling and capturing are not in the time")
     if settings.values["run"]["device"] == "cuda":
         notes.append("memory is the host's; the device's is unknown")
-    if world.spec.layout == "trajectories":
+    if world.start_size:  # starts at random: lengths vary
         notes.append("evaluation is that of episodes that reach their limit")
     files, built = dataset_files(data["id"])
     if not built and data["kind"] == "regenerated":
         notes.append("the dataset is not built: that comes first and takes unknown time; its size is at most")
-    in_memory = n_rows(data["id"], world) * (row_bytes(world) + (cost.buffer_row if data["storage"] == "tensor" else 0))
+    in_memory = n_rows(data["id"], world) * (
+        world.layout.row_bytes + (cost.buffer_row if data["storage"] == "tensor" else 0)
+    )
     needed, basis = _verdict_seeds(settings)
     if settings.differs:
         notes.append("these settings are not the row's: NOT COMPARABLE, with any number of seeds")

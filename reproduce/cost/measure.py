@@ -8,7 +8,7 @@ import gc
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,15 +16,14 @@ from typing import Any
 import torch
 from tensordict import TensorDict
 
-from data import synthetic
 from data.buffer import OfflineDataModule
 from data.common.provenance import peak_memory
 from data.worlds import make_world
 from lit_modules import algorithm
-from lit_modules.common.schedule import Chunk, Phase
+from lit_modules.common.schedule import Phase, make_plan
 from lit_modules.common.seed_module import SeedModule
 from reproduce.config import Settings
-from reproduce.cost.dataset_size import n_rows, row_bytes
+from reproduce.cost.dataset_size import n_rows
 from reproduce.experiment.build import build_module, open_device
 from reproduce.experiment.evaluate import Evaluator
 
@@ -83,8 +82,8 @@ def measure(settings: Settings, seconds: float) -> Cost:
     modes = algorithm(settings.values["algo"]["name"])[0].modes
     evaluator = Evaluator(lambda n: world(n, limit), seeds, protocol["eval_episodes"], modes)
     module = _prepared(settings, seeds, one, device)
-    made_up = _transitions(module, one, n_rows(settings.values["data"]["id"], one))
-    data = OfflineDataModule(made_up, module.keys, seeds, settings.values["data"]["storage"], one.observe, device)
+    made_up = _made_up(one, n_rows(settings.values["data"]["id"], one))
+    data = OfflineDataModule(made_up, one.layout, module.keys, seeds, settings.values["data"]["storage"], device)
     phases = [phase for phase in module.phases() if phase.n_updates]
     left = seconds - (time.perf_counter() - began)  # what building took is part of the calibration
     share = max(0.1, (1 - EVALUATION_SHARE) * left / len(phases))
@@ -133,9 +132,10 @@ def _time_updates(
     def one(n_updates: int) -> tuple[float, int]:
         """Seconds and bytes per update, of a chunk of so many."""
         module.n_updates = start
-        module.__dict__["plan"] = [Chunk(phase.name, start, n_updates, phase.batch_size, phase.shared, phase.keys)]
+        chunk = make_plan([replace(phase, n_updates=n_updates)], n_updates)[0]
+        module.__dict__["plan"] = [replace(chunk, start=start, streams=None)]
         started = time.perf_counter()
-        drawn = data.sample(n_updates, phase.batch_size, 1 if phase.shared else None, phase.keys)
+        drawn = data.sample(n_updates, phase.batch_size, 1 if phase.shared else None, phase.keys, phase.sequence_length)
         batch = data.to_schema(drawn.to(device))
         module.training_step(batch, 0)
         _synchronize(device)
@@ -179,25 +179,9 @@ class _Counted:
         return self.world.step(td)
 
 
-def _transitions(module: SeedModule, world: Any, n: int) -> TensorDict:
+def _made_up(world: Any, n: int) -> TensorDict:
     """Made-up experience as the row's dataset holds it: n rows, or as many as MADE_UP_BYTES hold."""
-    n = max(1000, min(n, MADE_UP_BYTES // row_bytes(world)))
-    if world.spec.layout == "transitions":
-        return synthetic.transitions(n, module.spec, torch.float32)
-    final = torch.zeros(n, 1, dtype=torch.bool)
-    final[world.episode_limit :: world.episode_limit + 1] = True
-    final[-1] = True
-    none = torch.zeros(n, 1, dtype=torch.bool)
-    return TensorDict(
-        {
-            "features": torch.randn(n, world.n_features),
-            "action": torch.rand(n, world.n_agents, world.action_size) * 2 - 1,
-            "reward": torch.randn(n, 1),
-            **({"rewards": torch.randn(n, world.n_agents)} if world.individual_rewards else {}),
-            **{"terminated": none, "truncated": none.clone(), "final": final},
-        },
-        [n],
-    )
+    return world.layout.synthetic(max(1000, min(n, MADE_UP_BYTES // world.layout.row_bytes)))
 
 
 def _synchronize(device: torch.device) -> None:

@@ -110,7 +110,7 @@ def build(settings: Settings, folder: Path | None = None) -> Experiment:
     world = evaluator.world
     module = build_module(settings, world)
     _check_sizes(transitions, world, settings)
-    data = OfflineDataModule(transitions, module.keys, module.seeds, settings.data.storage, world.observe, device)
+    data = OfflineDataModule(transitions, world.layout, module.keys, module.seeds, settings.data.storage, device)
     folder = folder or run_folder(settings, data_facts(dataset.manifest)["sha256"])
     return Experiment(settings, row, device, origin, dataset.manifest, brought, module, data, evaluator, folder)
 
@@ -160,13 +160,8 @@ def _dataset(settings: Settings) -> store.Dataset:
         return store.get(data.id, data.kind, data.root, bar.update, data.seed)
 
 
-def _check_sizes(transitions: Any, world: Any, settings: Settings) -> None:
-    if world.spec.layout == "transitions":
-        found = (*transitions["obs"].shape[1:], transitions["legal_actions"].shape[-1])
-        expected = (world.n_agents, world.obs_size, world.n_actions)
-    else:
-        found = (*transitions["action"].shape[1:], transitions["features"].shape[-1])
-        expected = (world.n_agents, world.action_size, world.n_features)
+def _check_sizes(experience: Any, world: Any, settings: Settings) -> None:
+    found, expected = world.layout.sizes(experience), world.layout.expected_sizes()
     if found != expected:
         raise ReproduceError(
             f"dataset {settings.data.id} has the sizes {found}, world {settings.task.world} has {expected}: "

@@ -18,6 +18,7 @@ from data.buffer import ChunkLoader, OfflineDataModule
 from data.common.errors import ReproduceError
 from data.common.paths import ROOT
 from data.common.spec import WorldSpec
+from data.layout import Transitions
 from lit_modules import algorithm
 from lit_modules.common.seed_module import SeedModule
 from lit_modules.common.settings import AlgoConfig
@@ -121,7 +122,7 @@ def train(module: SeedModule, data: TensorDict) -> list[dict[str, Any]]:
     logged: list[dict[str, Any]] = []
     module.configure_optimizers()
     module.log_dict = lambda values, **_: logged.append({k: float(v) for k, v in values.items()})  # type: ignore
-    source = OfflineDataModule(data, module.keys, module.seeds)
+    source = OfflineDataModule(data, Transitions(module.spec), module.keys, module.seeds)
     for chunk in ChunkLoader(source, module):
         module.training_step(source.to_schema(chunk), 0)
     return logged

@@ -8,7 +8,7 @@ from torchrl.envs.utils import check_env_specs
 from data.catalog.registry import dataset
 from data.common.errors import ReproduceError
 from data.generate import generate
-from data.schema import row_statistics, validate_rows
+from data.statistics import trajectory_statistics
 from data.worlds import make_world
 
 
@@ -45,9 +45,9 @@ def test_the_data_are_two_modes(dataset_id, n):
     world = {"name": "bandit", **entry["world"]["params"]}
     rows, measures = generate(recipe["name"], world, recipe["seed"], params)
     again, _ = generate(recipe["name"], world, recipe["seed"], params)
-    validate_rows(rows, 1, n, 1, individual=True)
+    make_world(n_worlds=1, **world).layout.check(rows)
     assert torch.equal(rows["action"], again["action"])
-    statistics = row_statistics(rows)
+    statistics = trajectory_statistics(rows)
     assert (statistics["n_rows"], statistics["n_episodes"], statistics["n_terminated"]) == (4000, 2000, 2000)
     assert measures["agreement"] == 1.0
     assert abs(measures["positive"] - 0.5) < 0.05
@@ -60,8 +60,8 @@ def test_the_data_are_two_modes(dataset_id, n):
 def test_random_particle_data_hold_every_agents_reward():
     world = {"name": "mpe", "scenario": "simple_spread", "episode_limit": 25}
     rows, _ = generate("mpe_random", world, 0, {"episodes": 40, "rows": 1040})
-    validate_rows(rows, 18, 3, 2, individual=True)
+    make_world(n_worlds=1, **world).layout.check(rows)
     torch.testing.assert_close(rows["reward"], rows["rewards"].mean(-1, keepdim=True))
-    statistics = row_statistics(rows)
+    statistics = trajectory_statistics(rows)
     assert (statistics["n_truncated"], statistics["n_terminated"]) == (40, 0)
     assert 100 < statistics["return"]["mean"] < 220  # 159.8 +- 60.7 over 40000 episodes, official

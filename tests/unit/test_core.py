@@ -9,6 +9,7 @@ from torch import nn
 from data import synthetic
 from data.buffer import OfflineDataModule
 from data.common.rng import Stream, generator
+from data.layout import Transitions
 from data.samplers import SeedSampler
 from lit_modules.common.distributions import masked_log_softmax, sample_categorical
 from lit_modules.common.functional import make_target, polyak
@@ -135,7 +136,7 @@ def test_each_seed_samples_its_own_indices():
 @pytest.mark.parametrize("storage", ["tensor", "memmap"])
 def test_the_buffer_hands_out_chunks_of_the_dataset(storage):
     data = synthetic.transitions(50)
-    made = OfflineDataModule(data, ("obs", "action", ("next", "obs")), [0, 1], storage)
+    made = OfflineDataModule(data, Transitions(synthetic.DISCRETE), ("obs", "action", ("next", "obs")), [0, 1], storage)
     chunk = made.to_schema(made.sample(3, 4))
     assert chunk.batch_size == torch.Size([3, 2, 4])
     assert chunk["obs"].shape == (3, 2, 4, 3, 4)

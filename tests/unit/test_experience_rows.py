@@ -17,7 +17,7 @@ from data.generate.mixture import noisy_act
 from data.generate.play import play
 from data.observe import agent_views
 from data.official import omiga_hdf5, omiga_vault
-from data.schema import row_statistics, validate_rows
+from data.statistics import trajectory_statistics
 from data.worlds import make_world
 
 h5py = pytest.importorskip("h5py")
@@ -25,6 +25,10 @@ HOPPER = {"name": "mamujoco", "scenario": "Hopper-v2", "agent_conf": "3x1", "epi
 ANT = {"name": "mamujoco", "scenario": "Ant-v2", "agent_conf": "2x4", "episode_limit": 12}
 KEYS = ("obs", "state", "action", "reward", "terminated", ("next", "obs"), ("next", "state"))
 SIZES = {"Hopper-v2": (11, 3, 1), "Ant-v2": (27, 2, 4)}
+
+
+def layout(world: dict):
+    return make_world(n_worlds=1, **world).layout
 
 
 def weights(world: dict, scale: float = 0.2) -> list[torch.Tensor]:
@@ -35,20 +39,20 @@ def weights(world: dict, scale: float = 0.2) -> list[torch.Tensor]:
     return [scale * torch.randn(shape, generator=g) for shape in shapes]
 
 
-def agent_params(world: dict, n: int = 6, noise: float = 0.6) -> TensorDict:
+def played(world: dict, n: int = 6, noise: float = 0.6) -> TensorDict:
     return play(world, partial(noisy_act, weights(world), noise), n, generator(0, Stream.TESTS))
 
 
 @pytest.fixture
 def rows() -> TensorDict:
     """Six Hopper episodes of at most 40 steps, some that fell and some that timed out."""
-    made = agent_params(HOPPER)
-    validate_rows(made, *SIZES["Hopper-v2"])
+    made = played(HOPPER)
+    layout(HOPPER).check(made)
     return made
 
 
 def test_played_rows_hold_whole_episodes(rows):
-    s = row_statistics(rows)
+    s = trajectory_statistics(rows)
     assert s["n_rows"] == len(rows) == s["n_transitions"] + 6
     assert s["n_episodes"] == s["n_terminated"] + s["n_truncated"] == 6
     assert s["n_terminated"] > 0
@@ -56,7 +60,7 @@ def test_played_rows_hold_whole_episodes(rows):
     final = rows["final"].squeeze(-1)
     assert rows["action"][final].abs().max() == 0
     assert rows["reward"][final].abs().max() == 0
-    assert torch.equal(rows["final"], agent_params(HOPPER)["final"])  # repeatable
+    assert torch.equal(rows["final"], played(HOPPER)["final"])  # repeatable
 
 
 def test_a_played_episode_is_what_the_world_does(rows):
@@ -80,7 +84,7 @@ def test_a_chunk_is_the_official_layouts_numbers(rows, storage, tmp_path):
     with h5py.File(tmp_path / "x.hdf5") as file:
         o, a, r, d = (torch.from_numpy(file[key][:]) for key in "oard")
     world = make_world("mamujoco", 1, **{k: v for k, v in HOPPER.items() if k != "name"})
-    data = OfflineDataModule(rows, KEYS, [0, 1], storage, world.observe)
+    data = OfflineDataModule(rows, world.layout, KEYS, [0, 1], storage)
     chunk = data.to_schema(data.sample(3, 16))
     assert chunk.batch_size == torch.Size([3, 2, 16])
     assert chunk["obs"].shape == (3, 2, 16, 3, 14)
@@ -99,7 +103,7 @@ def test_a_chunk_is_the_official_layouts_numbers(rows, storage, tmp_path):
 
 
 def test_each_seed_draws_its_own_transitions_and_none_starts_in_a_final_row(rows):
-    both, alone = OfflineDataModule(rows, KEYS, [0, 1]), OfflineDataModule(rows, KEYS, [1])
+    both, alone = (OfflineDataModule(rows, layout(HOPPER), KEYS, seeds) for seeds in ([0, 1], [1]))
     pair, one = both.sample(4, 50), alone.sample(4, 50)
     assert torch.equal(pair["features"][:, 1], one["features"][:, 0])
     finals = {tuple(f.tolist()) for f in rows["features"][rows["final"].squeeze(-1)]}
@@ -112,7 +116,7 @@ def test_round_trip(world, source, tmp_path):
     if source == "vault":
         pytest.importorskip("tensorstore")
     module = {"hdf5": omiga_hdf5, "vault": omiga_vault}[source]
-    rows, path = agent_params(world, n=4), tmp_path / "made"
+    rows, path = played(world, n=4), tmp_path / "made"
     module.write(rows, path, world)
     again = module.load(path, world)
     for key in ("action", "reward", "terminated", "truncated", "final"):
@@ -130,7 +134,7 @@ def test_a_file_that_stops_in_the_middle_of_an_episode(rows, tmp_path):
         for key in "soard":
             cut[key] = whole[key][: first_end + 5]
     again = omiga_hdf5.load(tmp_path / "cut.hdf5", HOPPER)
-    statistics = row_statistics(again)
+    statistics = trajectory_statistics(again)
     assert statistics["n_episodes"] == 2
     assert statistics["n_terminated"] + statistics["n_truncated"] == 1
     assert again["final"][-1]
@@ -211,7 +215,7 @@ def test_missing_truncated_and_foreign_files(rows, tmp_path):
 )
 def test_rows_are_validated(rows, edit, said):
     with pytest.raises(ReproduceError, match=said):
-        validate_rows(edit(rows.clone()), *SIZES["Hopper-v2"])
+        layout(HOPPER).check(edit(rows.clone()))
 
 
 def test_loading_streams_in_bounded_memory(tmp_path):

@@ -6,7 +6,8 @@ import torch
 from data.common.errors import ReproduceError
 from data.generate import bridge, generate
 from data.generate.collect import pick
-from data.schema import episode_returns, return_statistics, validate
+from data.statistics import episode_returns, return_statistics
+from data.worlds import make_world
 from data.worlds.bridge import Bridge, table
 
 WORLD = {"name": "bridge", "start_adjacent": True, "episode_limit": 50, "zero_last_reward": True}
@@ -64,7 +65,7 @@ def test_a_finished_agent_of_the_planner_takes_only_its_corner_actions():
 
 def test_optimal_is_what_the_release_is(optimal):
     transitions, measures = optimal
-    validate(transitions, 2, 8, 5)
+    make_world("bridge", 1).layout.check(transitions)
     assert set(bridge.paths(transitions)) == the_16_paths()
     assert len(the_16_paths()) == 16
     assert -1.2657 <= measures["return_mean"] <= -1.2576
@@ -90,7 +91,7 @@ def test_planner_probabilities_give_the_exact_expected_return():
 
 def test_mix_is_random_then_optimal(mix, optimal):
     transitions, measures = mix
-    validate(transitions, 2, 8, 5)
+    make_world("bridge", 1).layout.check(transitions)
     first, second = transitions[transitions["episode"] < 500], transitions[transitions["episode"] >= 500]
     assert -18.27 <= measures["random_return_mean"] <= -16.85
     assert 2 <= measures["random_early_finishes"] <= 34
@@ -142,7 +143,7 @@ def test_a_seed_is_bitwise_repeatable_and_the_global_generator_untouched(name, w
 )
 def test_xor_draws_only_listed_joint_actions_evenly(actions, mean):
     transitions, measures = generate("matrix_joint_actions", XOR, 0, {"episodes": 5000, "actions": actions})
-    validate(transitions, 2, 4, 2)
+    make_world(n_worlds=1, **XOR).layout.check(transitions)
     joint, counts = transitions["action"].unique(dim=0, return_counts=True)
     assert joint.tolist() == actions
     assert (counts / 5000 - 1 / len(actions)).abs().max() < 0.027

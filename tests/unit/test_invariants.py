@@ -9,6 +9,7 @@ import torch
 from data import synthetic
 from data.buffer import ChunkLoader, OfflineDataModule
 from data.common.errors import ReproduceError
+from data.layout import Transitions
 from lit_modules import algorithms
 from lit_modules.common.schedule import Chunk
 from reproduce.regression import cases as registry
@@ -109,7 +110,7 @@ def test_a_run_resumed_at_any_chunk_is_equal_to_the_bit(variant):
         module = make_module(variant, [0, 1], chunk_size=10).float()
         module.configure_optimizers()
         module.log_dict = lambda values, **_: None
-        source = OfflineDataModule(experience(module), module.keys, module.seeds)
+        source = OfflineDataModule(experience(module), Transitions(module.spec), module.keys, module.seeds)
         return module, source, ChunkLoader(source, module)
 
     module, source, loader = begin()

@@ -5,9 +5,11 @@ import torch
 
 from data.common.errors import ReproduceError
 from data.generate import generate
-from data.schema import return_statistics, validate
+from data.statistics import return_statistics
+from data.worlds import make_world
 
 BRIDGE = {"name": "bridge", "episode_limit": 50}
+LAYOUT = make_world(n_worlds=1, **BRIDGE).layout
 
 
 def broken(key, edit):
@@ -42,22 +44,22 @@ def at(index, value):
 )
 def test_validate_names_key_row_and_expectation(key, edit, message):
     with pytest.raises(ReproduceError, match=message):
-        validate(broken(key, edit), 2, 8, 5)
+        LAYOUT.check(broken(key, edit))
 
 
 def test_validate_sees_an_action_that_is_masked_out():
     transitions, _ = generate("bridge_optimal", BRIDGE, 0, {"episodes": 3})
     transitions["legal_actions"][6, 0, transitions["action"][6, 0]] = False
     with pytest.raises(ReproduceError, match="action is illegal first in row 6"):
-        validate(transitions, 2, 8, 5)
+        LAYOUT.check(transitions)
 
 
 def test_nothing_need_be_legal_after_the_end():
     transitions, _ = generate("bridge_optimal", BRIDGE, 0, {"episodes": 3})
     transitions["next", "legal_actions"][transitions["terminated"].squeeze(-1)] = False
-    validate(transitions, 2, 8, 5)
+    LAYOUT.check(transitions)
     with pytest.raises(ReproduceError, match=r"expected \[n\] with n > 0"):
-        validate(transitions[:0], 2, 8, 5)
+        LAYOUT.check(transitions[:0])
 
 
 def test_return_statistics_by_hand():

@@ -14,7 +14,7 @@ from data.common.errors import ReproduceError
 from data.common.paths import CONFIGS
 from data.generate import mixture
 from data.official import omiga_hdf5, omiga_vault
-from data.schema import episode_returns, row_episodes, row_statistics
+from data.statistics import episode_returns, trajectory_episodes, trajectory_statistics
 from data.worlds import make_world
 from data.worlds.mamujoco import MultiAgentMujoco
 from reproduce.cli import main
@@ -116,7 +116,7 @@ def test_a_build_repeats_bit_for_bit(entries):
     sums = [store.build(HOPPER, force=True)["sha256"] for _ in range(2)]
     assert sums[0] == sums[1]
     rows = store.get(HOPPER).transitions
-    assert row_statistics(rows)["n_episodes"] == len(entries[HOPPER]["generator"]["params"]["parts"])
+    assert trajectory_statistics(rows)["n_episodes"] == len(entries[HOPPER]["generator"]["params"]["parts"])
 
 
 def test_medium_expert_is_the_concatenation_and_builds_its_parts():
@@ -142,7 +142,7 @@ def test_a_dataset_of_a_million_transitions_is_small():
         if name.startswith("omiga/halfcheetah") and "medium-expert" not in name:
             params = REAL[name]["generator"]["params"]
             assert params["rows"] == 1_001_000
-            assert store._size(name) <= 150e6
+            assert store.size_on_disk(name) <= 150e6
 
 
 @pytest.mark.parametrize("source", ["omiga_hdf5", "omiga_vault"])
@@ -205,7 +205,7 @@ def test_a_scaled_part_multiplies_the_actions_of_its_policy(entries):
 
 
 def returns_of(rows) -> torch.Tensor:
-    return episode_returns(rows.select("reward").set("episode", row_episodes(rows["final"])))
+    return episode_returns(rows.select("reward").set("episode", trajectory_episodes(rows["final"])))
 
 
 def test_damaged_policies_and_unknown_snapshots(tmp_path, monkeypatch, entries):

@@ -15,7 +15,7 @@ from data.common.files import sha256
 from data.common.paths import ROOT
 from data.generate import generate
 from data.official import alberdice
-from data.schema import return_statistics
+from data.statistics import return_statistics
 from data.worlds import fingerprint
 
 RELEASE = ROOT.parent / "shared" / "data" / "alberdice"

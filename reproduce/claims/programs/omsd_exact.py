@@ -78,7 +78,7 @@ def bandit_module(config: OMSDConfig, seeds: list[int], kind: type[OMSD] = OMSD)
     module = kind(config, seeds, world.spec)
     module.configure_optimizers()
     module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
-    return module, OfflineDataModule(store.get(BANDIT).transitions, module.keys, seeds, observe=world.observe)
+    return module, OfflineDataModule(store.get(BANDIT).transitions, world.layout, module.keys, seeds)
 
 
 def train_stage_1(module: OMSD, data: OfflineDataModule) -> None:
