@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from limits import PATIENCE
 
 from data.common.paths import ROOT, outputs_dir, records_dir
 from reproduce import records
@@ -20,7 +21,10 @@ ROWS = ["inspo/xor/ab", "inspo/xor/ab_ba"]
 TINY = ["algo.n_behavior_updates=2", "algo.n_updates=3", "protocol.eval_episodes=2", "protocol.n_seeds=2"]
 LONGER = ["algo.n_behavior_updates=20", "algo.n_updates=40", "run.chunk_size=5", "run.checkpoint_every_s=0", *TINY[2:]]
 SAME = ("row", "scores", "seeds", "weights_sha256", "exit_code", "verdict", "data")
-pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc"),
+]
 
 
 def outcome(printed: str) -> list[dict]:
@@ -48,7 +52,7 @@ def process_of(row: str) -> int | None:
 
 def kill_worker_of(row: str) -> None:
     """SIGKILL to the launcher's worker of a row that has written a checkpoint."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if list((outputs_dir() / "runs" / row).rglob("last.ckpt")) and (process := process_of(row)):
             fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
@@ -92,7 +96,7 @@ def test_ray_on_this_machine(capsys):
     pytest.importorskip("ray")
     env = {**os.environ, "REPRODUCE_HOME": str(outputs_dir()), "REPRODUCE_RECORDS": str(records_dir())}
     command = [sys.executable, "-m", "reproduce", ROWS[0], *TINY, "launcher=ray", "launcher.cpus=1", "--json"]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 3, done.stderr
     printed = {key: json.loads(done.stdout)[key] for key in SAME}
     assert printed == in_process(capsys, TINY)[0]

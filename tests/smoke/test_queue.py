@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from limits import PATIENCE
 
 from data.common.errors import DiskFull, ReproduceError
 from data.common.paths import CONFIGS, ROOT, outputs_dir
@@ -43,7 +44,7 @@ def state_of(path: Path) -> list[dict]:
     return [json.loads(line) for line in lines]
 
 
-def wait(until, process: subprocess.Popen, seconds: float = 240) -> None:
+def wait(until, process: subprocess.Popen, seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < deadline
@@ -119,12 +120,13 @@ def test_the_queues_of_this_project_can_run(path):
     assert [job.command for job in jobs if job.settings.differs] == cloning  # the rest is judged
 
 
+@pytest.mark.slow
 def test_a_queue_goes_on_after_a_failure_and_skips_what_is_recorded(tmp_path):
     path = written(
         tmp_path, f"inspo/xor/ab {TINY}", f"inspo/xor/ab {TINY} data.kind=official", f"inspo/xor/ab_b* {TINY}"
     )
     process = start(path)
-    printed, _ = process.communicate(timeout=240)
+    printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 4
     assert "2 of 3 rows are recorded, these failed:" in printed
     assert "official data needs data.root=DIR" in printed.splitlines()[-1]
@@ -137,12 +139,13 @@ def test_a_queue_goes_on_after_a_failure_and_skips_what_is_recorded(tmp_path):
     assert record["provenance"]["machine"]["threads"] == 1
 
     again = start(path)
-    printed, _ = again.communicate(timeout=240)
+    printed, _ = again.communicate(timeout=PATIENCE)
     assert again.returncode == 4  # what failed is tried again
     assert len(records.read("*")) == 2
     assert printed.count("starts (") == 1
 
 
+@pytest.mark.slow
 @in_proc
 def test_a_killed_queue_takes_its_job_along_and_goes_on_from_the_checkpoint(tmp_path, capsys):
     path = written(tmp_path, f"inspo/xor/ab {LONG}")
@@ -168,7 +171,7 @@ def test_a_killed_queue_takes_its_job_along_and_goes_on_from_the_checkpoint(tmp_
     wait(lambda: is_stopped(job), process)
     process.kill()  # while it is paused
     process.communicate()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while job_processes() or queue_pid(folder_of(path)):  # a stopped job too ends with its queue
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -179,7 +182,7 @@ def test_a_killed_queue_takes_its_job_along_and_goes_on_from_the_checkpoint(tmp_
     logs = list(folder_of(path).glob("*.log"))
     wait(lambda: "resumes at update" in logs[0].read_text(), again)
     again.send_signal(signal.SIGINT)
-    printed, _ = again.communicate(timeout=60)
+    printed, _ = again.communicate(timeout=PATIENCE)
     assert again.returncode == 130
     assert "the same command continues" in printed
     assert state_of(path)[0]["state"] == "waiting"

@@ -8,6 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+from limits import PATIENCE
+
 from data.common.paths import ROOT
 
 ARGS = ["inspo/bridge/optimal", "algo.n_behavior_updates=60", "algo.n_updates=60", "protocol.eval_every=25"]
@@ -35,8 +38,9 @@ def wait_for_checkpoint_after(home: Path, process: subprocess.Popen, since: floa
         time.sleep(0.001)
 
 
+@pytest.mark.slow
 def test_killed_and_repeated_equals_uninterrupted(tmp_path):
-    whole = json.loads(start(tmp_path / "whole").communicate(timeout=300)[0])
+    whole = json.loads(start(tmp_path / "whole").communicate(timeout=PATIENCE)[0])
     killed = 0
     for n in (3, 9):
         process = start(tmp_path / "killed")
@@ -48,7 +52,7 @@ def test_killed_and_repeated_equals_uninterrupted(tmp_path):
     assert not list((tmp_path / "killed").rglob("*.json")) or not list(
         (tmp_path / "killed" / "records").rglob("*.json")
     )
-    out, err = start(tmp_path / "killed").communicate(timeout=300)
+    out, err = start(tmp_path / "killed").communicate(timeout=PATIENCE)
     repeated = json.loads(out)
     assert repeated["weights_sha256"] == whole["weights_sha256"], err
     assert repeated["scores"] == whole["scores"]

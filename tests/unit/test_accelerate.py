@@ -39,13 +39,15 @@ def assert_same(one, other, tolerance: float) -> None:
         assert {k: x[k] for k in keys} == pytest.approx({k: y[k] for k in keys}, abs=tolerance)
 
 
-@pytest.mark.parametrize("name", ["bc", "gaussian_bc", "omiga", "omsd"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in cases() if name != "inspo"])
 def test_compiled_updates_equal_the_written_ones(name):
     compiled = trained(name, "compile")
     assert (compiled[0].accelerator.used, compiled[0].accelerator.fallback) == ("compile", None)
     assert_same(compiled, trained(name, "none"), 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_compiled_round_equals_the_written_one_whole_and_in_parts(steps):
     compiled = trained("inspo", "compile", steps_per_turn=steps)
