@@ -63,12 +63,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Table:
-    """A published table with the rows of it that are reported and their runs; `matrix` are scores on the same data."""
+    """A published table with the rows of it that are reported and their runs.
+
+    `own_runs` are, per row and kind of data, the newest with the row's own settings; `matrix` are scores on the same
+    data.
+    """
 
     paper: published.PaperTable
     rows: dict[str, published.PaperRow]
     runs: list[Run]
-    own_runs: list[Run]  # of each row and dataset the newest with the row's own settings
+    own_runs: list[Run]
     matrix: list[list[str]]
     sensitivity: list[SensitivityPlot]
 
@@ -95,7 +99,7 @@ class Table:
     def aggregates(self) -> list[str]:
         """A sentence for each kind of data: the interquartile mean of our normalized scores with its interval.
 
-        It counts the rows' own settings alone, where a published number is compared with, and needs two rows of them.
+        It counts runs with the row's own settings that are compared with a published number, and needs two such rows.
         """
         sentences = []
         for kind in sorted({run.record["data"].get("kind", "unknown") for run in self.own_runs}):

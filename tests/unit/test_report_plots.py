@@ -101,9 +101,12 @@ def run(row: str, scores: list[float], kind: str = "regenerated") -> dict:
 ONE, TWO = [90.0, 91.0, 92.0, 93.0, 94.0], [50.0, 60.0, 70.0, 80.0, 90.0, 99.0]
 
 
-def test_two_rows_with_normalized_scores_have_an_aggregate(tmp_path):
+def test_two_rows_with_normalized_scores_have_an_aggregate_of_their_own_settings(tmp_path):
     records.write(run("cn_expert", ONE))
     records.write(run("pp_expert", TWO))
+    for k, override in enumerate(("budget=long", "variant=bootstrap", "algo.beta=0.5", "data.id=other")):
+        changed = {"overrides": [override], "created": f"2026-01-03T00:00:0{k}+00:00"}
+        records.write(run("cn_expert", TWO) | changed)
     scores = {"a": ONE, "b": TWO}
     low, high = bootstrap_interval(scores)
     words = f"interquartile mean of our normalized scores {interquartile_mean(scores):.1f}, 95 % stratified bootstrap "
@@ -111,7 +114,7 @@ def test_two_rows_with_normalized_scores_have_an_aggregate(tmp_path):
     for file in write_report(tmp_path):
         text = file.read_text()
         assert text.count(words) == 1
-        assert "the 2 lines on regenerated data that are compared with a published number (2 rows, 11 seeds)" in text
+        assert "the 2 rows on regenerated data that are compared with a published number (11 seeds)" in text
 
 
 def test_one_row_has_none_nor_have_scores_that_nothing_judges():
