@@ -11,6 +11,7 @@ from lit_modules import algo_config, algorithms
 from reproduce.config.ids import expand, row_ids
 from reproduce.config.schema import GROUPS, RowFile, RowSettings, RunSettings
 from reproduce.config.settings import Settings, flat
+from reproduce.config.tables import column_of
 
 NOT_GROUPS = ("rows", "claims", "launcher", "queue", "schemas", "tables")  # folders of configs/ that no row composes
 
@@ -23,27 +24,38 @@ def compose(row: str, overrides: Sequence[str] = ()) -> Settings:
     own = stated(row, overrides)
     overrides = [f"run.{o}" if o.partition("=")[0] in RunSettings.model_fields else o for o in overrides]
     known = list(flat(own.values()))
-    swapped = next((o.removeprefix("algo=") for o in overrides if o.startswith("algo=")), None)
+    swapped = _chosen_algorithm(overrides)
     if swapped in algorithms():
         known += [f"algo.{name}" for name in algo_config(swapped).model_fields]
     for override in overrides:
         _check_key(override, known)
-    used = own
-    if overrides:
-        values = _hydra(row, overrides)
-        if swapped in algorithms():  # the row's own algo keys were written for another algorithm
-            values["algo"] = {k: v for k, v in values["algo"].items() if k in algo_config(swapped).model_fields}
-        used = _checked(row, values)
+    used = _checked(row, _values(row, overrides)) if overrides else own
     return Settings(used, own, overrides)
 
 
 def stated(row: str, overrides: Sequence[str] = ()) -> RowSettings:
     """The settings of the row's file: of `overrides` only the choices count that the file calls as good as its own."""
     expand(row, row_ids())
-    values = _hydra(row, [])
+    values = _values(row, [])
     if judged := [override for override in overrides if override in (values.get("also_judged") or [])]:
-        values = _hydra(row, judged)
+        values = _values(row, judged)
     return _checked(row, values)
+
+
+def _values(row: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """The composed file of the row, or of its table's column. The row's own algo keys go with its own algorithm."""
+    file, choices = row, []
+    if not (CONFIGS / "rows" / f"{row}.yaml").is_file() and (found := column_of(row, CONFIGS)):
+        file, choices = found[0], [*found[1].choices(), f"row={row}"]
+    everything = [*choices, *overrides]
+    values = _hydra(file, everything)
+    if (chosen := _chosen_algorithm(everything)) in algorithms():
+        values["algo"] = {k: v for k, v in values["algo"].items() if k in algo_config(chosen).model_fields}
+    return values
+
+
+def _chosen_algorithm(overrides: Sequence[str]) -> str | None:
+    return next((o.removeprefix("algo=") for o in reversed(overrides) if o.startswith("algo=")), None)
 
 
 def _checked(row: str, values: dict[str, Any]) -> RowSettings:

@@ -5,12 +5,15 @@ from fnmatch import fnmatchcase
 
 from data.common.errors import ReproduceError, nearest
 from data.common.paths import CONFIGS
+from reproduce.config.tables import columns
 
 
 def row_ids() -> list[str]:
-    """Rows that have a config, hence can run."""
+    """Rows that have a config, hence can run: a file of their own, or a column of their table."""
     root = CONFIGS / "rows"
-    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+    files = {path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml")}
+    tables = {row: columns("/".join(row.split("/")[:2]), CONFIGS) for row in files if row.count("/") == 2}
+    return sorted(files | {f"{row}/{algorithm}" for row, found in tables.items() for algorithm in found})
 
 
 def claim_ids() -> list[str]:

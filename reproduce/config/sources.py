@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from data.common.paths import CONFIGS
+from reproduce.config.tables import column_of
 
 
 def sources(row: str, overrides: Sequence[str] = ()) -> dict[str, str]:
@@ -14,6 +15,8 @@ def sources(row: str, overrides: Sequence[str] = ()) -> dict[str, str]:
 
     A group that an override chooses is read instead of the row's.
     """
+    if not (CONFIGS / "rows" / f"{row}.yaml").is_file() and (found := column_of(row)):
+        row, overrides = found[0], [*found[1].choices(), *overrides]
     return _sources(CONFIGS / "rows" / f"{row}.yaml", dict(o.split("=", 1) for o in overrides if "=" in o))
 
 
