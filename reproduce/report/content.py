@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 from data.common.errors import ReproduceError
-from data.common.paths import CONFIGS
 from reproduce import published, records
+from reproduce.config import row_ids
 from reproduce.judge import Verdict
 from reproduce.report import comparison_matrix
 from reproduce.report.aggregate import bootstrap_interval, interquartile_mean
@@ -88,7 +89,12 @@ class Table:
         """One of STATUSES."""
         if any(run.row.id == row_id for run in self.runs):
             return "run"
-        return "not run" if (CONFIGS / "rows" / f"{row_id}.yaml").is_file() else "no config yet"
+        return "not run" if row_id in self.runnable else "no config yet"
+
+    @cached_property
+    def runnable(self) -> set[str]:
+        """Rows with a file of their own or a column of their table."""
+        return set(row_ids())
 
     @property
     def counts(self) -> str:
