@@ -6,6 +6,7 @@ configs/schemas/<kind>.json; .vscode/settings.json tells which files each is for
 import json
 from typing import Any
 
+from data.catalog import schema as catalog
 from data.common.files import write_text
 from data.common.paths import CONFIGS
 from lit_modules import algo_config, algorithms
@@ -25,6 +26,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         "claim": Claim.model_json_schema(),
         "launcher": {"type": "object", "properties": {"launcher": _partial(Launcher.model_json_schema())}},
         "table": published.json_schema(),
+        "dataset": catalog.json_schema(),
         "record": {"anyOf": list(records.json_schema().values())},
         **{f"algo-{name}": _partial(schema) for name, schema in algos.items()},
     }

@@ -51,7 +51,7 @@ def runs() -> dict[str, Any]:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"REPRODUCE_HOME": folder, "REPRODUCE_RECORDS": f"{folder}/records"}
-        entries = shrink(registry.datasets())
+        entries = shrink(registry.entries())
         registry._parsed = lambda: entries  # type: ignore[assignment]
         for row in ROWS:
             record = run_row(compose(row, [*tiny(row)[0], "run.threads=1"]))

@@ -108,8 +108,8 @@ def _references(name: str) -> None:
 
 
 def _keep(name: str) -> None:
-    """Copy the snapshots that the registry's datasets name, and the run's story."""
-    recipes = [e["generator"]["params"] for e in datasets().values() if e["generator"]["name"] in MIXTURES]
+    """Copy the snapshots that the catalog's datasets name, and the run's story."""
+    recipes = [e.generator.params for e in datasets().values() if e.generator.name in MIXTURES]
     parts = [{"weights": params.get("weights")} | part for params in recipes for part in params["parts"]]
     used = {part["snapshot"] for part in parts if part["weights"] == name}
     everything = load_file(outputs_dir() / "behavior" / f"{name}.safetensors")

@@ -228,5 +228,5 @@ def _of_manifest(dataset_id: str) -> dict[str, Any] | None:
 
 
 def datasets() -> dict[str, dict[str, Any]]:
-    """The catalog: dataset id -> entry."""
-    return registry.datasets()
+    """The catalog: dataset id -> entry, without the keys that it leaves out."""
+    return {name: entry.model_dump(exclude_none=True) for name, entry in registry.datasets().items()}

@@ -31,7 +31,7 @@ def list_datasets(pattern: Some = "*", as_json: Json = False) -> int:
     from data.catalog import registry
 
     known = registry.datasets()
-    entries = {name: entry["description"] for name, entry in known.items() if fnmatchcase(name, pattern)}
+    entries = {name: entry.description for name, entry in known.items() if fnmatchcase(name, pattern)}
     if not entries:
         raise ReproduceError(f"no dataset named {pattern!r}.{nearest(pattern, list(known))}")
     print(json.dumps(entries, indent=1) if as_json else "\n".join(f"{k:24} {v}" for k, v in entries.items()))
@@ -78,17 +78,11 @@ def compare(pattern: Some = "*", as_json: Json = False) -> int:
     """
     from data.catalog import registry
 
-    known = {k: v for k, v in registry.datasets().items() if "published" in v and fnmatchcase(k, pattern)}
+    known = {k: v for k, v in registry.datasets().items() if v.published and fnmatchcase(k, pattern)}
     if not known:
         raise ReproduceError(f"no dataset named {pattern!r} has published statistics; `reproduce data list` shows all.")
     ours = _built_statistics(list(known))
-    compared = {
-        name: {
-            "official": entry["published"] | {"cloning": entry.get("published_cloning")},
-            "ours": ours.get(name),
-        }
-        for name, entry in known.items()
-    }
+    compared = {name: {"official": _published(entry), "ours": ours.get(name)} for name, entry in known.items()}
     if as_json:
         print(json.dumps(compared, indent=1))
         return 0
@@ -96,6 +90,12 @@ def compare(pattern: Some = "*", as_json: Json = False) -> int:
     for name, pair in compared.items():
         print(f"| {name} | {dataset_cell(pair['official'])} | {dataset_cell(pair['ours'])} |")
     return 0
+
+
+def _published(entry: Any) -> dict[str, Any]:
+    """The official data's statistics, and the return of cloning on them, of a catalog entry."""
+    cloning = entry.published_cloning
+    return entry.published.model_dump() | {"cloning": cloning.model_dump() if cloning else None}
 
 
 def _built_statistics(names: list[str]) -> dict[str, dict[str, Any]]:

@@ -12,9 +12,8 @@ def dataset_files(dataset_id: str) -> tuple[dict[str, int], bool]:
     file = folder_of(dataset_id) / TRANSITIONS
     if file.exists():
         return {dataset_id: file.stat().st_size}, True
-    recipe = dataset(dataset_id)["generator"]
     files = {dataset_id: store.size_on_disk(dataset_id)}
-    for part in recipe["params"]["parts"] if recipe["name"] == "concatenation" else []:
+    for part in dataset(dataset_id).generator.parts:
         files |= dataset_files(part)[0]
     return files, False
 

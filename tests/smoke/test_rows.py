@@ -47,7 +47,7 @@ def shrink(entries: dict) -> dict:
 
 @pytest.fixture(autouse=True)
 def _tiny_data(monkeypatch):
-    entries = shrink(registry.datasets())
+    entries = shrink(registry.entries())
     monkeypatch.setattr(registry, "_parsed", lambda: entries)
 
 

@@ -40,11 +40,11 @@ def test_one_agent_has_no_pairs():
 @pytest.mark.parametrize(("dataset_id", "n"), [("bandit/two_mode", 2), ("bandit/three_agents", 3)])
 def test_the_data_are_two_modes(dataset_id, n):
     entry = dataset(dataset_id)
-    recipe = entry["generator"]
-    params = recipe["params"] | {"rows": 4000}
-    world = {"name": "bandit", **entry["world"]["params"]}
-    rows, measures = generate(recipe["name"], world, recipe["seed"], params)
-    again, _ = generate(recipe["name"], world, recipe["seed"], params)
+    recipe = entry.generator
+    params = recipe.params | {"rows": 4000}
+    world = entry.world.flat
+    rows, measures = generate(recipe.name, world, recipe.seed, params)
+    again, _ = generate(recipe.name, world, recipe.seed, params)
     make_world(n_worlds=1, **world).layout.check(rows)
     assert torch.equal(rows["action"], again["action"])
     statistics = trajectory_statistics(rows)

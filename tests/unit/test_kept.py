@@ -19,7 +19,7 @@ TINY += ["algo.score_hidden=8", "protocol.n_seeds=3", "run.chunk_size=3", "run.t
 
 @pytest.fixture(autouse=True)
 def _small_data(monkeypatch):
-    entries = registry.datasets()
+    entries = registry.entries()
     for name in ("bandit/two_mode", "bandit/three_agents"):
         entries[name]["acceptance"] = {}
         entries[name]["generator"]["params"]["rows"] = 400

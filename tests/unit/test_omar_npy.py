@@ -271,7 +271,7 @@ def test_a_row_runs_on_official_data_and_another_seed_is_not_comparable(folder, 
 @pytest.fixture
 def tag(tmp_path, monkeypatch):
     """A registry with official simple_tag data below tmp_path, a prey of our own, and an official one."""
-    entries = registry.datasets()
+    entries = registry.entries()
     params = {"scenario": "simple_tag", "episode_limit": 25}
     path = "datasets/simple_tag/random/seed_0_data"
     entries[TAG_ID] = entries[ID] | {

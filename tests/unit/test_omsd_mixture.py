@@ -22,7 +22,7 @@ MIXTURE = Mixture(
 
 @pytest.fixture
 def _small_data(monkeypatch):
-    entries = registry.datasets()
+    entries = registry.entries()
     entries["bandit/two_mode"]["acceptance"] = {}
     entries["bandit/two_mode"]["generator"]["params"]["rows"] = 2000
     monkeypatch.setattr(registry, "_parsed", lambda: entries)

@@ -1,6 +1,5 @@
 """Simulated datasets: committed behavior policies, small builds, official files found and refused."""
 
-import copy
 import json
 
 import pytest
@@ -22,14 +21,14 @@ from reproduce.cli import main
 TASKS = sorted(str(p.relative_to(mixture.WEIGHTS).with_suffix("")) for p in mixture.WEIGHTS.rglob("*.safetensors"))
 RECIPES = sorted(str(p.relative_to(CONFIGS / "behavior").with_suffix("")) for p in CONFIGS.rglob("behavior/*/*.yaml"))
 HOPPER = "omiga/hopper_3x1-medium"
-REAL = copy.deepcopy(registry.datasets())
+REAL = registry.entries()
 SIMULATED = [name for name, entry in REAL.items() if entry["world"]["name"] == "mamujoco"]
 
 
 @pytest.fixture(autouse=True)
 def entries(monkeypatch):
     """Small datasets: one episode of each policy, at most 60 steps long."""
-    made = registry.datasets()
+    made = registry.entries()
     for name in SIMULATED:
         made[name]["acceptance"] = {}
         made[name]["world"]["params"]["episode_limit"] = 60

@@ -56,8 +56,9 @@ def edit_entry(monkeypatch):
     """Change one dataset's registry entry for a test."""
 
     def edit(dataset_id, **changes):
-        entry = registry.dataset(dataset_id) | changes
-        monkeypatch.setattr(store, "dataset", lambda _: entry)
+        changed = registry.entries()
+        changed[dataset_id] |= changes
+        monkeypatch.setattr(registry, "_parsed", lambda: changed)
 
     return edit
 
@@ -76,8 +77,9 @@ def test_unknown_dataset_names_the_nearest():
 
 
 def test_registry_copies_cannot_be_spoiled():
-    registry.datasets()["xor/ab"]["world"]["params"]["payoff"][0][0] = 7
-    assert registry.dataset("xor/ab")["world"]["params"]["payoff"] == [[0, 1], [1, -2]]
+    registry.datasets()["xor/ab"].world.params["payoff"][0][0] = 7
+    registry.entries()["xor/ab"]["world"]["params"]["payoff"][0][0] = 7
+    assert registry.dataset("xor/ab").world.params["payoff"] == [[0, 1], [1, -2]]
 
 
 @pytest.mark.parametrize("dataset_id", IDS)
@@ -86,13 +88,13 @@ def test_every_dataset_builds_to_the_registered_bits(dataset_id, home):
     dataset = store.get(dataset_id, progress=lambda done, total: calls.append((done, total)))
     entry, manifest = registry.dataset(dataset_id), dataset.manifest
     folder = home / "data" / dataset_id
-    assert manifest["sha256"] == entry["sha256"] == sha256(folder / "transitions.safetensors")
+    assert manifest["sha256"] == entry.sha256 == sha256(folder / "transitions.safetensors")
     assert json.loads((folder / "manifest.json").read_text()) == manifest
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "transitions.safetensors"]
     assert manifest["statistics"] == return_statistics(dataset.transitions)
-    assert manifest["fingerprint"] == fingerprint(entry["world"]["name"], **entry["world"]["params"])
+    assert manifest["fingerprint"] == fingerprint(entry.world.name, **entry.world.params)
     assert all(check["passed"] for check in manifest["acceptance"].values())
-    assert set(manifest["acceptance"]) == set(entry["acceptance"])
+    assert set(manifest["acceptance"]) == set(entry.acceptance)
     assert (manifest["id"], manifest["kind"], manifest["license"]) == (dataset_id, "regenerated", "MIT")
     assert calls[-1][0] == calls[-1][1]
 
@@ -153,7 +155,7 @@ def test_a_build_of_other_data_is_refused_even_with_its_own_manifest(built):
     other = built.parents[1] / "xor" / "ab"
     store.build("xor/ab")
     shutil.copytree(other, built, dirs_exist_ok=True)
-    with pytest.raises(ReproduceError, match=r"data/catalog/registry.yaml says"):
+    with pytest.raises(ReproduceError, match=r"data/catalog/datasets/bridge.yaml says"):
         store.get("bridge/optimal")
 
 
@@ -169,7 +171,7 @@ def test_unreadable_tensors_behind_a_right_checksum(built, edit_entry):
 
 def test_bits_that_differ_from_the_registry_are_not_written(built, edit_entry):
     before = store.get("bridge/optimal").manifest
-    recipe = registry.dataset("bridge/optimal")["generator"] | {"seed": 1}
+    recipe = registry.entries()["bridge/optimal"]["generator"] | {"seed": 1}
     edit_entry("bridge/optimal", generator=recipe)
     with pytest.raises(ReproduceError, match=r"this build has sha256"):
         store.build("bridge/optimal", force=True)
@@ -239,7 +241,7 @@ def test_official_that_does_not_exist_says_why():
 
 
 def test_official_missing_file_names_size_checksum_and_place(tmp_path):
-    known = registry.dataset("bridge/optimal")["official"]["files"]["state.npy"]
+    known = registry.dataset("bridge/optimal").official.files["state.npy"]
     with pytest.raises(ReproduceError, match=rf"state.npy is missing \(816128 bytes, sha256 {known}\).*dematsunaga"):
         store.get("bridge/optimal", "official", root=tmp_path)
 

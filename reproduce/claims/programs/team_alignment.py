@@ -28,7 +28,7 @@ def followed(row: str, weights: Path) -> list[dict[str, float]]:
     """Per step of STEPS: to_nearest_team, same_team (share), teams_apart."""
     settings = compose(row)
     dataset, task = settings.values["data"]["id"], settings.values["task"]
-    parts = registry.dataset(dataset)["generator"]["params"]["parts"]
+    parts = registry.dataset(dataset).generator.params["parts"]
     world = make_world(task["world"], 1, **task["params"])
     rows = store.get(dataset).transitions
     tensors = load_file(weights)
