@@ -24,7 +24,7 @@ def transitions(n: int = 200, spec: WorldSpec = DISCRETE, dtype: torch.dtype = t
     """[n] transitions of a world of these sizes. Where actions are indices, some are illegal; none of the data is."""
     g = torch.Generator().manual_seed(7)
     made = _continuous(n, spec, dtype, g) if spec.action_size else _discrete(n, spec, dtype, g)
-    begins = torch.cat([made["terminated"].new_ones(1), made["terminated"].squeeze(-1)[:-1]])
+    begins = torch.cat([made["terminated"].new_ones(1), made["terminated"].squeeze(-1)[:-1]])  # type: ignore
     episode = begins.cumsum(0) - 1
     made["truncated"] = torch.zeros_like(made["terminated"])
     made["episode"], made["step"] = episode, torch.arange(n) - begins.nonzero().squeeze(-1)[episode]

@@ -82,7 +82,7 @@ class Team:
             ["features", "action"],
             ["state_action_value"],
         )
-        self.loss = TD3Loss(actor, critic, bounds=(-1.0, 1.0), num_qvalue_nets=2, loss_function="l2")
+        self.loss = TD3Loss(actor, critic, bounds=(-1.0, 1.0), num_qvalue_nets=2, loss_function="l2")  # type: ignore
         self.loss.make_value_estimator(gamma=recipe.gamma)
         self.targets = SoftUpdate(self.loss, tau=recipe.tau)
         self.optimizers = [

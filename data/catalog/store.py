@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from data.catalog.dataset import Dataset, described, layout_of
 from data.catalog.manifest import MANIFEST, TRANSITIONS, folder_of
+from data.catalog.official_files import read
 from data.catalog.registry import dataset, file_of
 from data.catalog.schema import DatasetEntry, Kind
 from data.common.errors import DiskFull, ReproduceError
 from data.common.files import sha256, write_json, write_with
 from data.generate import generate, n_rows
-from data.official.read import read
 from data.schema import flatten
 from data.statistics import flat_statistics
 

@@ -53,7 +53,7 @@ def _optimal(world: dict, generator: torch.Generator, episodes: int, progress: P
     choices = optimal_joint_actions()
 
     def act(worlds: DiscreteWorld) -> Tensor:
-        return _split(pick(choices[worlds.joint_state], generator))
+        return _split(pick(choices[worlds.joint_state], generator))  # type: ignore
 
     return collect(make_world(n_worlds=episodes, **world), act, progress)
 
@@ -100,6 +100,6 @@ def mix_measures(transitions: TensorDict) -> dict[str, float]:
     planned = optimal_measures(transitions[transitions["episode"] >= half])
     return {
         "random_return_mean": episode_returns(uniform).mean().item(),
-        "random_early_finishes": int(uniform["terminated"].sum()),
+        "random_early_finishes": int(uniform["terminated"].sum()),  # type: ignore
         **{f"optimal_{name}": value for name, value in planned.items()},
     }

@@ -52,7 +52,7 @@ def join(first: TensorDict, second: TensorDict) -> TensorDict:
     """Both, the second's episodes numbered after the first's."""
     second = second.clone()
     second["episode"] += int(first["episode"].max()) + 1
-    return torch.cat([first, second])
+    return torch.cat([first, second])  # type: ignore
 
 
 def pick(choices: Tensor, generator: torch.Generator) -> Tensor:

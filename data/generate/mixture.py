@@ -99,7 +99,7 @@ def mixture(
                 progress(min(done, rows), rows)
     if progress:
         progress(rows, rows)
-    return torch.cat(made)
+    return torch.cat(made)  # type: ignore
 
 
 def _within(rows: TensorDict, low: float, high: float, most: int) -> TensorDict:

@@ -21,4 +21,4 @@ def random(world: dict, seed: int, episodes: int, rows: int, progress: Progress 
         made.append(play(world, act, min(ParticleWorld.wave, episodes - start), generator(seed, Stream.COLLECTION, k)))
         if progress:
             progress(min(sum(map(len, made)), rows), rows)
-    return torch.cat(made)
+    return torch.cat(made)  # type: ignore

@@ -175,11 +175,11 @@ def write(transitions: TensorDict, folder: Path, world: World, horizon: int = HO
     e, t, end = episode.numpy(), step.numpy(), last.numpy()
     now = {"state.npy": "state", "obs.npy": "obs", "avail_actions.npy": "legal_actions", "reward.npy": "reward"}
     for name, key in now.items():
-        files[name][e, t] = transitions[key].numpy()
+        files[name][e, t] = transitions[key].numpy()  # type: ignore
         if name != "reward.npy":
-            files[name][e[end], t[end] + 1] = transitions["next", key][last].numpy()
-    files["actions.npy"][e, t, :, 0] = transitions["action"].numpy()
-    files["terminated.npy"][e, t, 0] = end
+            files[name][e[end], t[end] + 1] = transitions["next", key][last].numpy()  # type: ignore
+    files["actions.npy"][e, t, :, 0] = transitions["action"].numpy()  # type: ignore
+    files["terminated.npy"][e, t, 0] = end  # type: ignore
     files["filled.npy"][..., 0] = np.arange(horizon + 1) <= lengths.numpy()[:, None]
     filled = files["filled.npy"][..., None] != 0
     files["actions_onehot.npy"][:] = np.eye(n_actions, dtype=np.float32)[files["actions.npy"][..., 0]] * filled

@@ -156,9 +156,9 @@ def write(rows: TensorDict, path: Path, world: dict) -> None:
             scalars = {k: file.create_dataset(k, (len(rows), 1), "f4") for k in SCALARS}
             for at in range(0, len(rows), SLAB):
                 part = rows[at : at + SLAB]
-                views = agent_views(part["features"], n_agents, n_zeros).numpy()
-                values = {"s": views, "o": views, "a": part["action"].numpy()}
-                values |= {"r": part["reward"].numpy(), "d": part["final"].float().numpy()}
+                views = agent_views(part["features"], n_agents, n_zeros).numpy()  # type: ignore
+                values = {"s": views, "o": views, "a": part["action"].numpy()}  # type: ignore
+                values |= {"r": part["reward"].numpy(), "d": part["final"].float().numpy()}  # type: ignore
                 for key, value in values.items():
                     (made | scalars)[key][at : at + SLAB] = value
 

@@ -113,17 +113,17 @@ class Bridge(DiscreteWorld):
 
     def _advance(self, action: Tensor, live: Tensor) -> Tensor:
         a0, a1 = action.unbind(-1)
-        reward = self._reward[self.joint_state, a0, a1]
+        reward = self._reward[self.joint_state, a0, a1]  # type: ignore
         # The step counter still stands before this step; at success the reward is 0 in any case.
         reward = reward.masked_fill(self._steps + 1 >= self.episode_limit, 0.0) if self.zero_last_reward else reward
-        self.joint_state = torch.where(live, self._next[self.joint_state, a0, a1], self.joint_state)
+        self.joint_state = torch.where(live, self._next[self.joint_state, a0, a1], self.joint_state)  # type: ignore
         return reward
 
     def _terminated(self) -> Tensor:
         return self.joint_state == self._end
 
     def _features(self) -> Tensor:
-        return self._rows[self.joint_state]
+        return self._rows[self.joint_state]  # type: ignore
 
     @staticmethod
     def exact_return(

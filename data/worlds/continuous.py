@@ -24,7 +24,7 @@ class ContinuousWorld(World):
     bounded_actions = True  # clamped to [-1, 1]; else the simulator does with them what it does
 
     def __init__(self, spec: WorldSpec, n_worlds: int, device: str | torch.device):
-        super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])
+        super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])  # type: ignore
         self._spec = spec
         self.n_agents, self.action_size, self.n_features = spec.n_agents, spec.action_size, spec.n_features
         self.obs_size, self.state_size, self.episode_limit = spec.obs_size, spec.state_size, spec.episode_limit
@@ -38,7 +38,7 @@ class ContinuousWorld(World):
     def fingerprint(cls, **params: Any) -> str:
         """The returns of three open-loop episodes from `fixed_starts`, 100 steps at most of fixed sine waves, at 4
         decimals: enough to tell two simulators apart."""
-        world = cls(3, **params)
+        world = cls(3, **params)  # type: ignore
         td = world.reset(TensorDict({"start": world.fixed_starts(3)}, [3]))
         n = world.n_agents * world.action_size
         phase = torch.arange(3.0).view(3, 1, 1) + torch.arange(float(n)).view(world.n_agents, -1)
@@ -57,10 +57,10 @@ class ContinuousWorld(World):
         n, device = self.batch_size[0], self.device
 
         def real(*shape: int, dtype: torch.dtype = torch.float32) -> Unbounded:
-            return Unbounded(shape=(n, *shape), dtype=dtype, device=device)
+            return Unbounded(shape=(n, *shape), dtype=dtype, device=device)  # type: ignore
 
         def flag() -> Categorical:
-            return Categorical(2, shape=(n, 1), dtype=torch.bool, device=device)
+            return Categorical(2, shape=(n, 1), dtype=torch.bool, device=device)  # type: ignore
 
         batch, view = {"shape": (n,), "device": device}, (self.n_agents, self.obs_size)
         seen = {"obs": real(*view), "state": real(*view), "features": real(self.n_features, dtype=torch.float64)}
@@ -69,7 +69,7 @@ class ContinuousWorld(World):
         self.observation_spec = Composite(**seen, **batch)
         action = (n, self.n_agents, self.action_size)
         self.action_spec = (
-            Bounded(-1.0, 1.0, shape=action, device=device) if self.bounded_actions else real(*action[1:])
+            Bounded(-1.0, 1.0, shape=action, device=device) if self.bounded_actions else real(*action[1:])  # type: ignore
         )
         self.reward_spec = real(1)
         self.full_done_spec = Composite(done=flag(), terminated=flag(), truncated=flag(), **batch)

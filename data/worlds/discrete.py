@@ -25,7 +25,7 @@ class DiscreteWorld(World):
     """
 
     def __init__(self, n_worlds: int, n_agents: int, n_actions: int, low: list, high: list, episode_limit: int, device):
-        super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])
+        super().__init__(device=torch.device(device), batch_size=[positive("n_worlds", n_worlds)])  # type: ignore
         self.n_agents, self.n_actions = n_agents, n_actions
         self.obs_size = self.state_size = len(low)
         self.episode_limit = positive("episode_limit", episode_limit)
@@ -34,20 +34,20 @@ class DiscreteWorld(World):
 
         def box(*shape: int) -> Bounded:
             bounds = [torch.tensor(b, dtype=torch.float32).expand(n_worlds, *shape, -1) for b in (low, high)]
-            return Bounded(*bounds, dtype=torch.float32, device=self.device)
+            return Bounded(*bounds, dtype=torch.float32, device=self.device)  # type: ignore
 
         def flag() -> Categorical:
-            return Categorical(2, shape=(n_worlds, 1), dtype=torch.bool, device=self.device)
+            return Categorical(2, shape=(n_worlds, 1), dtype=torch.bool, device=self.device)  # type: ignore
 
         agents, batch = (n_worlds, n_agents), {"shape": (n_worlds,), "device": self.device}
         self.observation_spec = Composite(
             obs=box(n_agents),
             state=box(),
-            legal_actions=Binary(n_actions, shape=(*agents, n_actions), dtype=torch.bool, device=self.device),
+            legal_actions=Binary(n_actions, shape=(*agents, n_actions), dtype=torch.bool, device=self.device),  # type: ignore
             **batch,
         )
-        self.action_spec = Categorical(n_actions, shape=agents, dtype=torch.int64, device=self.device)
-        self.reward_spec = Unbounded(shape=(n_worlds, 1), dtype=torch.float32, device=self.device)
+        self.action_spec = Categorical(n_actions, shape=agents, dtype=torch.int64, device=self.device)  # type: ignore
+        self.reward_spec = Unbounded(shape=(n_worlds, 1), dtype=torch.float32, device=self.device)  # type: ignore
         self.full_done_spec = Composite(done=flag(), terminated=flag(), truncated=flag(), **batch)
 
     @property

@@ -47,10 +47,10 @@ class MatrixGame(DiscreteWorld):
         pass
 
     def _advance(self, action: Tensor, live: Tensor) -> Tensor:
-        return self._payoff[action.unbind(-1)]
+        return self._payoff[action.unbind(-1)]  # type: ignore
 
     def _terminated(self) -> Tensor:
         return self._steps >= 1 if self.episode_limit == 1 else torch.zeros_like(self._steps, dtype=torch.bool)
 
     def _features(self) -> Tensor:
-        return self._state.repeat(len(self._steps), 1)
+        return self._state.repeat(len(self._steps), 1)  # type: ignore
