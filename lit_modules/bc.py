@@ -87,10 +87,10 @@ class BC(SeedModule):
     def policy_log_probs(self, obs: Tensor, legal: Tensor | None) -> Tensor:
         return self.log_probs(obs, legal)
 
-    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
+    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None, carry: Any = None) -> tuple[Tensor, Any]:
         if not self.config.joint:
-            return super().act(obs, legal, uniform)
+            return super().act(obs, legal, uniform, carry)
         log_probs = self.log_probs(self.normalize_obs(obs), None if legal is None else legal.transpose(1, 2))[:, 0]
         index = log_probs.argmax(-1) if uniform is None else sample_categorical(log_probs, uniform[..., 0])  # (S, E)
         place = self.spec.n_actions ** torch.arange(self.spec.n_agents - 1, -1, -1, device=index.device)
-        return index.unsqueeze(-1) // place % self.spec.n_actions
+        return index.unsqueeze(-1) // place % self.spec.n_actions, carry

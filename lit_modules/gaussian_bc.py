@@ -63,6 +63,6 @@ class GaussianBC(SeedModule):
     def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"policy": Adam(self.policy.parameters(), lr=self.config.lr)}
 
-    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
+    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None, carry: Any = None) -> tuple[Tensor, Any]:
         """obs [S, E, N, O] -> action [S, E, N, A]: the squashed mean. Nothing samples."""
-        return tanh_normal_mode(self.outputs(agent_major(obs))).transpose(1, 2)
+        return tanh_normal_mode(self.outputs(agent_major(obs))).transpose(1, 2), carry

@@ -169,6 +169,6 @@ class OMIGA(SeedModule):
         groups = {"policy": [self.policy], "q": [self.q, self.mixer], "v": [self.v]}
         return {name: Adam([net.theta for net in nets], lr=self.config.lr) for name, nets in groups.items()}
 
-    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
+    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None, carry: Any = None) -> tuple[Tensor, Any]:
         """obs [S, E, N, O] -> action [S, E, N, A]: the squashed mean. Nothing samples."""
-        return tanh_normal_mode(self.per_agent(self.policy, self.identified(obs))).transpose(1, 2)
+        return tanh_normal_mode(self.per_agent(self.policy, self.identified(obs))).transpose(1, 2), carry

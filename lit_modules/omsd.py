@@ -333,12 +333,12 @@ class OMSD(SeedModule):
             d |= {"mask": (1.0 - batch["terminated"].to(d["s"].dtype)).unsqueeze(1)}  # type: ignore[union-attr]
         return d
 
-    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
+    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None, carry: Any = None) -> tuple[Tensor, Any]:
         """obs [S, E, N, O] -> action [S, E, N, A]. Nothing samples."""
         if self.config.method == "jal":
             joint = self.policy(obs.flatten(2).unsqueeze(1)).tanh()  # (S, 1, E, N A)
-            return joint[:, 0].unflatten(-1, (self.spec.n_agents, self.spec.action_size))
-        return self.policy(agent_major(obs)).tanh().transpose(1, 2)
+            return joint[:, 0].unflatten(-1, (self.spec.n_agents, self.spec.action_size)), carry
+        return self.policy(agent_major(obs)).tanh().transpose(1, 2), carry
 
 
 def _check_order(config: OMSDConfig, spec: WorldSpec) -> None:

@@ -182,11 +182,19 @@ class SeedModule(L.LightningModule):
         if len(self.crashed) == len(self.seeds):
             self.trainer.should_stop = True
 
-    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None) -> Tensor:
-        """obs [S, E, N, O] raw -> action [S, E, N]: the most likely ones, or drawn with `uniform` [S, E, N]."""
+    def initial_carry(self, n_seeds: int, n_episodes: int) -> Any:
+        """What `act` remembers at the start of S x E episodes; None for policies without memory."""
+        return None
+
+    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None, carry: Any = None) -> tuple[Tensor, Any]:
+        """obs [S, E, N, O] raw -> action [S, E, N]: the most likely ones, or drawn with `uniform` [S, E, N].
+
+        `carry` is what the step before returned beside its action.
+        """
         legal = None if legal is None else legal.transpose(1, 2)
         log_probs = self.policy_log_probs(self.normalize_obs(obs), legal).transpose(1, 2)  # (S, E, N, A)
-        return log_probs.argmax(-1) if uniform is None else sample_categorical(log_probs, uniform)
+        action = log_probs.argmax(-1) if uniform is None else sample_categorical(log_probs, uniform)
+        return action, carry
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["seed_module"] = {

@@ -1,4 +1,4 @@
-"""Evaluation: many episodes at once, the ways of acting side by side, every episode's return kept."""
+"""Evaluation: many episodes at once, the ways of acting side by side, every episode's metrics kept."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +7,9 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.common.rng import Stream, generator
+
+EPISODE_RETURN = "episode_return"
+Played = dict[str, dict[str, list[list[float]]]]  # {mode: {metric: [S][E]}}
 
 if TYPE_CHECKING:
     from lit_modules.common.seed_module import SeedModule
@@ -24,15 +27,21 @@ class Evaluator:
         self.seeds, self.n_episodes, self.modes = seeds, n_episodes, modes
         self.world: Any = make(len(modes) * n_episodes * len(seeds))
 
-    @torch.no_grad()
     def __call__(self, module: "SeedModule") -> dict[str, list[list[float]]]:
         """Undiscounted episode returns {mode: [S][E]}."""
+        return {mode: metrics[EPISODE_RETURN] for mode, metrics in self.play(module).items()}
+
+    @torch.no_grad()
+    def play(self, module: "SeedModule") -> Played:
+        """Every metric of the world for every episode."""
         n_seeds, n, world = len(self.seeds), self.n_episodes, self.world
-        generators = [generator(seed, Stream.EVALUATION, module.n_updates) for seed in self.seeds]
-        starts = torch.cat([world.draw_starts(len(self.modes) * n, g) for g in generators])
+        rngs = [generator(seed, Stream.EVALUATION, module.n_updates) for seed in self.seeds]
+        starts = torch.cat([world.draw_starts(len(self.modes) * n, rng) for rng in rngs])
         td = world.reset(TensorDict({"start": starts}, world.batch_size) if world.start_size else None)
-        returns = torch.zeros(len(starts), dtype=torch.float64, device=td.device)
-        running = torch.ones_like(returns, dtype=torch.bool)
+        zeros = torch.zeros(len(starts), dtype=torch.float64, device=td.device)
+        found = {name: zeros.clone() for name in world.spec.metrics}  # (S * M E,)
+        running = torch.ones_like(zeros, dtype=torch.bool)
+        carries = [module.initial_carry(n_seeds, n) for _ in self.modes]
 
         def of_seeds(key: str) -> Tensor | None:
             value = td.get(key, None)
@@ -44,13 +53,28 @@ class Evaluator:
             for k, mode in enumerate(self.modes):
                 part, draws = slice(k * n, (k + 1) * n), None
                 if mode == "sampled":
-                    draws = torch.stack([torch.rand(n, world.n_agents, generator=g) for g in generators]).to(obs.device)
-                actions.append(module.act(obs[:, part], None if legal is None else legal[:, part], draws))
+                    draws = torch.stack([torch.rand(n, world.n_agents, generator=g) for g in rngs]).to(obs.device)
+                allowed = None if legal is None else legal[:, part]
+                action, carries[k] = module.act(obs[:, part], allowed, draws, carries[k])
+                actions.append(action)
             td["action"] = torch.cat(actions, dim=1).flatten(0, 1)  # (S * M E, N)
             td = world.step(td)["next"]
-            returns += torch.where(running, td["reward"].squeeze(-1).double(), 0.0)
-            running &= ~td["done"].squeeze(-1)
+            found[EPISODE_RETURN] += torch.where(running, td["reward"].squeeze(-1).double(), 0.0)
+            ended = running & td["done"].squeeze(-1)
+            for name in world.spec.metrics[1:]:
+                found[name] = torch.where(ended, td["metrics", name].double().view(-1), found[name])
+            running &= ~ended
             if not running.any():
                 break
-        scores: Tensor = returns.view(n_seeds, len(self.modes), n).cpu()
-        return {m: [[round(x, 7) for x in row] for row in scores[:, k].tolist()] for k, m in enumerate(self.modes)}
+        shaped = {name: x.view(n_seeds, len(self.modes), n).cpu() for name, x in found.items()}
+        return {m: {name: _rounded(x[:, k]) for name, x in shaped.items()} for k, m in enumerate(self.modes)}
+
+
+def further_metrics(played: Played) -> dict[str, dict[str, list[list[float]]]]:
+    """{metric: {mode: [S][E]}} of the metrics beside the return, as a record holds them."""
+    names = [name for metrics in played.values() for name in metrics if name != EPISODE_RETURN]
+    return {name: {mode: metrics[name] for mode, metrics in played.items()} for name in dict.fromkeys(names)}
+
+
+def _rounded(values: Tensor) -> list[list[float]]:
+    return [[round(x, 7) for x in row] for row in values.tolist()]

@@ -7,6 +7,7 @@ import torch
 from data.common.provenance import peak_memory
 from lit_modules import deviations
 from reproduce.experiment.build import Experiment
+from reproduce.experiment.evaluate import EPISODE_RETURN, Played, further_metrics
 from reproduce.experiment.scoring import Scores, notes
 from reproduce.experiment.train import Training
 from reproduce.judge import Verdict
@@ -15,12 +16,12 @@ from reproduce.judge import Verdict
 def as_record(
     experiment: Experiment,
     training: Training,
-    returns: dict[str, list[list[float]]],
+    played: Played,
     scores: Scores,
     verdict: Verdict,
     wall_seconds: float,
 ) -> dict[str, Any]:
-    """The record of kind "row" (reproduce.records checks it). `returns`: {mode: [S][E]} of the last evaluation."""
+    """The record of kind "row" (reproduce.records checks it). `played`: the last evaluation."""
     settings, device = experiment.settings, experiment.device
     return {
         "kind": "row",
@@ -42,7 +43,12 @@ def as_record(
         "n_updates": training.n_updates,
         "deviations": deviations(settings.algo.name),
         "weights_sha256": training.weights_sha256,
-        "evaluation": {"n_updates": training.n_updates, "checkpoint": settings.protocol.checkpoint, **returns},
+        "evaluation": {
+            "n_updates": training.n_updates,
+            "checkpoint": settings.protocol.checkpoint,
+            **{mode: metrics[EPISODE_RETURN] for mode, metrics in played.items()},
+            **({"metrics": further} if (further := further_metrics(played)) else {}),
+        },
         "scores": {
             "metric": experiment.row.metric,
             "mode": settings.protocol.mode,

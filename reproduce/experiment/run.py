@@ -24,8 +24,8 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
     experiment = build(settings)
     with experiment.lock():
         training = train(experiment)
-        returns = experiment.evaluator(experiment.module)
-        scores = score(experiment, training, returns)
+        played = experiment.evaluator.play(experiment.module)
+        scores = score(experiment, training, played)
         verdict = judge(
             scores.per_seed,
             experiment.row.bound,
@@ -33,7 +33,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
             data_kind=settings.data.kind,
             behavior_cloning=scores.behavior_cloning,
         )
-        record = as_record(experiment, training, returns, scores, verdict, time.perf_counter() - started)
+        record = as_record(experiment, training, played, scores, verdict, time.perf_counter() - started)
         if write:
             record["file"] = str(records.write(record))
         experiment.discard_checkpoint()  # only now is nothing lost by it

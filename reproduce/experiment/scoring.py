@@ -8,24 +8,25 @@ from data.common.errors import ReproduceError
 from lit_modules.common.seed_module import SeedModule
 from reproduce import published
 from reproduce.experiment.build import Experiment
+from reproduce.experiment.evaluate import EPISODE_RETURN, Played
 from reproduce.experiment.train import Training
 from reproduce.records import recorded_cloning
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Per seed in the row's metric. `of_data`: the dataset's mean; `behavior_cloning`: of clones, None if unknown."""
+    """Per seed in the row's metric. `of_data`: the dataset's mean; `behavior_cloning`: of clones. None: unknown."""
 
     per_seed: list[float]
     crashed: list[dict[str, Any]]
-    of_data: float
+    of_data: float | None
     behavior_cloning: list[float] | None
 
 
-def score(experiment: Experiment, training: Training, returns: dict[str, list[list[float]]]) -> Scores:
-    """Mean return per seed in the row's metric; a seed that diverged counts as the minimum score, never dropped.
+def score(experiment: Experiment, training: Training, played: Played) -> Scores:
+    """Mean per seed in the row's metric; a seed that diverged counts as the minimum score, never dropped.
 
-    returns: {mode: [S][E]}. Raises ReproduceError for a diverged seed of a row without a minimum score.
+    Raises ReproduceError for a diverged seed of a row without a minimum score.
     """
     settings, row, references = experiment.settings, experiment.row, experiment.references
     mode, seeds, facts = settings.protocol.mode, settings.protocol.seeds, experiment.data_facts
@@ -33,12 +34,16 @@ def score(experiment: Experiment, training: Training, returns: dict[str, list[li
     crashed = [training.crashed[seed] for seed in seeds if seed in training.crashed]
     if crashed and minimum is None:
         raise ReproduceError(f"seed {crashed[0]['seed']} diverged and the row has no minimum_score in paper_results.")
-    means = [row.score(fmean(episodes), references) for episodes in returns[mode]]
+    seen = played[mode]  # {metric: [S][E]}
+    means = [row.score({m: fmean(x[s]) for m, x in seen.items()}, references) for s in range(len(seeds))]
     per_seed = [minimum if s in training.crashed else x for s, x in zip(seeds, means, strict=True)]
     clones = cloning_scores(experiment.module, mode, row) or recorded_cloning(
         settings.row, settings.values["algo"], facts, seeds
     )
-    return Scores(per_seed, crashed, row.score(facts["return"]["mean"], references), clones)  # type: ignore[arg-type]
+    of_data = (
+        row.score({EPISODE_RETURN: facts["return"]["mean"]}, references) if row.measure == EPISODE_RETURN else None
+    )
+    return Scores(per_seed, crashed, of_data, clones)  # type: ignore[arg-type]
 
 
 def notes(experiment: Experiment) -> list[str]:
@@ -55,8 +60,8 @@ def notes(experiment: Experiment) -> list[str]:
 
 def cloning_scores(module: SeedModule, mode: str, row: published.PaperRow) -> list[float] | None:
     """The curve's first point, where the last phase starts from clones."""
-    if module.starts_cloned and module.history:
-        return [row.score(mean) for mean in module.history[0][mode]]
+    if module.starts_cloned and module.history and row.measure == EPISODE_RETURN:
+        return [row.score({EPISODE_RETURN: mean}) for mean in module.history[0][mode]]
     return None
 
 

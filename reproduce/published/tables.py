@@ -48,19 +48,28 @@ class PaperRow:
     settings: dict[str, Any] = field(default_factory=dict)
     missing: str = ""
 
-    def score(self, episode_return: float, references: dict[str, float] | None = None) -> float:
-        """A mean episode return in the metric of the row. normalized_score: 100 (R - random) / (expert - random).
+    @property
+    def measure(self) -> str:
+        """The metric of the world that the row's metric is computed from."""
+        return "episode_return" if self.metric == "normalized_score" else self.metric
 
-        `references`: returns of random and expert play in place of the published constants. Raises ReproduceError
-        where a constant that is needed is unknown.
+    def score(self, means: Mapping[str, float], references: dict[str, float] | None = None) -> float:
+        """A run's means by metric of the world -> its score in the row's metric.
+
+        normalized_score: 100 (R - random) / (expert - random), R the episode return. `references`: returns of random
+        and expert play in place of the published constants. Raises ReproduceError where the world does not report the
+        metric, or a constant that is needed is unknown.
         """
+        if self.measure not in means:
+            raise ReproduceError(f"row {self.id} is judged by {self.measure}, the world reports {', '.join(means)}.")
+        value = means[self.measure]
         if self.metric != "normalized_score":
-            return episode_return
+            return value
         ends = [(references or {}).get(e, self.references.get(f"normalization_{e}")) for e in ("random", "expert")]
         low, high = ends
         if low is None or high is None:
             raise ReproduceError(f"row {self.id}: a normalized score needs normalization_random and _expert.")
-        return 100 * (episode_return - low) / (high - low)
+        return 100 * (value - low) / (high - low)
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def published_points(row: published.PaperRow, key: str) -> list[Published]:
         hit, raw = pattern.fullmatch(number.algorithm), number.metric.startswith("raw_return")
         same = (number.task, number.dataset) == (row.task, row.dataset)
         if hit and same and number.mean is not None and (raw or number.metric in (row.metric, table.printed_metric)):
-            score = row.score if raw else float
+            score = (lambda mean: row.score({"episode_return": mean})) if raw else float
             half = None if number.std is None else score(number.mean + number.std) - score(number.mean)
             source = f"{number.source}, {number.metric.replace('_', ' ')}"
             points.append(Published(float(hit[1]), score(number.mean), half, source))

@@ -1,18 +1,22 @@
 """Evaluation, claims' arithmetic and the gate's two batches."""
 
+import dataclasses
 import json
 
 import pytest
 import torch
+from tensordict import TensorDict
 
 from data.common.errors import ReproduceError
 from data.worlds import make_world
+from data.worlds.matrix import MatrixGame
+from lit_modules.common.seed_module import SeedModule
 from reproduce import records
 from reproduce.claims import decide, load_claim
 from reproduce.claims.schema import Check
 from reproduce.cli import main
 from reproduce.config import claim_ids
-from reproduce.experiment.evaluate import Evaluator
+from reproduce.experiment.evaluate import Evaluator, further_metrics
 from reproduce.judge import welch_bounds
 from reproduce.regression import gate
 
@@ -23,14 +27,15 @@ class Fixed:
     """A stand-in module: agent 0 plays A; agent 1 plays B with probability `p` where actions are drawn."""
 
     n_updates, dtype = 0, torch.float32
+    initial_carry = SeedModule.initial_carry
 
     def __init__(self, p: float):
         self.p = p
 
-    def act(self, obs, legal, uniform):
+    def act(self, obs, legal, uniform, carry):
         action = torch.zeros(obs.shape[:3], dtype=torch.int64)
         action[..., 1] = 1 if uniform is None else (uniform[..., 1] < self.p).long()
-        return action
+        return action, carry
 
 
 def evaluator(seeds: list[int], n: int = 400) -> Evaluator:
@@ -59,12 +64,53 @@ def test_draws_belong_to_the_seed_and_the_clock():
 def test_rewards_after_an_end_do_not_count():
     class Walk:
         n_updates, dtype = 0, torch.float32
+        initial_carry = SeedModule.initial_carry
 
-        def act(self, obs, legal, uniform):
-            return torch.zeros(obs.shape[:3], dtype=torch.int64)
+        def act(self, obs, legal, uniform, carry):
+            return torch.zeros(obs.shape[:3], dtype=torch.int64), carry
 
     made = Evaluator(lambda n: make_world("bridge", n, episode_limit=3, zero_last_reward=False), [0], 1)
     assert made(Walk())["greedy"][0][0] == pytest.approx(-3 * 0.1 * 10**0.5, abs=1e-6)  # both stand still
+
+
+class Counting(MatrixGame):
+    """An episode is won in a step in which the agents agree; every world ends at a step of its own."""
+
+    @property
+    def spec(self):
+        return dataclasses.replace(super().spec, metrics=("episode_return", "win_rate"))
+
+    def _terminated(self):
+        return self._steps > torch.arange(len(self._steps)) % 3
+
+    def _step(self, td):
+        agree = (td["action"][:, 0] == td["action"][:, 1]).float()
+        return super()._step(td).set("metrics", TensorDict({"win_rate": agree}, self.batch_size))
+
+
+class Remembering:
+    """Recurrent: agent 0 plays A once and B from then on; agent 1 always B. Its memory is the number of steps."""
+
+    n_updates, dtype = 0, torch.float32
+
+    def initial_carry(self, n_seeds, n_episodes):
+        return torch.zeros(n_seeds, n_episodes, 1, dtype=torch.int64)
+
+    def act(self, obs, legal, uniform, carry):
+        assert carry.shape == (*obs.shape[:2], 1)
+        return torch.cat([carry.clamp(max=1), torch.ones_like(carry)], -1), carry + 1
+
+
+def test_carries_and_metrics_are_kept_per_mode_and_episode():
+    made = Evaluator(lambda n: Counting(n, XOR["payoff"], episode_limit=5), [0, 1], 3)
+    played = made.play(Remembering())
+    assert list(played) == ["greedy", "sampled"]
+    for metrics in played.values():
+        # Lengths 1, 2, 3: AB earns 1, BB costs 2; the win counts at the end alone.
+        assert metrics == {"episode_return": [[1.0, -1.0, -3.0]] * 2, "win_rate": [[0.0, 1.0, 1.0]] * 2}
+    assert made(Remembering()) == {mode: [[1.0, -1.0, -3.0]] * 2 for mode in played}
+    assert further_metrics(played) == {"win_rate": {mode: [[0.0, 1.0, 1.0]] * 2 for mode in played}}
+    assert further_metrics(evaluator([0], 2).play(Fixed(0.5))) == {}
 
 
 def test_welch_bounds_by_hand():

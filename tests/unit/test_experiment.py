@@ -9,6 +9,7 @@ import torch
 from data.catalog import store
 from data.worlds import fingerprint
 from data.worlds.bridge import Bridge
+from lit_modules.common.seed_module import SeedModule
 from reproduce.cli import main
 from reproduce.config import compose
 from reproduce.experiment.build import build
@@ -59,7 +60,8 @@ def test_a_diverged_seed_counts_as_the_minimum_and_the_others_as_what_they_earne
     training = train(experiment)
     assert list(training.crashed) == [5 + k for k in broken]
     returns = {"greedy": [[1.0, 0.5], [-1.0, 0.0], [0.25, 0.25]], "sampled": [[9.0], [9.0], [9.0]]}
-    found = score(experiment, training, returns)
+    played = {mode: {"episode_return": episodes} for mode, episodes in returns.items()}
+    found = score(experiment, training, played)
     means = [0.75, -0.5, 0.25]
     assert found.per_seed == [-2.0 if k in broken else mean for k, mean in enumerate(means)]
     assert [crash["seed"] for crash in found.crashed] == [5 + k for k in broken]
@@ -79,14 +81,15 @@ class Wanderer:
     """Acts by a fixed linear function of what it sees, among the legal actions; drawn where noise is given."""
 
     n_updates, dtype = 0, torch.float32
+    initial_carry = SeedModule.initial_carry
 
-    def act(self, obs, legal, uniform):
+    def act(self, obs, legal, uniform, carry):
         weights = torch.randn(obs.shape[-1], legal.shape[-1], generator=torch.Generator().manual_seed(3))
         logits = (0.2 * obs @ weights).masked_fill(~legal, -1e8)
         if uniform is None:
-            return logits.argmax(-1)
+            return logits.argmax(-1), carry
         cdf = logits.softmax(-1).cumsum(-1)
-        return (cdf < uniform.unsqueeze(-1)).sum(-1).clamp(max=legal.shape[-1] - 1)
+        return (cdf < uniform.unsqueeze(-1)).sum(-1).clamp(max=legal.shape[-1] - 1), carry
 
 
 def test_episodes_of_a_mode_do_not_depend_on_the_modes_beside_it():

@@ -185,8 +185,8 @@ def test_joint_actions_round_trip_and_respect_legality():
     legal = torch.zeros(1, 50, 3, 3, dtype=torch.bool)
     choice = torch.randint(3, (1, 50, 3), generator=torch.Generator().manual_seed(1))
     legal.scatter_(-1, choice.unsqueeze(-1), True)
-    assert torch.equal(m.act(obs, legal, None), choice)
-    assert torch.equal(m.act(obs, legal, torch.rand(1, 50, 3, dtype=torch.float64)), choice)
+    assert torch.equal(m.act(obs, legal, None)[0], choice)
+    assert torch.equal(m.act(obs, legal, torch.rand(1, 50, 3, dtype=torch.float64))[0], choice)
 
 
 def test_too_many_joint_actions_are_refused():

@@ -138,12 +138,12 @@ def test_bad_settings(change, said):
 def test_actions_are_squashed_means_of_each_agents_own_view():
     module = make_module("omiga", [0, 1])
     obs = torch.randn(2, 5, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    action = module.act(obs, None, None)
+    action = module.act(obs, None, None)[0]
     assert action.shape == (2, 5, 3, 2)
     assert action.abs().max() <= math.tanh(9.0)
     changed = obs.clone()
     changed[:, :, 1] += 1.0  # only agent 1 sees something else
-    moved = (module.act(changed, None, None) - action).abs().amax((0, 1, 3))
+    moved = (module.act(changed, None, None)[0] - action).abs().amax((0, 1, 3))
     assert moved[1] > 0
     assert moved[[0, 2]].max() == 0
 

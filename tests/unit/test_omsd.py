@@ -175,11 +175,11 @@ def test_the_joint_learner_acts_for_all_and_independent_ones_see_only_themselves
     joint, alone = made(method="jal"), made(method="ind")
     obs = torch.randn(2, 5, 3, 4, dtype=torch.float64)
     for module in (joint, alone):
-        assert module.act(obs, None, None).shape == (2, 5, 3, 2)
+        assert module.act(obs, None, None)[0].shape == (2, 5, 3, 2)
     moved = obs.clone()
     moved[:, :, 0] += 1.0
-    assert torch.equal(alone.act(moved, None, None)[:, :, 1:], alone.act(obs, None, None)[:, :, 1:])
-    assert not torch.equal(joint.act(moved, None, None)[:, :, 1:], joint.act(obs, None, None)[:, :, 1:])
+    assert torch.equal(alone.act(moved, None, None)[0][:, :, 1:], alone.act(obs, None, None)[0][:, :, 1:])
+    assert not torch.equal(joint.act(moved, None, None)[0][:, :, 1:], joint.act(obs, None, None)[0][:, :, 1:])
     d = alone.unpack(batch(alone))
     assert d["sa"].shape == (2, 3, 16, 6)
     assert joint.unpack(batch(joint))["action"].shape == (2, 1, 16, 6)

@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -113,9 +114,13 @@ QUALITIES = ("expert", "medium", "random")
 
 def test_normalized_scores_round_trip():
     row = published.row("omsd/mpe/cn_expert")
-    assert row.score(159.8) == 0
-    assert row.score(516.8) == pytest.approx(100)
-    assert row.score(525.0) == pytest.approx(102.3, abs=0.05)
-    assert published.row("omiga/mujoco/hopper_expert").score(123.4) == 123.4
+    assert row.score({"episode_return": 159.8}) == 0
+    assert row.score({"episode_return": 516.8}) == pytest.approx(100)
+    assert row.score({"episode_return": 525.0}) == pytest.approx(102.3, abs=0.05)
+    assert published.row("omiga/mujoco/hopper_expert").score({"episode_return": 123.4}) == 123.4
+    wins = replace(row, metric="win_rate")
+    assert wins.score({"episode_return": 12.0, "win_rate": 0.25}) == 0.25
+    with pytest.raises(ReproduceError, match="judged by win_rate, the world reports episode_return"):
+        wins.score({"episode_return": 12.0})
     nine = [published.row(f"omsd/mpe/{task}_{q}").bound.mean for task in ("cn", "pp", "world") for q in QUALITIES]
     assert sum(nine) / 9 == pytest.approx(126.66, abs=0.01)

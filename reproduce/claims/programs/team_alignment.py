@@ -42,7 +42,7 @@ def followed(row: str, weights: Path) -> list[dict[str, float]]:
     for step in STEPS:
         obs = world.observe(rows["features"][chosen + step])["obs"]  # (B, N, O)
         teams = torch.stack([act(snapshots(part["weights"])[part["snapshot"]], obs) for part in parts])  # (K, B, N, A)
-        actions = module.act(obs.expand(len(seeds), *obs.shape), None, None)  # (S, B, N, A)
+        actions, _ = module.act(obs.expand(len(seeds), *obs.shape), None, None)  # (S, B, N, A)
         apart = (actions.unsqueeze(0) - teams.unsqueeze(1)).square().mean(-1)  # (K, S, B, N)
         nearest = apart.argmin(0)  # (S, B, N)
         between = [(a - b).square().mean().sqrt() for k, a in enumerate(teams) for b in teams[:k]]
