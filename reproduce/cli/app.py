@@ -9,7 +9,7 @@ from typer.main import get_command
 
 from data.common.errors import ReproduceError
 from reproduce import __version__
-from reproduce.cli import data, jobs, regression, report, rows, run
+from reproduce.cli import data, jobs, new, regression, report, rows, run
 from reproduce.cli.options import RUN
 from reproduce.cli.usage import BareRow, Commands, Reproduce, usage_error
 from reproduce.core import console
@@ -58,6 +58,10 @@ def assembled() -> Any:
     datasets.command("build")(data.build)
     datasets.command("compare")(data.compare)
     app.add_typer(datasets, name="data")
+    files = typer.Typer(cls=Commands, help="Write the files of an algorithm or of a paper.", **PLAIN)
+    files.command("algorithm")(new.algorithm)
+    files.command("paper")(new.paper)
+    app.add_typer(files, name="new")
     app.command("report")(report.report)
     app.command("record")(regression.record)
     app.command("gate")(regression.gate)
