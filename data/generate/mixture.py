@@ -68,7 +68,7 @@ def noisy_act(
 def mixture(
     world: dict, seed: int, parts: list[dict], rows: int, weights: str = "", progress: Progress | None = None
 ) -> TensorDict:
-    """Rows of every part {weights, snapshot, episodes, noise}, each from streams of its own; `rows`: the size expected.
+    """Trajectories of every part {weights, snapshot, episodes, noise}, each from its own generators; `rows` expected.
 
     `weights` names the policies of parts that name none. A part with `scale` multiplies its actions: a runner that
     falls walks slower then, and does not. A part with `returns: [low, high]` keeps the episodes whose return lies

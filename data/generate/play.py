@@ -1,4 +1,4 @@
-"""Episodes of any continuous world as rows of the schema, played by any policy, many at once."""
+"""Episodes of any continuous world as trajectories (data.schema), played by any policy, many at once."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ EARNED = ("reward", "rewards", "terminated", "truncated")  # of a step; `rewards
 
 @torch.no_grad()
 def play(world: dict, act: Act, n_episodes: int, generator: torch.Generator) -> TensorDict:
-    """Rows of n_episodes episodes, one after another; all are stepped at once."""
+    """Trajectories of n_episodes episodes, one after another; all are stepped at once."""
     worlds = make_world(n_worlds=n_episodes, **world)
     td = worlds.reset(TensorDict({"start": worlds.draw_starts(n_episodes, generator)}, [n_episodes]))
     steps: list[dict[str, Tensor]] = []

@@ -1,4 +1,4 @@
-"""OMAR's datasets, folders `datasets/<env>/<kind>/seed_<k>_data/` of .npy files, to and from rows (data.schema).
+"""OMAR's datasets, folders `datasets/<env>/<kind>/seed_<k>_data/` of .npy files, to and from trajectories.
 
 Per agent j, the prey of simple_tag and simple_world being the last: `obs_j`, `next_obs_j` [M, O_j], `acs_j` [M, A],
 `rews_j`, `dones_j` [M], float32 or float64; HalfCheetah also has `states_j`, `next_states_j` [M, F]. A row of the files
@@ -156,7 +156,7 @@ class _Slab:
 
 
 def load(folder: Path, world: dict) -> TensorDict:
-    """The folder as rows, read in slabs. `world` is {"name": .., and the world's parameters}.
+    """The folder as trajectories, read in slabs. `world` is {"name": .., and the world's parameters}.
 
     Raises ReproduceError for a file that is missing, damaged, pickled or of another scenario, for lengths that differ
     or hold no whole episodes, for NaN, actions outside [-1, 1], an end before the time limit, a next state that is not

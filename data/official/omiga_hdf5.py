@@ -1,4 +1,4 @@
-"""OMIGA's multi-agent MuJoCo files, `<scenario>-<agent_conf>-<quality>.hdf5`, to and from rows (data.schema).
+"""OMIGA's multi-agent MuJoCo files, `<scenario>-<agent_conf>-<quality>.hdf5`, to and from trajectories (data.schema).
 
 Datasets: `o` and `s` [M, N, D] (equal: each agent's self-standardized view of the whole state), `a` [M, N, A], `r` and
 `d` [M] or [M, 1]. `d` of a row belongs to its STATE: an episode of T steps is T + 1 rows, the last holding the state it
@@ -81,7 +81,7 @@ def _check(path: Path, file: Any, world: dict) -> int:
 
 
 def load(path: Path, world: dict) -> TensorDict:
-    """The file as rows, read in slabs. `world` is the world's parameters.
+    """The file as trajectories, read in slabs. `world` is the world's parameters.
 
     Raises ReproduceError for a file that is missing, damaged, or of another scenario, for NaN, for views that are not
     self-standardized or whose contact forces are not zero, and for actions far outside [-1, 1].
@@ -93,13 +93,13 @@ def load(path: Path, world: dict) -> TensorDict:
             slabs = (
                 (at, {key: torch.from_numpy(file[key][at : at + SLAB]) for key in "soard"}) for at in range(0, n, SLAB)
             )
-            return rows_of_slabs(str(path), n, slabs, world)
+            return trajectories_of_slabs(str(path), n, slabs, world)
         except OSError as error:
             raise ReproduceError(f"{path} is damaged ({error}). Fetch it again from {PUBLISHED}.") from error
 
 
-def rows_of_slabs(what: str, n: int, slabs: Iterator[tuple[int, dict[str, Tensor]]], world: dict) -> TensorDict:
-    """Rows from slabs (start, {o, s, a, r, d}) of n rows in all, whose `d` belongs to the state."""
+def trajectories_of_slabs(what: str, n: int, slabs: Iterator[tuple[int, dict[str, Tensor]]], world: dict) -> TensorDict:
+    """Trajectories from slabs (start, {o, s, a, r, d}) of n rows in all, whose `d` belongs to the state."""
     n_agents, action_size, n_features, n_zeros = view_sizes(world["scenario"], world["agent_conf"])
     features, action = torch.empty(n, n_features), torch.empty(n, n_agents, action_size)
     reward, final = torch.empty(n, 1), torch.empty(n, 1, dtype=torch.bool)
@@ -146,7 +146,7 @@ def _compare_views(what: str, at: int, features: Tensor, slab: dict[str, Tensor]
 
 
 def write(rows: TensorDict, path: Path, world: dict) -> None:
-    """Rows in the authors' layout, float32; `load` gives them back (to 1e-6, and `final` rows with zero dummies)."""
+    """Trajectories in the authors' layout, float32; `load` gives them back (to 1e-6, final rows zero)."""
     n_agents, _, _, n_zeros = view_sizes(world["scenario"], world["agent_conf"])
     Trajectories(spec_of(world["scenario"], world["agent_conf"])).check(rows)
 

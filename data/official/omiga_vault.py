@@ -18,7 +18,7 @@ from data.common.errors import ReproduceError
 from data.common.files import write_json
 from data.layout import Trajectories
 from data.observe import agent_views
-from data.official.omiga_hdf5 import SLAB, rows_of_slabs
+from data.official.omiga_hdf5 import SLAB, trajectories_of_slabs
 from data.worlds.mamujoco import spec_of, view_sizes
 
 PUBLISHED = "Hugging Face, InstaDeepAI/og-marl, folder prior_work/omiga/mamujoco"
@@ -58,7 +58,7 @@ def _open(folder: Path, leaf: str) -> Any:
 
 
 def load(folder: Path, world: dict) -> TensorDict:
-    """The Vault as rows, read in slabs. Raises ReproduceError as omiga_hdf5.load does."""
+    """The Vault as trajectories, read in slabs. Raises ReproduceError as omiga_hdf5.load does."""
     folder = Path(folder)
     try:
         stated = json.loads((folder / METADATA).read_text(encoding="utf-8"))["structure_shape"]
@@ -96,11 +96,11 @@ def load(folder: Path, world: dict) -> TensorDict:
             "d": ended.float(),
         }
 
-    return rows_of_slabs(str(folder), n, ((at, slab(at)) for at in range(0, n, SLAB)), world)
+    return trajectories_of_slabs(str(folder), n, ((at, slab(at)) for at in range(0, n, SLAB)), world)
 
 
 def write(rows: TensorDict, folder: Path, world: dict) -> None:
-    """Rows as a Vault in a folder that does not exist yet; metadata last, without which it does not load."""
+    """Trajectories as a Vault in a folder that does not exist yet; metadata last, without which it does not load."""
     folder, ts = Path(folder), _tensorstore()
     n_agents, _, _, n_zeros = view_sizes(world["scenario"], world["agent_conf"])
     Trajectories(spec_of(world["scenario"], world["agent_conf"])).check(rows)

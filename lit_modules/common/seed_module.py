@@ -32,7 +32,8 @@ class SeedModule(L.LightningModule):
 
     A subclass sets its networks, `keys` (what its updates read from the buffer) and `phases()`, returns
     its optimizers by name from `named_optimizers()`, and has one `update_<phase>(batch, noise)` per phase: batch a
-    TensorDict [S, B], noise what `draw` gave for that update; it returns a dict of [S] diagnostics.
+    TensorDict [S, B], or [S, B, T] where the phase draws sequences; noise what `draw` gave for that update. It returns
+    a dict of [S] diagnostics. A policy with memory has `initial_carry` and hands its carry on in `act`.
     """
 
     keys: tuple[Any, ...] = ()

@@ -1,4 +1,4 @@
-"""Experience kept as rows: the layout's check, statistics, sampling, and the official file formats."""
+"""Experience kept as trajectories: the layout's check, statistics, sampling, and the official file formats."""
 
 import json
 import subprocess
