@@ -73,6 +73,17 @@ def test_omsd_margins_are_five_points():
     assert (row.bound.mean, row.bound.delta, row.metric) == (102.3, 5.0, "normalized_score")
 
 
+def test_a_relative_margin_counts_from_random_play_not_from_zero():
+    """Random play returns -286.27 on HalfCheetah and 19.30 on Hopper: a tenth of the mean is another margin."""
+    for row_id, random in (("halfcheetah_expert", -286.27), ("hopper_expert", 19.30), ("ant_medium", -63.11)):
+        row = published.row(f"omiga/mujoco/{row_id}")
+        assert row.references["random"] == random
+        assert row.bound.delta == pytest.approx(0.1 * abs(row.bound.mean - random), rel=1e-12)
+        assert row.bound.delta != pytest.approx(0.1 * abs(row.bound.mean), rel=1e-3)
+    below = published.row("omiga/mujoco/hopper_expert/omar").bound  # 2.36, less than random play
+    assert below.delta == pytest.approx(1.694, abs=1e-9)
+
+
 def test_globs_and_nearest_names():
     assert len(published.match("inspo/*")) == 8
     assert published.match("inspo/bridge/mix") == ["inspo/bridge/mix"]

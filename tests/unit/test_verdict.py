@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from data.common.errors import ReproduceError
-from reproduce.judge import Bound, Verdict, gate, judge
+from reproduce.judge import Bound, Verdict, gate, judge, welch_bounds
 from reproduce.report.aggregate import bootstrap_interval, interquartile_mean
 
 OURS = [98.0, 101.0, 99.0, 102.0, 100.0]  # mean 100, sample std sqrt(2.5)
@@ -29,6 +29,37 @@ def test_interval_by_hand():
     assert v.state == "REPRODUCED"
     assert (v.n, v.theirs, v.delta, v.mean) == (5, 100.0, 10.0, 100.0)
     assert v.std == pytest.approx(math.sqrt(2.5))
+
+
+@pytest.mark.parametrize(
+    ("n_p", "freedom", "quantile"),  # t_{0.95} of n + n_p - 2 degrees of freedom, from a printed table
+    [(3, 6, 1.943180281), (10, 13, 1.770933396)],
+)
+@pytest.mark.parametrize("kind", ["sample", "population", "unknown"])
+def test_samples_of_unequal_size_by_hand(n_p, freedom, quantile, kind):
+    """Five seeds of ours against three and ten of the paper: weights n in place of n - 1 give other numbers."""
+    sample_variance = 2.0**2 if kind == "sample" else 2.0**2 * n_p / (n_p - 1)
+    ours = sum((x - 100.0) ** 2 for x in OURS) / 4
+    pooled = (4 * ours + (n_p - 1) * sample_variance) / freedom
+    h = quantile * math.sqrt(pooled * (1 / 5 + 1 / n_p) + 0.5**2 / 3)
+    v = judge([x + 1.5 for x in OURS], with_(PAPER, n=n_p, std_kind=kind))
+    assert (v.difference, v.low, v.high) == pytest.approx((1.5, 1.5 - h, 1.5 + h), abs=1e-8)
+    by_n = (5 * ours + n_p * sample_variance) / (5 + n_p)
+    weighted_by_n = quantile * math.sqrt(by_n * (1 / 5 + 1 / n_p) + 0.5**2 / 3)
+    assert abs(h - weighted_by_n) > 0.005  # the case can tell
+
+
+def test_more_seeds_than_the_paper_by_hand():
+    """Ten of ours against three of the paper, with a spread that differs tenfold."""
+    ours = [100.0 + x for x in (-0.9, -0.7, -0.5, -0.3, -0.1, 0.1, 0.3, 0.5, 0.7, 0.9)]
+    pooled = (9 * (3.3 / 9) + 2 * 4.0**2) / 11  # squares sum to 3.3
+    h = 1.795884819 * math.sqrt(pooled * (1 / 10 + 1 / 3))  # t_{0.95, 11}
+    assert judge(ours, Bound(100.0, 4.0, 3, "sample", None, None, 10.0)).high == pytest.approx(h, abs=1e-8)
+
+
+def test_a_paper_of_one_seed_adds_no_degree_of_freedom():
+    h = 2.131846786 * math.sqrt(2.5 * (1 / 5 + 1) + 0.5**2 / 3)  # t_{0.95, 4}; its spread of one run is none
+    assert half_width(with_(PAPER, n=1, std_kind="population")) == pytest.approx(h, abs=1e-8)
 
 
 def half_width(bound: Bound) -> float:
@@ -193,6 +224,44 @@ def test_gate_without_spread_and_with_one_failing_seed():
     assert gate([1.0] * 32, [1.0] * 8 + [0.0] * 8)[0] is False
     with pytest.raises(ReproduceError):
         gate([1.0], [1.0] * 16)
+
+
+def test_gate_by_hand_with_unequal_sizes():
+    """t = gain / sqrt(pooled (1/4 + 1/2)) with 4 degrees of freedom; P(t_4 <= x) in closed form."""
+    reference, new = [1.0, 2.0, 3.0, 4.0], [0.0, 1.0]
+    pooled = (5.0 + 0.5) / 4
+    t = (0.5 - 2.5) / math.sqrt(pooled * (1 / 4 + 1 / 2))
+    u = t / math.sqrt(t * t + 4)
+    fine, p = gate(reference, new)
+    assert (fine, p) == (True, pytest.approx(0.5 + 0.75 * (u - u**3 / 3), abs=1e-12))
+
+
+@pytest.mark.filterwarnings("error")
+def test_scores_without_spread_on_one_side_bring_no_warning():
+    assert gate([1.0] * 32, [1.0] * 15 + [0.0])[0] is True
+    low, high = welch_bounds([1.0, 1.0, 1.0], [0.0, 1.0])
+    h = 6.313751515 * 0.5  # t_{0.95, 1}
+    assert (low, high) == pytest.approx((0.5 - h, 0.5 + h), abs=1e-8)
+
+
+def test_a_spread_of_a_billionth_of_the_scores_keeps_its_digits():
+    """Scores at Bridge's optimum differ by rounding; a t test knows no unit, and shifts of powers of two are exact."""
+    near, far = [k / 2**30 for k in (0, 3, 1, 4)], [k / 2**30 for k in (2, 4)]  # with means that shift exactly
+    shifted = [1.0 + x for x in near], [1.0 + x for x in far]
+    assert gate(*shifted)[1] == pytest.approx(gate(near, far)[1], abs=1e-12)
+    assert welch_bounds(*shifted) == pytest.approx(welch_bounds(near, far), rel=1e-12)
+
+
+def test_welch_bounds_with_unequal_sizes_and_spreads_by_hand():
+    left, right = [0.0, 2.0, 4.0], [1.0, 1.5, 2.0, 2.5, 3.0]
+    a, b = 4.0 / 3, 0.625 / 5  # squared standard errors
+    freedom = (a + b) ** 2 / (a**2 / 2 + b**2 / 4)
+    h = student.ppf(0.95, freedom) * math.sqrt(a + b)
+    assert welch_bounds(left, right) == pytest.approx((-h, h), abs=1e-10)
+    constant = 2.919985580 * math.sqrt(a)  # t_{0.95, 2}
+    assert welch_bounds(left, [1.0]) == pytest.approx((1.0 - constant, 1.0 + constant), abs=1e-8)
+    with pytest.raises(ReproduceError, match="at least 2 scores on the left"):
+        welch_bounds([1.0], right)
 
 
 def test_aggregates_by_hand():
