@@ -1,6 +1,7 @@
 """Models for files that people write: an unknown key, a wrong type or a value out of range is one clear line."""
 
 from collections.abc import Callable, Mapping
+from reprlib import Repr
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -42,7 +43,7 @@ def explain(
     faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
     fault = faults[0]
     key = prefix + ".".join(str(part) for part in fault["loc"] if not str(part).startswith("function-"))
-    kind, value, field = fault["type"], fault["input"], _field(model, fault["loc"])
+    kind, value, field = fault["type"], SHORT.repr(fault["input"]), _field(model, fault["loc"])
     if kind == "extra_forbidden":
         known = _keys(model, fault["loc"][:-1])
         return ReproduceError(f"{where}: unknown {noun} {key}.{nearest(str(fault['loc'][-1]), known)}")
@@ -52,12 +53,27 @@ def explain(
         return ReproduceError(
             f"{where}: {prefix if not fault['loc'] else f'{key}: '}{fault.get('ctx', {}).get('error')}"
         )
+    if kind in CONTAINERS:
+        found = f"{key}={value}" if key.removesuffix(".") else value
+        return ReproduceError(f"{where}: {found} is not allowed: must be {CONTAINERS[kind]}.")
     if choices := _choices(field):
-        allowed = f"choose one of {', '.join(map(str, choices))}.{nearest(str(value), [str(c) for c in choices])}"
-        return ReproduceError(f"{where}: {key}={value!r} is not allowed: {allowed}")
+        allowed = (
+            f"choose one of {', '.join(map(str, choices))}.{nearest(str(fault['input']), [str(c) for c in choices])}"
+        )
+        return ReproduceError(f"{where}: {key}={value} is not allowed: {allowed}")
     if limits := _limits(field):
-        return ReproduceError(f"{where}: {key}={value!r} is not allowed: {limits}.")
-    return ReproduceError(f"{where}: {key}={value!r}: {fault['msg'][:1].lower()}{fault['msg'][1:]}.")
+        return ReproduceError(f"{where}: {key}={value} is not allowed: {limits}.")
+    return ReproduceError(f"{where}: {key}={value}: {fault['msg'][:1].lower()}{fault['msg'][1:]}.")
+
+
+CONTAINERS = {
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+    "list_type": "a list",
+}
+SHORT = Repr()  # values in messages, cut where they are long or deep
+SHORT.maxstring = SHORT.maxother = 120
 
 
 def _nested(annotation: Any) -> list[type[BaseModel]]:
@@ -105,6 +121,11 @@ def _choices(field: FieldInfo | None) -> list[Any]:
     return found if found != ["null"] else []
 
 
+def _of_values(annotation: Any) -> Any:
+    """The annotation of a mapping's values; every other one is itself."""
+    return get_args(annotation)[1] if get_origin(annotation) is dict else annotation
+
+
 WORDS: Mapping[str, Callable[[Any], str]] = {
     "gt": lambda v: f"above {v:g}",
     "ge": lambda v: f"at least {v:g}",
@@ -118,7 +139,7 @@ def _limits(field: FieldInfo | None) -> str:
     """The type and range of a number in words; empty where the field is no number."""
     if field is None:
         return ""
-    metadata, annotation = [*field.metadata], field.annotation
+    metadata, annotation = [*field.metadata], _of_values(field.annotation)
     for inner in get_args(annotation):
         if get_origin(inner) is Annotated or hasattr(inner, "__metadata__"):
             metadata += [m for extra in inner.__metadata__ for m in getattr(extra, "metadata", [extra])]

@@ -1,7 +1,8 @@
 """The keys of each kind of record, checked on writing and on reading.
 
-The models hold the top level; what lies below is plain JSON. Keys that older records lack are optional here, and
-`evaluation` may hold further metrics of a world beside its modes.
+The top level and the verdict hold these keys alone; keys that older records lack are optional here. The parts below the
+top level (`Part`) name what readers of records rely on, and may hold more: statistics of a dataset, further metrics of
+a world, settings of an algorithm.
 """
 
 import json
@@ -13,12 +14,78 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from data.common.errors import ReproduceError
-from data.common.validation import Count, Model, NonNegative, Size, checked
+from data.common.validation import Count, Model, NonNegative, Positive, Size, checked
 from reproduce.judge import Verdict
 
 RECORD_SCHEMA = 1
 ROW_ID = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-z0-9_.-]*)+")
 Json = dict[str, Any]
+
+
+class Part(Model):
+    """A mapping below the top level, with further keys of any kind."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Algo(Part):
+    """Settings of the algorithm that ran."""
+
+    name: str
+
+
+class Config(Part):
+    """All settings of the run."""
+
+    algo: Algo
+
+
+class Data(Part):
+    """The dataset; `return` holds statistics of its episode returns."""
+
+    id: str
+    kind: Literal["regenerated", "official"]
+    sha256: str
+    n_transitions: Count | None = None
+    n_episodes: Count | None = None
+
+
+class Environment(Part):
+    """The world that was played, its fingerprint, and the one that the row expects."""
+
+    world: str
+    fingerprint: str
+    expected: str
+
+
+class ScoresPart(Part):
+    """Per seed in `metric`, of the way of acting `mode`."""
+
+    metric: str
+    mode: Literal["greedy", "sampled"]
+    per_seed: list[float]
+
+
+class VerdictPart(Model):
+    """Verdict.to_json()."""
+
+    state: Literal["REPRODUCED", "BELOW", "ABOVE", "INCONCLUSIVE", "NOT COMPARABLE"]
+    reasons: list[str]
+    n: Count
+    mean: float | None
+    std: NonNegative | None
+    theirs: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    delta: Positive | None
+    seeds_needed: Size | Literal["impossible"] | None
+    within_reported_std: bool | None
+    vacuous: bool | None
+    data_kind: Literal["official", "regenerated"]
+    n_p_assumed: bool
+    exit_code: Count
+    headline: str
 
 
 class Record(Model):
@@ -36,18 +103,18 @@ class Record(Model):
 class Reference(Record):
     """A run that the regression gate compares with."""
 
-    config: Json
+    config: Config
     config_fingerprint: str
     row_fingerprint: str
     overrides: list[str]
     differs: list[Json]
-    data: Json
-    environment: Json
+    data: Data
+    environment: Environment
     seeds: list[Count]
     n_updates: Count
     deviations: list[str]
     evaluation: Json
-    scores: Json
+    scores: ScoresPart
     crashed: list[Json]
     curve: Json
     weights_sha256: str | None = None
@@ -62,7 +129,7 @@ class Reference(Record):
 class Row(Reference):
     """A run of a row, and its verdict."""
 
-    verdict: Json
+    verdict: VerdictPart
 
 
 class Claim(Record):
@@ -87,8 +154,10 @@ KINDS: dict[str, type[Record]] = {"row": Row, "reference": Reference, "claim": C
 def check_record(record: Any, what: str) -> None:
     """Raises ReproduceError, beginning with `what`, for the first fault of a record that was parsed."""
     kind = record.get("kind") if isinstance(record, dict) else None
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ReproduceError(f"{what}: kind is {kind!r}, known: {', '.join(KINDS)}.")
+    if not _is_strict_json(record, what) and (bad := _not_finite(record, "")):
+        raise ReproduceError(f"{what}: NaN or infinity at {bad}; a crashed seed is listed under `crashed`.")
     checked(KINDS[kind], record, what, noun="key")
     row_id = record["row"]
     if not ROW_ID.fullmatch(row_id):
@@ -98,36 +167,58 @@ def check_record(record: Any, what: str) -> None:
     if row_id.startswith(prefix or taken) != bool(prefix):
         raise ReproduceError(f"{what}: a {kind} cannot be filed under {row_id!r}.")
     instant(record["created"], what)
-    if not _all_finite(record) and (bad := _not_finite(record, "")):
-        raise ReproduceError(f"{what}: NaN or infinity at {bad}; a crashed seed is listed under `crashed`.")
+    if "wall_s" not in record["time"]:
+        raise ReproduceError(f"{what}: time.wall_s is missing; every key must be given.")
     if kind in ("row", "reference"):
-        scores, seeds = record["scores"].get("per_seed"), record["seeds"]
-        if not isinstance(scores, list) or len(scores) != len(seeds):
-            raise ReproduceError(f"{what}: scores.per_seed must hold one score for each of the seeds {seeds}.")
+        _check_seeds(record, what)
     if kind == "row":
-        try:
-            Verdict.from_json(record["verdict"])
-        except ReproduceError as error:
-            raise ReproduceError(f"{what}: {error}") from error
+        verdict = Verdict.from_json(record["verdict"])
+        for key in ("exit_code", "headline"):
+            if record["verdict"][key] != (right := getattr(verdict, key)):
+                found = record["verdict"][key]
+                raise ReproduceError(f"{what}: verdict.{key} is {found!r}, that of {verdict.state} is {right!r}.")
+
+
+def _check_seeds(record: dict[str, Any], what: str) -> None:
+    """Each seed stands once, has one score, and played episodes in the mode that is scored."""
+    seeds, scores = record["seeds"], record["scores"]
+    if len(set(seeds)) != len(seeds):
+        raise ReproduceError(f"{what}: seeds {seeds} hold one of them twice.")
+    if len(scores["per_seed"]) != len(seeds):
+        raise ReproduceError(f"{what}: scores.per_seed must hold one score for each of the seeds {seeds}.")
+    mode = scores["mode"]
+    played = record["evaluation"].get(mode)
+    if not isinstance(played, list) or len(played) != len(seeds) or not all(map(_are_episodes, played)):
+        raise ReproduceError(f"{what}: evaluation.{mode} must hold a list of returns for each of the seeds {seeds}.")
+
+
+def _are_episodes(returns: Any) -> bool:
+    return isinstance(returns, list) and bool(returns) and all(type(value) in (float, int) for value in returns)
 
 
 def instant(created: Any, what: str) -> datetime:
     """An ISO time with its zone, in UTC. Raises ReproduceError, beginning with `what`, for anything else."""
     try:
         found = datetime.fromisoformat(created)
-    except (TypeError, ValueError) as error:
+        in_utc = found.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError) as error:  # overflow: the first and the last day of the calendar
         raise ReproduceError(f"{what}: created is {created!r}, expected an ISO time in UTC.") from error
     if found.tzinfo is None:
         raise ReproduceError(f"{what}: created is {created!r}, without its time zone; write UTC.")
-    return found.astimezone(UTC)
+    return in_utc
 
 
-def _all_finite(value: Any) -> bool:
-    """Whether strict JSON can hold the value: looked at by the encoder, many times faster than number by number."""
+def _is_strict_json(value: Any, what: str) -> bool:
+    """Whether all numbers are finite: looked at by the encoder, many times faster than number by number.
+
+    Raises ReproduceError, beginning with `what`, for a value that JSON cannot hold at all.
+    """
     try:
         json.dumps(value, allow_nan=False)
     except ValueError:
         return False
+    except (TypeError, RecursionError) as error:
+        raise ReproduceError(f"{what}: it holds a value that JSON cannot: {error}.") from error
     return True
 
 

@@ -85,7 +85,7 @@ def load(path: Path) -> dict[str, Any]:
     """One record, validated."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ReproduceError(f"record {path} is truncated or unreadable ({error}): restore it from git.") from error
     schema = record.get("schema") if isinstance(record, dict) else None
     if schema != RECORD_SCHEMA:

@@ -164,12 +164,14 @@ def collect(pattern: str = "*") -> Content:
 
 
 def _own_runs(recorded: Sequence[dict[str, Any]], rows: dict[str, published.PaperRow]) -> list[Run]:
+    """In the order of the rows, by kind of data."""
     newest: dict[tuple[str, str], Run] = {}
     for record in recorded:  # oldest first
         own = record["kind"] == "row" and not record["differs"] and comparison_matrix.settings_of(record) == OWN
         if own and "data.id=" not in " ".join(record["overrides"]):
             newest[record["row"], record["data"].get("kind", "unknown")] = Run(rows[record["row"]], record)
-    return list(newest.values())
+    order = list(rows)  # not that of the files, which may tie: the draws of the bootstrap follow it
+    return [run for _, run in sorted(newest.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))]
 
 
 def theirs(row: published.PaperRow) -> str:

@@ -5,6 +5,7 @@ import json
 import math
 import threading
 
+import numpy as np
 import pytest
 
 from data.common.errors import ReproduceError
@@ -12,6 +13,7 @@ from data.common.paths import ROOT, records_dir
 from data.common.provenance import provenance
 from reproduce import records
 from reproduce.judge import Bound, judge
+from reproduce.records.schema import VerdictPart
 
 ROW = "inspo/xor/ab"
 
@@ -112,11 +114,36 @@ def rewritten(change) -> str:
             lambda d: json.dumps(d | {"n_updates": -1}),
             "n_updates=-1 is not allowed: must be a whole number, at least 0",
         ),
-        (lambda d: json.dumps(d | {"verdict": {"state": "FINE"}}), "verdict"),
+        (
+            lambda d: json.dumps(d | {"verdict": d["verdict"] | {"state": "BELOW"}}),
+            "exit_code is 0, that of BELOW is 1",
+        ),
+        (lambda d: json.dumps(d | {"verdict": d["verdict"] | {"state": "REPRODUCD"}}), "Nearest: REPRODUCED"),
+        (lambda d: json.dumps(d | {"verdict": d["verdict"] | {"headlin": ""}}), "Nearest: headline"),
+        (lambda d: json.dumps(d | {"verdict": []}), "verdict=[] is not allowed: must be a mapping"),
+        (lambda d: json.dumps(d | {"seeds": [0, 1, 2, 3, 3]}), "twice"),
+        (lambda d: json.dumps(d | {"evaluation": {"greedy": [[1.0]]}}), "evaluation.greedy must hold"),
+        (lambda d: json.dumps(d | {"scores": d["scores"] | {"mode": "best"}}), "choose one of greedy, sampled"),
+        (lambda d: json.dumps(d | {"time": {"train_s": 1.0}}), "time.wall_s is missing"),
+        (lambda d: json.dumps(d | {"time": {"wall_s": -1}}), "time.wall_s=-1 is not allowed: must be a number"),
+        (lambda d: json.dumps(d | {"config": {"algo": {}}}), "config.algo.name is missing"),
+        (lambda d: json.dumps(d | {"created": "0001-01-01T00:00:00+14:00"}), "expected an ISO time"),
+        (lambda d: "[" * 100_000, "unreadable"),
     ],
 )
 def test_damaged_records_are_named(change, words):
     assert words in rewritten(change)
+
+
+def test_the_verdict_of_a_record_has_the_keys_of_a_verdict():
+    assert set(VerdictPart.model_fields) == set(record()["verdict"])
+
+
+@pytest.mark.parametrize("alien", [{1, 2}, object(), np.float32(1)])
+def test_a_value_that_json_cannot_hold_is_refused_before_anything_is_written(alien):
+    with pytest.raises(ReproduceError, match="holds a value that JSON cannot"):
+        records.write(record() | {"memory": {"peak_bytes": alien}})
+    assert not list(records_dir().rglob("*.json"))
 
 
 def test_nan_is_refused_before_anything_is_written():

@@ -23,7 +23,7 @@ def run(beta: float, scores=(90.0, 100.0, 110.0), hour: int = 0, sha256: str = "
     made = record(f"2026-01-02T{hour:02d}:00:00+00:00", ROW)
     made["config"] = {"row": ROW, "algo": used, "protocol": {"n_seeds": len(scores), "first_seed": 0}}
     made["data"] = {"id": "omar/simple_spread-expert", "kind": kind, "sha256": sha256}
-    made |= {"differs": differs, "seeds": list(range(len(scores)))}
+    made |= {"differs": differs, "seeds": list(range(len(scores))), "evaluation": {"greedy": [[x] for x in scores]}}
     made["scores"] = {"metric": "normalized_score", "mode": "greedy", "per_seed": list(scores)}
     made["verdict"] = CHANGED if differs else made["verdict"]
     return made

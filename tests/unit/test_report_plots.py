@@ -95,15 +95,16 @@ def run(row: str, scores: list[float], kind: str = "regenerated") -> dict:
     made = record(row=f"omsd/mpe/{row}")
     made["verdict"] = judge(scores, Bound(mean=100.0, delta=5.0, decimals=1), data_kind=kind).to_json()
     made["scores"] = {"metric": "normalized_score", "mode": "greedy", "per_seed": scores}
-    return made | {"data": {"id": "d", "kind": kind, "sha256": "0"}, "seeds": list(range(len(scores)))}
+    made |= {"seeds": list(range(len(scores))), "evaluation": {"greedy": [[x] for x in scores]}}
+    return made | {"data": {"id": "d", "kind": kind, "sha256": "0"}}
 
 
 ONE, TWO = [90.0, 91.0, 92.0, 93.0, 94.0], [50.0, 60.0, 70.0, 80.0, 90.0, 99.0]
 
 
 def test_two_rows_with_normalized_scores_have_an_aggregate_of_their_own_settings(tmp_path):
-    records.write(run("cn_expert", ONE))
-    records.write(run("pp_expert", TWO))
+    records.write(run("pp_expert", TWO))  # before the other, which stands before it in the table
+    records.write(run("cn_expert", ONE) | {"created": "2026-01-02T04:00:00+00:00"})
     for k, override in enumerate(("budget=long", "variant=bootstrap", "algo.beta=0.5", "data.id=other")):
         changed = {"overrides": [override], "created": f"2026-01-03T00:00:0{k}+00:00"}
         records.write(run("cn_expert", TWO) | changed)
