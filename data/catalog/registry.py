@@ -5,11 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from data.catalog.schema import CatalogFile, DatasetEntry
 from data.common.errors import ReproduceError, nearest
 from data.common.validation import checked
+from data.common.yaml_files import read_yaml
 
 FOLDER = Path(__file__).with_name("datasets")
 
@@ -55,11 +54,7 @@ def _files(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     names: dict[str, str] = {}
     for file in sorted(folder.glob("*.yaml")):
         where = f"data/catalog/datasets/{file.name}"
-        try:
-            document = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ReproduceError(f"{where} cannot be read as YAML: {error}") from error
-        for dataset_id, entry in checked(CatalogFile, document, where, noun="key").datasets.items():
+        for dataset_id, entry in checked(CatalogFile, read_yaml(file, where), where, noun="key").datasets.items():
             if dataset_id in found:
                 raise ReproduceError(
                     f"{where}: {dataset_id} stands in {names[dataset_id]} already; rename one of them."

@@ -2,12 +2,11 @@
 
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import Field, model_validator
 
-from data.common.errors import ReproduceError
 from data.common.paths import CONFIGS
 from data.common.validation import Fraction, Model, NonNegative, checked
+from data.common.yaml_files import read_yaml
 
 RULES = ("at_least", "within", "every_above", "share_above")
 
@@ -78,8 +77,5 @@ def load_claim(name: str) -> tuple[Claim, dict[str, Any]]:
     """(the checked claim, the file as it stands). Raises ReproduceError naming file and key."""
     path = CONFIGS / f"{name}.yaml"
     where = f"configs/{name}.yaml"
-    try:
-        stated = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ReproduceError(f"{where} is not YAML: {error}") from error
+    stated = read_yaml(path, where)
     return checked(Claim, stated, where, noun="key"), stated

@@ -3,12 +3,11 @@
 from functools import cache
 from pathlib import Path
 
-import yaml
 from pydantic import Field
 
-from data.common.errors import ReproduceError
 from data.common.paths import CONFIGS
 from data.common.validation import Model, checked
+from data.common.yaml_files import read_yaml
 
 
 class Column(Model):
@@ -41,10 +40,7 @@ def _columns(table: str, configs: Path) -> dict[str, Column]:
     if not path.is_file():
         return {}
     where = f"configs/tables/{table}.yaml"
-    try:
-        stated = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ReproduceError(f"{where} is not YAML: {error}") from error
+    stated = read_yaml(path, where)
     return checked(TableColumns, stated, where, noun="key").columns
 
 

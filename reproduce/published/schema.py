@@ -1,18 +1,20 @@
 """A file of paper_results: <paper>/<table>.yaml, entered by hand, checked key by key."""
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from data.common.errors import ReproduceError, nearest
 from data.common.validation import Model, Size, checked
+from data.common.yaml_files import read_yaml
 
 SCHEMA = 1
 RELATIVE_DELTA = "10 % of |mean - random|"
 NUMBER = re.compile(r"[+-]?\d+(?:\.(\d+))?")
+ROW_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 MODES = ("greedy", "sampled")
 
 
@@ -26,14 +28,17 @@ def _margin(value: Any) -> Any:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"expected a number, unknown or {RELATIVE_DELTA!r}, found {value!r}")
-    if not value > 0:
-        raise ValueError(f"a margin must be above 0, found {value}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"a margin must be above 0 and finite, found {value}")
     return float(value)
 
 
 def _sources(value: Any) -> Any:
     value = _or_unknown(value)
-    return [value] if isinstance(value, str) else value
+    texts = [value] if isinstance(value, str) else value
+    if texts is not None and not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
+        raise ValueError(f"expected a key of `sources`, a sentence, a list of them or unknown, found {value!r}")
+    return texts
 
 
 def parse_printed(text: Any) -> tuple[float | None, float | None, int | None]:
@@ -47,6 +52,8 @@ def parse_printed(text: Any) -> tuple[float | None, float | None, int | None]:
         raise ValueError(f"expected `mean ± std`, `mean ± unknown` or `unknown`, found {text!r}")
     if std and float(std[0]) < 0:
         raise ValueError(f"a standard deviation below 0: {text!r}")
+    if not all(math.isfinite(float(number[0])) for number in (mean, std) if number):
+        raise ValueError(f"a number beyond the range of floating point: {text[:40]!r}..")
     return float(mean[0]), float(std[0]) if std else None, len(mean[1] or "")
 
 
@@ -89,9 +96,10 @@ class Cell(Inherited):
 
 
 def _cells(value: Any) -> Any:
-    return (
-        {k: {"value": v} if isinstance(v, str) else v for k, v in value.items()} if isinstance(value, dict) else value
-    )
+    """Every cell as a mapping; one that is neither text nor mapping fails as the value that it stands for."""
+    if not isinstance(value, dict):
+        return value
+    return {key: cell if isinstance(cell, dict) else {"value": cell} for key, cell in value.items()}
 
 
 class RowEntry(Inherited):
@@ -138,18 +146,27 @@ class TableFile(Inherited):
 def read_table(file: Path) -> TableFile:
     """One file, checked. Raises ReproduceError naming file, row and key."""
     where = f"paper_results/{file.parent.name}/{file.name}"
-    try:
-        document = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ReproduceError(f"{where} cannot be read as YAML: {error}") from error
-    table = checked(TableFile, document, where, noun="key")
+    table = checked(TableFile, read_yaml(file, where), where, noun="key")
     if (stated := f"{table.paper}/{table.table}") != (place := f"{file.parent.name}/{file.stem}"):
         raise ReproduceError(f"{where}: paper and table say {stated}, the file's place says {place}.")
+    of_rows = {row.task: None for row in table.rows.values()}
+    if unused := next((name for name in table.tasks if name not in of_rows), None):
+        raise ReproduceError(f"{where}, tasks.{unused}: no row has this task.{nearest(unused, list(of_rows))}")
     for name, row in table.rows.items():
+        if not ROW_NAME.fullmatch(name):
+            raise ReproduceError(
+                f"{where}, rows.{name}: a part of a row's id holds lower-case letters, digits and underscores, "
+                "e.g. hopper_expert."
+            )
+        if table.tasks and row.task not in table.tasks:
+            raise ReproduceError(
+                f"{where}, rows.{name}.task: {row.task} is not listed under `tasks`."
+                f"{nearest(row.task, list(table.tasks))}"
+            )
         if table.headline not in row.cells:
             raise ReproduceError(
                 f"{where}, rows.{name}.cells: the headline algorithm {table.headline} is missing; "
-                f"write `{table.headline}: unknown`."
+                f"write `{table.headline}: unknown`.{nearest(table.headline, list(row.cells))}"
             )
     return table
 

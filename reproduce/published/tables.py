@@ -144,6 +144,9 @@ def _row(row_id: str, algorithm: str, layers: Mapping[str, Inherited], sources: 
     mean, std, decimals = parse_printed(has["value"])
     delta, missing = _delta(has.get("delta"), mean, references.get("random"), f"{where}, rows of {row_id}, delta")
     source = source_text(has["source"], sources, f"{where}, {list(layers)[-1]}.source")
+    lowest, optimum = has.get("minimum_score"), has.get("optimum")
+    if lowest is not None and optimum is not None and not lowest < optimum:
+        raise ReproduceError(f"{where}, rows of {row_id}: minimum_score {lowest} is not below the optimum {optimum}.")
     paper, table = row_id.split("/")[:2]
     return PaperRow(
         id=row_id,
@@ -160,9 +163,9 @@ def _row(row_id: str, algorithm: str, layers: Mapping[str, Inherited], sources: 
             has["n"],
             has["std_kind"],
             decimals,
-            optimum=has.get("optimum"),
+            optimum=optimum,
             delta=delta,
-            minimum_score=has.get("minimum_score"),
+            minimum_score=lowest,
         ),
         printed=has["value"],
         source=source,

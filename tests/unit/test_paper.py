@@ -10,6 +10,7 @@ import yaml
 
 from data.common.errors import ReproduceError
 from data.common.paths import PAPER_RESULTS, ROOT
+from data.common.yaml_files import read_yaml
 from reproduce import published
 
 TABLES = ROOT.parent / "shared" / "tables"
@@ -113,11 +114,39 @@ def damaged(tmp_path, change) -> str:
         (lambda d: d.update(mode="best"), ["mode"]),
         (lambda d: d["rows"]["mix"]["cells"].update(InSPO="about 3"), ["mix", "about 3"]),
         (lambda d: d["rows"]["mix"]["references"]["data_mean"].update(source="rumor"), ["mix", "rumor"]),
+        (lambda d: d["rows"]["mix"]["cells"].update(InSPO=3.2), ["mix.cells.InSPO", "`mean ± std`", "3.2"]),
+        (lambda d: d["rows"]["mix"]["cells"].update(InSPO={"value": "1 ± 0", "detla": 1}), ["Nearest: delta"]),
+        (lambda d: d["rows"]["mix"]["cells"].update(InSPO=f"{'9' * 400} ± 1"), ["mix.cells.InSPO", "range"]),
+        (lambda d: d["rows"]["mix"].update(optimun=1.0), ["rows.mix.optimun", "Nearest: optimum"]),
+        (lambda d: d["rows"]["mix"].update(minimum_score=3.0), ["inspo/bridge/mix", "not below the optimum"]),
+        (lambda d: d["rows"].update({"Mix it": d["rows"]["mix"]}), ["rows.Mix it", "lower-case"]),
+        (lambda d: d["rows"]["mix"].update(source=3), ["rows.mix.source", "a key of `sources`"]),
+        (lambda d: d.update(n=0), ["n=0", "at least 1"]),
+        (lambda d: d.update(std_kind="popul"), ["std_kind", "Nearest: population"]),
+        (lambda d: d.update(delta=math.inf), ["delta", "finite"]),
+        (lambda d: d.update(delta=-1), ["delta", "above 0"]),
+        (lambda d: d.update(headline="InSP"), ["headline", "Nearest: InSPO"]),
+        (lambda d: d.update(rows=[1]), ["rows=[1]", "a mapping"]),
+        (lambda d: d.update(tasks={"Bridge": {}, "Brigde": {}}), ["tasks.Brigde", "Nearest: Bridge"]),
+        (lambda d: d.update(tasks={"Bridge": {}}) or d["rows"]["mix"].update(task="Brigde"), ["mix.task", "Nearest"]),
     ],
 )
 def test_schema_errors_name_file_and_key(tmp_path, change, words):
     message = damaged(tmp_path, change)
     assert all(word in message for word in ["bridge.yaml", *words])
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    """YAML would keep the last of the two: a number entered by hand would vanish."""
+    text = (PAPER_RESULTS / "inspo" / "bridge.yaml").read_text()
+    file = tmp_path / "inspo" / "bridge.yaml"
+    file.parent.mkdir()
+    for twice in (text + "metric: win_rate\n", text.replace("      InSPO: unknown", "      InSPO: unknown\n" * 2, 1)):
+        file.write_text(twice)
+        with pytest.raises(ReproduceError, match=r"bridge.yaml cannot be read as YAML: the key \w+ stands twice"):
+            published.load_table(file)
+    file.write_text("a: &a {x: 1}\nb: {<<: *a, x: 2}\n")
+    assert read_yaml(file, "it") == {"a": {"x": 1}, "b": {"x": 2}}  # an anchor's key may be overridden
 
 
 QUALITIES = ("expert", "medium", "random")
