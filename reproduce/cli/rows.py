@@ -91,14 +91,13 @@ def check(pattern: Recorded, as_json: Json = False) -> int:
     from reproduce import published, records
 
     names, found = published.match(pattern), records.read()
-    reported = [record for record in records.select_reported(found) if record["row"] in names]
+    reported = records.select_today([record for record in found if record["row"] in names])
     if not reported:
         if len(names) == 1:
             raise ReproduceError(f"nothing is recorded for {names[0]}; `reproduce {names[0]}` runs it.")
         raise ReproduceError(f"nothing is recorded for {pattern}; `reproduce list` shows what can run.")
-    reported.sort(key=lambda record: names.index(record["row"]))
-    changed = records.changed_since(reported)
-    documents = [_judged(record, found, reasons) for record, reasons in zip(reported, changed, strict=True)]
+    reported.sort(key=lambda pair: names.index(pair[0]["row"]))
+    documents = [_judged(record, found, changed) for record, changed in reported]
     if as_json:
         print(json.dumps(documents[0] if len(documents) == 1 else {"rows": documents}, indent=1))
     for document in [] if as_json else documents:

@@ -2,7 +2,7 @@
 
 from reproduce.records.cloning import CLONING, cloning_returns, data_facts, recorded_cloning, same_data
 from reproduce.records.document import claim_document, row_document
-from reproduce.records.recheck import changed_since
+from reproduce.records.recheck import changed_since, select_today
 from reproduce.records.schema import RECORD_SCHEMA, ROW_ID, json_schema
 from reproduce.records.select import latest, of_own_algorithm, select_reported
 from reproduce.records.store import load, read, write
@@ -24,5 +24,6 @@ __all__ = [
     "row_document",
     "same_data",
     "select_reported",
+    "select_today",
     "write",
 ]

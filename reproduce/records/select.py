@@ -1,5 +1,6 @@
 """Which of several records is reported."""
 
+from collections.abc import Collection
 from typing import Any
 
 from reproduce.records.store import read
@@ -10,16 +11,17 @@ def of_own_algorithm(record: dict[str, Any]) -> bool:
     return all(difference.get("key") != "algo.name" for difference in record.get("differs", []))
 
 
-def select_reported(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def select_reported(found: list[dict[str, Any]], outdated: Collection[int] = ()) -> list[dict[str, Any]]:
     """The records that stand for their rows, of `found`, oldest first.
 
     Per row and dataset that is the comparable one by the row's own algorithm with the most updates, the newest of
     equals. A row and kind of data without a comparable one has the newest with the row's own settings, else the newest.
+    `outdated`: id() of records that count as not comparable whatever their verdict says.
     """
     chosen: dict[tuple, dict[str, Any]] = {}
 
     def rank(record: dict[str, Any]) -> tuple[bool, bool, int]:
-        comparable = record["verdict"]["state"] != "NOT COMPARABLE"
+        comparable = record["verdict"]["state"] != "NOT COMPARABLE" and id(record) not in outdated
         return comparable, not record["differs"], record["n_updates"] if comparable else 0
 
     for record in found:
