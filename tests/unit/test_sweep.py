@@ -236,7 +236,14 @@ def test_a_job_waits_for_the_same_one_of_a_stopped_command_and_takes_its_result(
 
 
 def _write_records(worker: int) -> None:
-    record = {"kind": "claim", "row": "claims/x/y", "provenance": {}, "time": {"wall_s": 1.0}, "arms": {}, "passed": True}
+    record = {
+        "kind": "claim",
+        "row": "claims/x/y",
+        "provenance": {},
+        "time": {"wall_s": 1.0},
+        "arms": {},
+        "passed": True,
+    }
     for k in range(20):
         records.write(
             {**record, "checks": [{"worker": worker, "k": k}] if k % 2 else [], "created": "2026-01-01T00:00:00Z"}
