@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -30,6 +29,7 @@ from data.common.files import write_json, write_with
 from data.common.paths import CONFIGS, outputs_dir
 from data.common.provenance import provenance
 from data.common.rng import Stream, generator
+from data.common.yaml_files import read_yaml
 from data.generate.mixture import WEIGHTS, noisy_act, play, random_returns, snapshots
 from data.statistics import trajectory_statistics
 from data.worlds import WORLDS
@@ -41,7 +41,7 @@ LEARNERS = {"td3": td3, "ppo": ppo, "matd3": matd3}
 def recipe_of(name: str) -> tuple[Any, Any]:
     """(learner's module, its Recipe) of configs/behavior/<name>.yaml; <name>-<seed>: with that seed."""
     name, _, seed = name.partition("-")
-    values = yaml.safe_load((CONFIGS / "behavior" / f"{name}.yaml").read_text(encoding="utf-8"))
+    values = read_yaml(CONFIGS / "behavior" / f"{name}.yaml", f"configs/behavior/{name}.yaml")
     values |= {"seed": int(seed)} if seed else {}
     learner = LEARNERS[values.pop("learner")]
     return learner, learner.Recipe(**values)

@@ -2,7 +2,7 @@
 
 from reproduce.config.compose import compose, stated
 from reproduce.config.ids import claim_ids, expand, row_ids
-from reproduce.config.schema import RowSettings
+from reproduce.config.schema import RowSettings, known_settings
 from reproduce.config.settings import NOT_PART_OF_FINGERPRINT, Settings, config_hash, differences, flat
 from reproduce.config.sources import sources
 
@@ -16,6 +16,7 @@ __all__ = [
     "differences",
     "expand",
     "flat",
+    "known_settings",
     "row_ids",
     "sources",
     "stated",

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializeAsAny, model_validator
 
 from data.common.validation import Count, Model, NonNegative, Positive, Size
+from lit_modules import algo_config, algorithms
 from lit_modules.common.settings import AlgoConfig
 
 
@@ -95,4 +96,15 @@ class RowFile(Model):
         return self
 
 
-GROUPS = {"task": TaskSettings, "protocol": ProtocolSettings, "data": DataSettings, "run": RunSettings}
+def known_settings() -> list[str]:
+    """Dotted keys that a row may have, of every algorithm. Those below task.params are the world's own."""
+    models = [("algo", algo_config(name)) for name in algorithms()] + list(GROUPS.items())
+    return sorted({f"{group}.{key}" for group, model in models for key in model.model_fields})
+
+
+GROUPS: dict[str, type[Model]] = {
+    "task": TaskSettings,
+    "protocol": ProtocolSettings,
+    "data": DataSettings,
+    "run": RunSettings,
+}

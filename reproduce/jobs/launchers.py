@@ -10,6 +10,7 @@ import yaml
 from data.common.errors import ReproduceError, nearest
 from data.common.paths import CONFIGS
 from data.common.validation import Count, Model, Size, checked
+from data.common.yaml_files import read_yaml
 
 PLUGINS = {
     "joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
@@ -93,7 +94,8 @@ def launcher_from(knobs: list[str]) -> Launcher | None:
 def stated_knobs(name: str) -> dict[str, Any]:
     """The knobs that configs/launcher/<name>.yaml states. Raises ReproduceError naming the file and what is wrong."""
     file = CONFIGS / "launcher" / f"{name}.yaml"
-    stated = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("launcher")
+    stated = read_yaml(file, str(file))
+    stated = stated.get("launcher") if isinstance(stated, dict) else None
     if not isinstance(stated, dict):
         raise ReproduceError(f"{file}: expected `launcher:` and its knobs, e.g. n_jobs.")
     checked(Launcher, {**stated, "name": name}, str(file), "launcher.", "knob")

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BeforeValidator, Field
 
 from data.common.errors import ReproduceError
 from data.common.validation import Model, checked
+from data.common.yaml_files import read_yaml
 from reproduce import records
 from reproduce.config import Settings, compose, expand, row_ids
 
@@ -88,12 +88,7 @@ def read_queue(path: Path) -> list[Job]:
 
 
 def _read(path: Path) -> QueueFile:
-    try:
-        stated = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReproduceError(f"queue file {path} cannot be read ({error}).") from error
-    except yaml.YAMLError as error:
-        raise ReproduceError(f"queue file {path} is not YAML: {error}") from error
+    stated = read_yaml(path, f"queue file {path}")
     if not isinstance(stated, dict) or ("commands" in stated and not stated["commands"]):
         raise ReproduceError(f"queue file {path}: expected `commands:` and a list of rows with their overrides.")
     return checked(QueueFile, stated, f"queue file {path}", noun="key")

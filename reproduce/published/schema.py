@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from data.common.errors import ReproduceError, nearest
 from data.common.validation import Model, Size, checked
 from data.common.yaml_files import read_yaml
+from reproduce.config import flat, known_settings
 
 SCHEMA = 1
 RELATIVE_DELTA = "10 % of |mean - random|"
@@ -143,12 +144,26 @@ class TableFile(Inherited):
     source: Sources  # type: ignore[misc]
 
 
+def _check_settings(table: TableFile, where: str) -> None:
+    """Settings that a paper states are settings that some row could have."""
+    layers: dict[str, Inherited] = {"": table}
+    layers |= {f"tasks.{name}.": task for name, task in table.tasks.items()}
+    for name, row in table.rows.items():
+        layers[f"rows.{name}."] = row
+        layers |= {f"rows.{name}.cells.{algorithm}.": cell for algorithm, cell in row.cells.items()}
+    for place, layer in layers.items():
+        for key in flat(layer.settings):
+            if not key.startswith("task.params.") and key not in (known := known_settings()):
+                raise ReproduceError(f"{where}, {place}settings: unknown setting {key!r}.{nearest(key, known)}")
+
+
 def read_table(file: Path) -> TableFile:
     """One file, checked. Raises ReproduceError naming file, row and key."""
     where = f"paper_results/{file.parent.name}/{file.name}"
     table = checked(TableFile, read_yaml(file, where), where, noun="key")
     if (stated := f"{table.paper}/{table.table}") != (place := f"{file.parent.name}/{file.stem}"):
         raise ReproduceError(f"{where}: paper and table say {stated}, the file's place says {place}.")
+    _check_settings(table, where)
     of_rows = {row.task: None for row in table.rows.values()}
     if unused := next((name for name in table.tasks if name not in of_rows), None):
         raise ReproduceError(f"{where}, tasks.{unused}: no row has this task.{nearest(unused, list(of_rows))}")

@@ -15,6 +15,7 @@ from typing import Any
 
 from data.common.errors import ReproduceError, nearest
 from data.common.paths import PAPER_RESULTS
+from reproduce.config import flat
 from reproduce.judge import Bound
 from reproduce.published.schema import (
     RELATIVE_DELTA,
@@ -140,7 +141,7 @@ def _row(row_id: str, algorithm: str, layers: Mapping[str, Inherited], sources: 
         for name, entry in layer.references.items():
             references[name] = entry.value
             origins[name] = source_text(entry.source, sources, f"{where}, {place}.references.{name}")
-        settings |= _flat(layer.settings)
+        settings |= flat(layer.settings)
     mean, std, decimals = parse_printed(has["value"])
     delta, missing = _delta(has.get("delta"), mean, references.get("random"), f"{where}, rows of {row_id}, delta")
     source = source_text(has["source"], sources, f"{where}, {list(layers)[-1]}.source")
@@ -174,14 +175,6 @@ def _row(row_id: str, algorithm: str, layers: Mapping[str, Inherited], sources: 
         settings=settings,
         missing=missing,
     )
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested or dotted settings -> {dotted config key: value}."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _delta(rule: Any, mean: float | None, random: float | None, where: str) -> tuple[float | None, str]:

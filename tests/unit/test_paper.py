@@ -127,6 +127,8 @@ def damaged(tmp_path, change) -> str:
         (lambda d: d.update(delta=-1), ["delta", "above 0"]),
         (lambda d: d.update(headline="InSP"), ["headline", "Nearest: InSPO"]),
         (lambda d: d.update(rows=[1]), ["rows=[1]", "a mapping"]),
+        (lambda d: d.update(settings={"algo": {"apha": 1.0}}), ["settings", "algo.apha", "Nearest: algo.alpha"]),
+        (lambda d: d["rows"]["mix"].update(settings={"run.thread": 1}), ["rows.mix.settings", "run.threads"]),
         (lambda d: d.update(tasks={"Bridge": {}, "Brigde": {}}), ["tasks.Brigde", "Nearest: Bridge"]),
         (lambda d: d.update(tasks={"Bridge": {}}) or d["rows"]["mix"].update(task="Brigde"), ["mix.task", "Nearest"]),
     ],
