@@ -1,7 +1,13 @@
 """Every test writes to its own folders, never to the project's outputs/ or records/."""
 
+import signal
+
 import pytest
 import torch
+
+# A shell starts commands in the background with interrupts ignored, and what they start inherits that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
