@@ -68,7 +68,8 @@ def job_processes() -> list[int]:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("commands: [", "is not YAML"),
+        ("commands: [", "cannot be read as YAML"),
+        ("commands: [inspo/xor/ab]\ncommands: [inspo/xor/all]", "the key commands stands twice, on lines 1 and 2"),
         ("- inspo/xor/ab", "expected `commands:`"),
         ("commands: []", "expected `commands:`"),
         ("commands: inspo/xor/ab", "must be a list"),
