@@ -6,14 +6,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test lint gate bench docs clean
+.PHONY: reproduce test test-slow lint gate bench docs clean
 
 # Runs the row or glob, then writes the report whatever the verdict; exits with the verdict's code.
 reproduce: $(READY)
 	@status=0; $(BIN)/reproduce '$(ROW)' || status=$$?; $(BIN)/reproduce report; exit $$status
 
 test: $(READY)
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto -m 'not slow'
+
+# Kills and resumes, launchers, queues, the compiler, a new algorithm in a copy of the checkout.
+test-slow: $(READY)
+	$(BIN)/pytest -n auto -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .
