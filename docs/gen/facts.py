@@ -4,7 +4,6 @@ This is the one file of docs/gen that knows the project's faces. A number that n
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from statistics import fmean, stdev
@@ -13,11 +12,8 @@ from typing import Any
 from data.catalog import registry
 from data.common.errors import ReproduceError, nearest
 from data.common.paths import records_dir
-from reproduce import config, judge, published, records
+from reproduce import config, judge, published, records, standing
 
-# Overrides that change how a run is carried out, not what is computed.
-FREE: tuple[str, ...] = config.NOT_PART_OF_FINGERPRINT
-RUN_KEYS = ("run.", "launcher.")
 DATA, KIND, SEEDS = "data.id", "data.kind", "protocol.n_seeds"
 
 
@@ -55,19 +51,9 @@ def can_run() -> frozenset[str]:
     return frozenset(config.row_ids())
 
 
-def is_free(override: str) -> bool:
-    return override.startswith(FREE)
-
-
 def label(record: dict[str, Any]) -> str:
     """The settings of a run as one types them, without the free ones; empty for the row's own settings."""
-    chosen = [o for o in record["overrides"] if not is_free(o) and not o.startswith(DATA)]
-    own_data = values(record["row"])[DATA] if record["row"] in can_run() else None
-    if record["data"]["id"] != own_data:
-        chosen.append(f"{DATA}={record['data']['id']}")
-    if record["data"]["kind"] != "regenerated":
-        chosen.append(f"{KIND}={record['data']['kind']}")
-    return " ".join(sorted(chosen))
+    return standing.label(record, values(record["row"])[DATA] if record["row"] in can_run() else None)
 
 
 def find(row_id: str, wanted: str = "") -> dict[str, Any]:
@@ -91,80 +77,51 @@ def find(row_id: str, wanted: str = "") -> dict[str, Any]:
     )
 
 
+@cache
+def _standings(folder: str) -> dict[str, standing.Standing]:
+    return standing.standings(list(published.rows()), _all_records(folder))
+
+
+def standings() -> dict[str, standing.Standing]:
+    """How every published row stands, by id."""
+    return _standings(str(records_dir()))
+
+
+@cache
+def _results(folder: str) -> dict[int, standing.Result]:
+    return {id(result.record): result for each in _standings(folder).values() for result in each.history}
+
+
 def own(row_id: str) -> dict[str, Any] | None:
     """The newest record with the row's own settings and dataset, on official data where there is one; or None."""
-    for wanted in (f"{KIND}=official", ""):
-        for record in reversed(all_records(row_id)):
-            if label(record) == wanted:
-                return record
-    return None
+    found = standings()[row_id].own
+    return None if found is None else found.record
 
 
 def readings(row_id: str) -> list[dict[str, Any]]:
-    """Newest record of every other setting that was judged against the published number, by its settings."""
-    newest = {label(r): r for r in all_records(row_id)}
-    mine = own(row_id)
-    judged = {k: r for k, r in newest.items() if verdict(r).state != "NOT COMPARABLE"}
-    return [record for _, record in sorted(judged.items()) if record is not mine]
+    """Newest record of every other setting that is judged against the published number, by its settings."""
+    return [result.record for result in sorted(standings()[row_id].readings, key=lambda result: result.name)]
 
 
 def verdict(record: dict[str, Any]) -> judge.Verdict:
-    return judge.Verdict.from_json(record["verdict"])
+    """The verdict of a record of `all_records`, by the bound of today."""
+    return _results(str(records_dir()))[id(record)].verdict
 
 
-# ---- categories and counts
-
-REPRODUCED, VACUOUS = "reproduced", "reproduced, vacuous"
-OPTIMUM = "meets the known optimum (published number unknown)"
-BELOW, ABOVE, OPEN, UNMATCHED = "below", "above", "inconclusive", "run, no published number to compare with"
-UNTRIED, NO_CONFIG = "not run with its own settings", "cannot run yet"
-CATEGORIES = (REPRODUCED, VACUOUS, OPTIMUM, BELOW, ABOVE, OPEN, UNMATCHED, UNTRIED, NO_CONFIG)
+def verdicts(rows: Iterable[str]) -> dict[int, judge.Verdict]:
+    """By id() of its record, the verdict of each row's own result and of its readings."""
+    found = [standings()[row_id] for row_id in rows]
+    return {id(r.record): r.verdict for each in found for r in [each.own, *each.readings] if r}
 
 
 def category(row: published.PaperRow) -> str:
-    """One of CATEGORIES, from the row's own settings alone: other readings are listed, never counted."""
-    if row.id not in can_run():
-        return NO_CONFIG
-    record = own(row.id)
-    return UNTRIED if record is None else category_of(row, record)
+    """What holds of the row, from its own settings alone: other readings are listed, never counted."""
+    return standing.category(standings()[row.id])
 
 
-def category_of(row: published.PaperRow, record: dict[str, Any]) -> str:
-    """The category of one record of the row."""
-    found = verdict(record)
-    if row.bound.mean is None and row.bound.optimum is None:
-        return UNMATCHED
-    if found.state == "REPRODUCED":
-        if row.bound.mean is None:
-            return OPTIMUM
-        return VACUOUS if found.vacuous else REPRODUCED
-    states = {"BELOW": BELOW, "ABOVE": ABOVE, "NOT COMPARABLE": UNTRIED}
-    return states.get(found.state, OPEN)
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What holds of some rows. `printed` have a published mean, `can_run` of those a config, `runs` of all a config;
-    `by` counts all rows by category."""
-
-    printed: int
-    can_run: int
-    runs: int
-    by: dict[str, int]
-    vacuous_optimum: int
-
-
-def counts(rows: Iterable[published.PaperRow]) -> Counts:
-    rows = list(rows)
-    kinds = [category(row) for row in rows]
-    met = [row for row, kind in zip(rows, kinds, strict=True) if kind == OPTIMUM]
-    return Counts(
-        sum(row.bound.mean is not None for row in rows),
-        sum(row.bound.mean is not None and row.id in can_run() for row in rows),
-        sum(row.id in can_run() for row in rows),
-        {name: kinds.count(name) for name in CATEGORIES},
-        sum(bool(verdict(own(row.id)).vacuous) for row in met),  # type: ignore[arg-type]
-    )
+def counts(rows: Iterable[published.PaperRow]) -> standing.Counts:
+    """Counts over rows."""
+    return standing.count(standings()[row.id] for row in rows)
 
 
 def claims() -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from gen import facts
 from gen.tables import table
 
 from data.common.paths import ROOT
-from reproduce import published
+from reproduce import published, standing
 from reproduce.report import comparison_matrix
 
 
@@ -71,7 +71,7 @@ def result_lines(rows: Iterable[published.PaperRow]) -> list[list[str]]:
             continue
         record = facts.own(row.id)
         kind = facts.category(row)
-        if record is not None and facts.verdict(record).vacuous and kind == facts.OPTIMUM:
+        if record is not None and facts.verdict(record).vacuous and kind == standing.OPTIMUM:
             kind += ", vacuous"
         data = "" if record is None else f"{record['data']['id']} ({record['data']['kind']})"
         lines.append([_link(row.id, "../"), facts.theirs(row), ours(row, record), interval(record), kind, data])
@@ -104,7 +104,7 @@ def results(paper_table: published.PaperTable) -> str:
     out += [table(RESULT_HEAD, result_lines(rows)) if runnable else "No row of this table can run yet.", ""]
     out += _readings(runnable)
     found = [record for record in facts.all_records() if record["row"] in runnable]
-    beside = comparison_matrix.matrix(found, dict(runnable))
+    beside = comparison_matrix.matrix(found, dict(runnable), facts.verdicts(runnable))
     if beside:
         out += [
             "## On the same data",
@@ -112,7 +112,7 @@ def results(paper_table: published.PaperTable) -> str:
             "A row's own settings beside its budgets, variants, ablations and baselines; five seeds unless said, and a "
             "verdict where one is given. Only the first column, on the dataset that the row's file names, is the row.",
             "",
-            *_blocks(beside),
+            *(line for block in comparison_matrix.blocks(beside) for line in _block(block)),
         ]
     out += _all_numbers(rows)
     return "\n".join(out).rstrip() + "\n"
@@ -137,16 +137,9 @@ def _readings(rows: dict[str, published.PaperRow]) -> list[str]:
     return ["## Other readings", "", words, "", table(head, lines), ""]
 
 
-def _blocks(beside: list[list[str]], width: int = 4) -> list[str]:
-    """The matrix cut into tables of few columns, fit for a phone; each holds the rows that have a score in it."""
-    head, *lines = beside
-    first = 3
-    out = []
-    for start in range(first, len(head), width):
-        columns = range(start, min(start + width, len(head)))
-        kept = [[*line[:first], *(line[c] for c in columns)] for line in lines if any(line[c] for c in columns)]
-        out += [table([*head[:first], *(_head(head[c]) for c in columns)], kept), ""]
-    return out
+def _block(block: list[list[str]]) -> list[str]:
+    head, *lines = block
+    return [table([*head[:3], *map(_head, head[3:])], lines), ""]
 
 
 def _head(words: str) -> str:

@@ -5,25 +5,26 @@ from typing import TYPE_CHECKING
 
 from gen import facts
 
-from reproduce import judge, published
+from reproduce import judge, published, standing
 
 if TYPE_CHECKING:
     import numpy as np
 
 # Category -> its line in the table of what holds.
 LINES = {
-    facts.REPRODUCED: "**published number reproduced**, which cloning does not",
-    facts.VACUOUS: "published number reproduced, vacuous: cloning does it too",
-    facts.OPTIMUM: "known optimum met, published number unknown",
-    facts.BELOW: "below the published number",
-    facts.ABOVE: "above the published number",
-    facts.OPEN: "inconclusive",
-    facts.UNMATCHED: "run, no published number to compare with",
-    facts.UNTRIED: "not yet run with the row's own settings",
+    standing.REPRODUCED: "**published number reproduced**, which cloning does not",
+    standing.VACUOUS: "published number reproduced, vacuous: cloning does it too",
+    standing.OPTIMUM: "known optimum met, published number unknown",
+    standing.BELOW: "below the published number",
+    standing.ABOVE: "above the published number",
+    standing.OPEN: "inconclusive",
+    standing.UNMATCHED: "run, no published number to compare with",
+    standing.UNTRIED: "not yet run with the row's own settings",
 }
 NAMES = {"inspo": "InSPO", "omiga": "OMIGA", "omsd": "OMSD"}
 MEANING = {
     "REPRODUCED": "the whole interval of the difference lies within the margin",
+    "OPTIMUM MET": "the published number is unknown; the score is within the margin of the task's known optimum",
     "BELOW": "the whole interval lies below the margin",
     "ABOVE": "the whole interval lies above it: look for a leak, another environment or another metric",
     "INCONCLUSIVE": "neither; the message says how many seeds would decide",
@@ -63,15 +64,16 @@ def counted() -> str:
     optimum = f" ({counts.vacuous_optimum} of them vacuous)" if counts.vacuous_optimum else ""
     return "\n".join(
         [
-            f"- **{by[facts.REPRODUCED]}** published numbers reproduced, in a way that behavior cloning is not;",
-            f"- **{by[facts.VACUOUS]}** published numbers reproduced, but vacuous: cloning alone does it too;",
-            f"- **{by[facts.OPTIMUM]}** rows meet the known optimum of their task, while the published number is "
+            f"- **{by[standing.REPRODUCED]}** published numbers reproduced, in a way that behavior cloning is not;",
+            f"- **{by[standing.VACUOUS]}** published numbers reproduced, but vacuous: cloning alone does it too;",
+            f"- **{by[standing.OPTIMUM]}** rows meet the known optimum of their task, while the published number is "
             f"unknown{optimum};",
-            f"- **{by[facts.BELOW] + by[facts.ABOVE]}** published numbers missed: {by[facts.BELOW]} below, "
-            f"{by[facts.ABOVE]} above; {by[facts.OPEN]} more undecided.",
+            f"- **{by[standing.BELOW] + by[standing.ABOVE]}** published numbers missed: {by[standing.BELOW]} below, "
+            f"{by[standing.ABOVE]} above; {by[standing.OPEN]} more undecided.",
             "",
             f"{counts.printed} published numbers are entered, {counts.can_run} of them can run here, and "
-            f"{by[facts.UNTRIED]} of those have not yet run with their own settings. A row's own settings alone count.",
+            f"{by[standing.UNTRIED]} of those have not yet run with their own settings. "
+            "A row's own settings alone count.",
         ]
     )
 

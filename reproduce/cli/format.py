@@ -1,6 +1,9 @@
 """How the command writes numbers: means with deviations, intervals, durations, sizes, and the line of a verdict."""
 
 import math
+import shutil
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 UNSTEADY = 0.1  # relative spread above which a time is printed with ±
@@ -65,42 +68,142 @@ def dataset_cell(statistics: dict[str, Any] | None) -> str:
 
 
 def result_line(document: dict[str, Any]) -> str:
-    """One console line for a row or claim, from the document that --json prints; reasons and notes follow below it."""
+    """A row or claim on the console, from the document of --json: name and verdict, then the facts, indented."""
     if "error" in document:
         return f"{document['row']}  ERROR"
-    took = f"{seconds(document['time']['wall_s'])} s"
     if "verdict" not in document:
-        checks = "; ".join(f"{'holds' if c['passed'] else 'FAILS'}: {c['text']}" for c in document["checks"])
-        return f"{document['row']}  {claim_word(document)}  {checks}  {took}"
+        checks = [f"{'holds' if c['passed'] else 'FAILS'}: {c['text']}" for c in document["checks"]]
+        took = f"{seconds(document['time']['wall_s'])} s"
+        return "\n".join([f"{document['row']}  {claim_word(document)}", *map(fill_in, [*checks, took])])
     v = document["verdict"]
-    parts = [document["row"], v["headline"]]
+    parts = []
     if v["mean"] is not None:
-        parts.append(f"ours {mean_std(v['mean'], v['std'], v['n'], '+-')}")
+        parts.append(f"ours {mean_std(v['mean'], v['std'], v['n'], '+-')}, theirs {theirs(v)}")
     if v["low"] is not None:
         margin = "unknown" if v["delta"] is None else f"{v['delta']:g}"
-        parts.append(f"theirs {v['theirs']:.6g}, difference in {interval(v['low'], v['high'])}, margin {margin}")
-    if v["state"] == "NOT COMPARABLE" or v["within_reported_std"] is not None:
+        parts.append(f"difference in {interval(v['low'], v['high'])}, margin {margin}")
+    if v["mean"] is not None and (v["state"] == "NOT COMPARABLE" or v["within_reported_std"] is not None):
         clones = document["behavior_cloning"]
         parts.append(f"data {document['scores'].get('data', document['data']['return']['mean']):.5g}")
         parts += [f"behavior cloning {sum(clones) / len(clones):.5g}"] if clones else []
-    parts.append(took)
-    more = [*v["reasons"], *(document.get("notes") or [])]
-    return "  ".join(parts) + "".join(f"\n    {text}" for text in more)
+    if document.get("time"):
+        parts.append(f"{seconds(document['time']['wall_s'])} s")
+    facts = ["; ".join(parts)] if parts else []
+    facts += [*v["reasons"], *([power(v)] if v.get("power") is not None else []), *(document.get("notes") or [])]
+    return "\n".join([f"{document['row']}  {word(v)}", *map(fill_in, facts)])
+
+
+def reading_line(document: dict[str, Any]) -> str:
+    """A reading below its row: its settings, then score and verdict, indented; it is not counted."""
+    v = document["verdict"]
+    facts = [] if v["mean"] is None else [f"ours {mean_std(v['mean'], v['std'], v['n'], '+-')}"]
+    if v["low"] is not None:
+        wide = f", one of {v['readings']} readings" if v.get("readings", 1) > 1 else ""
+        facts.append(f"difference in {interval(v['low'], v['high'])}{wide}")
+    found = [] if v["state"] == "NOT COMPARABLE" else [word(v)]
+    name = document["reading"] or "regenerated data"
+    return "\n".join([f"  reading {name}", fill_in("; ".join([*found, *facts]))])
+
+
+def theirs(verdict: dict[str, Any]) -> str:
+    """The published mean; where it is unknown, the optimum that the score was compared with."""
+    if verdict["theirs"] is not None:
+        return f"{verdict['theirs']:.6g}"
+    return "unknown" if verdict.get("optimum") is None else f"unknown (optimum {verdict['optimum']:.6g})"
+
+
+def word(verdict: dict[str, Any]) -> str:
+    """The verdict's headline, with `vacuous` where cloning does it too."""
+    from reproduce.judge import Verdict
+
+    return Verdict.from_json(verdict).word
+
+
+def power(verdict: dict[str, Any]) -> str:
+    """What the verdict could have shown."""
+    return (
+        f"power: truly equal means would be found so in {100 * verdict['power']:.0f} % of runs, and a true loss of "
+        f"{verdict['told']:.3g} would be told in 80 %"
+    )
+
+
+def width() -> int:
+    """Columns of the terminal, 80 off one."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def fill(text: str, indent: str = "") -> str:
+    """The text in lines that fit."""
+    return textwrap.fill(
+        text, max(40, width()), initial_indent=indent, subsequent_indent=indent, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def fill_in(text: str) -> str:
+    return fill(text, "    ")
+
+
+def columns(head: Sequence[str], lines: Sequence[Sequence[str]], drop: Sequence[str] = ()) -> str:
+    """A table in plain text. Columns of `drop` go, the first named first, until it fits the terminal's width."""
+    shown = [k for k, name in enumerate(head) if any(line[k] for line in lines) or name not in drop]
+    sizes = [max(len(line[k]) for line in [head, *lines]) for k in range(len(head))]
+    for name in drop:
+        if sum(sizes[k] + 2 for k in shown) - 2 > width():
+            shown = [k for k in shown if head[k] != name]
+    rows = ["  ".join(f"{line[k]:{sizes[k]}}" for k in shown).rstrip() for line in [head, *lines]]
+    return "\n".join(rows)
+
+
+LIST_HEAD = ["row", "theirs", "ours", "verdict", "time"]
+
+
+def listed_lines(each: Any) -> list[list[str]]:
+    """Lines of `list` for a row (a Standing): its own result, then its readings, indented."""
+    row, own = each.row, each.own
+    printed = "unknown" if row.bound.mean is None else row.printed.removesuffix(" ± unknown")
+    if own is None:
+        state = "not run" if each.can_run else "cannot run yet"
+        lines = [[row.id, printed, "", state, ""]]
+    else:
+        v = own.verdict
+        lines = [[row.id, printed, short_mean(v.mean, v.std, v.n), _state(v), duration(own.record["time"]["wall_s"])]]
+    for one in each.readings:
+        v = one.verdict
+        lines.append([f"  {one.name or 'regenerated data'}", "", short_mean(v.mean, v.std, v.n), f"({_state(v)})", ""])
+    return lines
+
+
+def _state(verdict: Any) -> str:
+    vacuous = verdict.vacuous and verdict.exit_code == 0
+    return f"{verdict.state}, vacuous" if vacuous else verdict.state
+
+
+def short_mean(mean: float | None, std: float | None, n: int) -> str:
+    """`18.8 ± 3.1`, with n where it is not five."""
+    if mean is None:
+        return ""
+    text = f"{mean:.4g} ± {std or 0:.2g}"
+    return text if n == 5 else f"{text} (n={n})"
+
+
+RESULT_HEAD = ["row", "verdict", "ours", "theirs", "difference in", "margin", "data", "seconds"]
+RESULT_DROP = ["seconds", "data", "margin", "difference in", "theirs"]
 
 
 def result_cells(document: dict[str, Any]) -> list[str]:
-    """Cells of a result in the table of several: row, verdict, ours, theirs, difference in, margin, seconds."""
+    """Cells of a result in the table of several, in the order of RESULT_HEAD."""
     if "error" in document:
-        return [document["row"], "ERROR"]
+        return [document["row"], "ERROR", "", "", "", "", "", ""]
     took = seconds(document["time"]["wall_s"])
     if "verdict" not in document:
-        return [document["row"], claim_word(document), "", "", "", "", took]
+        return [document["row"], claim_word(document), "", "", "", "", "", took]
     v = document["verdict"]
-    ours = "" if v["mean"] is None else mean_std(v["mean"], v["std"], v["n"])
-    theirs = "unknown" if v["theirs"] is None else f"{v['theirs']:.6g}"
     between = "" if v["low"] is None else interval(v["low"], v["high"])
     margin = "" if v["delta"] is None else f"{v['delta']:g}"
-    return [document["row"], v["headline"], ours, theirs, between, margin, took]
+    state = word(v).replace(f" ({v['data_kind']} data)", "")
+    ours = short_mean(v["mean"], v["std"], v["n"])
+    return [document["row"], state, ours, theirs(v), between, margin, v["data_kind"], took]
 
 
 def claim_word(document: dict[str, Any]) -> str:

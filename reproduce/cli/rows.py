@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from data.common.errors import ReproduceError
-from reproduce.cli.format import claim_word, result_line
+from reproduce.cli.format import LIST_HEAD, claim_word, columns, fill, listed_lines, reading_line, result_line
 from reproduce.cli.options import Json, Overrides, Row, complete, published_rows, published_rows_and_claims
 
 Listed = Annotated[
@@ -29,105 +29,105 @@ Recorded = Annotated[
 ]
 
 
-def list_rows(pattern: Listed = "*", as_json: Json = False) -> int:
-    """List rows with the paper's value and the last recorded verdict.
+def list_rows(
+    pattern: Listed = "*",
+    everything: Annotated[bool, typer.Option("--all", help="Rows that cannot run yet too.")] = False,
+    as_json: Json = False,
+) -> int:
+    """List rows: theirs, ours, verdict, time.
 
-    Every published row of the papers' tables is listed, whether it can run yet or not, and every claim.
+    A row's answer is the run with its own settings. Other readings stand below it and are not counted. --all lists the
+    published numbers that cannot run yet as well.
     """
-    entries = _entries(pattern)
-    if as_json:
-        print(json.dumps(entries, indent=1))
-        return 0
-    width = max(len(entry["row"]) for entry in entries)
-    print(f"{'row':{width}}  {'paper':>18}  last verdict")
-    for entry in entries:
-        state = entry["verdict"] or ("not run" if entry["can_run"] else "cannot run yet: no config")
-        if entry["verdict"] and not entry["full_budget"]:
-            state += ", never run at full budget"
-        print(f"{entry['row']:{width}}  {entry['paper']:>18}  {state}")
-    return 0
-
-
-def _entries(pattern: str) -> list[dict[str, Any]]:
     from fnmatch import fnmatchcase
 
-    from reproduce import published, records
-    from reproduce.config import claim_ids, row_ids
+    from reproduce import published, records, standing
+    from reproduce.config import claim_ids
 
-    runnable = set(row_ids())
     claims = [name for name in claim_ids() if fnmatchcase(name, pattern)]
     names = [] if claims and pattern.startswith("claims") else published.match(pattern)
     found = records.read()
+    rows = standing.standings(names, found)
     last = {record["row"]: record for record in found if record["kind"] == "claim"}
-    reported: dict[str, list[dict[str, Any]]] = {}
-    for record in records.select_reported(found):
-        reported.setdefault(record["row"], []).append(record)
-    own = [record for record in found if record["kind"] in ("row", "claim") and records.of_own_algorithm(record)]
-    complete = {record["row"] for record in own if not record.get("differs")}  # with their own settings, at least once
-    entries = []
-    for name in names:
-        row, recorded = published.row(name), _verdicts(reported.get(name, []))
-        facts = {"row": name, "metric": row.metric, "paper": row.printed, "can_run": name in runnable}
-        entries.append(facts | {"verdict": recorded, "full_budget": name in complete})
-    for name in claims:
-        recorded = claim_word(last[name]) if name in last else None
-        facts = {"row": name, "metric": "claim", "paper": "", "can_run": True}
-        entries.append(facts | {"verdict": recorded, "full_budget": name in complete})
-    return entries
+    if as_json:
+        entries = [_entry(each) for each in rows.values()] + [_claim_entry(name, last.get(name)) for name in claims]
+        print(json.dumps(entries, indent=1))
+        return 0
+    if rows:
+        print(fill(standing.count(rows.values()).sentence))
+    shown = [each for each in rows.values() if everything or each.can_run]
+    tables: dict[str, list[list[str]]] = {}
+    for each in shown:
+        tables.setdefault(f"{each.row.paper}/{each.row.table}", []).extend(listed_lines(each))
+    for table, lines in tables.items():
+        print(f"\n{published.tables()[table].title}")
+        print(columns(LIST_HEAD, lines, drop=("time",)))
+    if claims:
+        print("\nClaims")
+        print(columns(["claim", "verdict"], [[name, _claimed(last.get(name))] for name in claims]))
+    if hidden := len(rows) - len(shown):
+        print(f"\n{hidden} more published numbers cannot run yet: `reproduce list --all` shows them.")
+    return 0
 
 
-def _verdicts(reported: list[dict[str, Any]]) -> str | None:
-    """Headlines, with the dataset where there are several."""
-    if len(reported) < 2:
-        return reported[0]["verdict"]["headline"] if reported else None
-    return "; ".join(f"{record['verdict']['headline']} on {record['data']['id']}" for record in reported)
+def _claimed(record: dict[str, Any] | None) -> str:
+    return "not run" if record is None else claim_word(record)
+
+
+def _entry(each: Any) -> dict[str, Any]:
+    """A row of `list --json`. `full_budget`: whether it ran with its own settings."""
+    from reproduce import standing
+
+    own = each.own
+    return {
+        "row": each.row.id,
+        "metric": each.row.metric,
+        "paper": each.row.printed,
+        "can_run": each.can_run,
+        "found": standing.category(each),
+        "verdict": own and own.verdict.headline,
+        "vacuous": own and own.verdict.vacuous,
+        "full_budget": own is not None,
+        "ours": own and own.verdict.mean,
+        "wall_s": own and own.record["time"]["wall_s"],
+        "readings": [
+            {"reading": one.name, "verdict": one.verdict.headline, "ours": one.verdict.mean} for one in each.readings
+        ],
+    }
+
+
+def _claim_entry(name: str, record: dict[str, Any] | None) -> dict[str, Any]:
+    """A claim of `list --json`."""
+    word = None if record is None else claim_word(record)
+    entry = {"row": name, "metric": "claim", "paper": "", "can_run": True, "verdict": word}
+    return entry | {"full_budget": record is not None}
 
 
 def check(pattern: Recorded, as_json: Json = False) -> int:
     """Judge recorded scores again, with the bounds of today.
 
-    Nothing is trained. The exit code is that of the verdict, of several the highest.
+    Nothing is trained. A row is judged by the newest run with its own settings; other readings are listed below it.
+    The exit code is that of the row's verdict, of several rows the highest.
     """
-    from reproduce import published, records
+    from reproduce import published, records, standing
 
     names, found = published.match(pattern), records.read()
-    reported = records.select_today([record for record in found if record["row"] in names])
-    if not reported:
+    rows = [each for each in standing.standings(names, found).values() if each.own or each.readings or each.others]
+    if not rows:
         if len(names) == 1:
             raise ReproduceError(f"nothing is recorded for {names[0]}; `reproduce {names[0]}` runs it.")
         raise ReproduceError(f"nothing is recorded for {pattern}; `reproduce list` shows what can run.")
-    reported.sort(key=lambda pair: names.index(pair[0]["row"]))
-    documents = [_judged(record, found, changed) for record, changed in reported]
+    documents = [each.document for each in rows]
     if as_json:
         print(json.dumps(documents[0] if len(documents) == 1 else {"rows": documents}, indent=1))
-    for document in [] if as_json else documents:
+        return max(document["exit_code"] for document in documents)
+    for document in documents:
         print(result_line(document))
+        for reading in document["readings"]:
+            print(reading_line(reading))
+        for other in document["others"] if len(documents) == 1 else []:
+            print(reading_line(other))
     return max(document["exit_code"] for document in documents)
-
-
-def _judged(record: dict[str, Any], found: list[dict[str, Any]], changed: list[str]) -> dict[str, Any]:
-    """The document of a record's raw scores, judged today; `found` holds all records.
-
-    `changed`: how its row has become another experiment since.
-    """
-    from reproduce import published, records
-    from reproduce.judge import judge
-
-    name, old = record["row"], record["verdict"]
-    reasons = old["reasons"] if old["state"] == "NOT COMPARABLE" else changed
-    curve = record["curve"].get(record["scores"]["mode"]) or []
-    early = curve[0] if record["config"]["algo"]["name"] == "inspo" and curve else None  # before its clones moved
-    clones = record.get("behavior_cloning") or records.recorded_cloning(  # which may have run later
-        name, record["config"]["algo"], record["data"], record["seeds"], found
-    )
-    verdict = judge(
-        record["scores"]["per_seed"],
-        published.row(name).bound,
-        not_comparable=reasons,
-        data_kind=record["data"]["kind"],
-        behavior_cloning=clones or early,
-    )
-    return records.row_document({**record, "verdict": verdict.to_json(), "behavior_cloning": clones})
 
 
 def diff(target: Row, overrides: Overrides = None, as_json: Json = False) -> int:

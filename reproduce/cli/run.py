@@ -7,10 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from data.common.errors import ReproduceError, nearest
-from reproduce.cli.format import result_cells, result_line
+from reproduce.cli.format import RESULT_DROP, RESULT_HEAD, columns, result_cells, result_line
 from reproduce.cli.options import Json, Overrides, complete, rows_and_claims
 
-COLUMNS = ("row", "verdict", "ours", "theirs", "difference in", "margin", "seconds")
 Target = Annotated[
     str,
     typer.Argument(
@@ -148,10 +147,4 @@ def _dry_run(names: list[str], overrides: list[str], launcher: Any, as_json: boo
 
 
 def _print_table(documents: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*COLUMNS, title="reproduce")
-    for document in documents:
-        table.add_row(*result_cells(document))
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    print(columns(RESULT_HEAD, [result_cells(document) for document in documents], RESULT_DROP))

@@ -2,6 +2,7 @@
 
 from reproduce.config.compose import compose, stated
 from reproduce.config.ids import claim_ids, expand, row_ids
+from reproduce.config.readings import also_judged, number_of_readings, reading
 from reproduce.config.schema import RowSettings, known_settings
 from reproduce.config.settings import NOT_PART_OF_FINGERPRINT, Settings, config_hash, differences, flat
 from reproduce.config.sources import sources
@@ -10,6 +11,7 @@ __all__ = [
     "NOT_PART_OF_FINGERPRINT",
     "RowSettings",
     "Settings",
+    "also_judged",
     "claim_ids",
     "compose",
     "config_hash",
@@ -17,6 +19,8 @@ __all__ = [
     "expand",
     "flat",
     "known_settings",
+    "number_of_readings",
+    "reading",
     "row_ids",
     "sources",
     "stated",

@@ -5,7 +5,7 @@ from typing import Any
 
 from data.common.errors import ReproduceError
 from reproduce import records
-from reproduce.config import Settings
+from reproduce.config import Settings, number_of_readings
 from reproduce.core import console
 from reproduce.experiment.build import Experiment, build
 from reproduce.experiment.comparability import why_not_comparable
@@ -32,6 +32,7 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
             not_comparable=why_not_comparable(settings, experiment.world_fingerprint, experiment.manifest),
             data_kind=settings.data.kind,
             behavior_cloning=scores.behavior_cloning,
+            readings=number_of_readings(settings.row, settings.overrides),
         )
         record = as_record(experiment, training, played, scores, verdict, time.perf_counter() - started)
         if write:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean, stdev, variance
 from typing import Any, Literal
 
@@ -16,28 +16,42 @@ SEED_SEARCH_LIMIT = 10_000
 
 @dataclass(frozen=True)
 class Spread:
-    """Everything that decides the half width of the interval, for any number of our seeds."""
+    """Everything that decides the half width of the interval, for any number of our seeds.
+
+    `readings`: how many readings of a row are judged; the tail of each side is 5 % divided by it (Bonferroni).
+    """
 
     s: float
     s_p: float | None
     n_p: int | None
     rounding: float
+    readings: int = 1
 
     def half_width(self, n: int) -> float:
-        """t_{0.95} times the standard error; n_p None means that only our own spread counts."""
+        """t_{1 - 0.05 / readings} times the standard error; n_p None means that only our own spread counts."""
         return float(self._half_widths(n))
+
+    def freedom(self, n: Any) -> Any:
+        """Degrees of freedom of the pooled variance for n of our seeds."""
+        return n - 1 if self.n_p is None or self.s_p is None else n + self.n_p - 2
+
+    def variance(self, n: Any) -> Any:
+        """The pooled variance over seeds."""
+        if self.n_p is None or self.s_p is None:
+            return self.s**2
+        return ((n - 1) * self.s**2 + (self.n_p - 1) * self.s_p**2) / self.freedom(n)
+
+    def share(self, n: Any) -> Any:
+        """The part of that variance which the difference of means has."""
+        return 1 / n if self.n_p is None or self.s_p is None else 1 / n + 1 / self.n_p
 
     def _half_widths(self, n: Any) -> Any:
         """Half widths for one number of seeds, or for an array of them."""
         from numpy import sqrt
         from scipy.special import stdtrit
 
-        if self.n_p is None or self.s_p is None:
-            return stdtrit(n - 1, 0.95) * self.s / sqrt(n)
-        freedom = n + self.n_p - 2
-        pooled = ((n - 1) * self.s**2 + (self.n_p - 1) * self.s_p**2) / freedom
-        error = sqrt(pooled * (1 / n + 1 / self.n_p) + self.rounding**2 / 3)
-        return stdtrit(freedom, 0.95) * error
+        error = sqrt(self.variance(n) * self.share(n) + self.rounding**2 / 3)
+        return stdtrit(self.freedom(n), 1 - 0.05 / self.readings) * error
 
     def seeds_for(self, half_width: float, n: int) -> int | Literal["impossible"]:
         """Smallest number of seeds above n whose half width is at most the one asked for.
@@ -50,6 +64,12 @@ class Spread:
         enough = numbers[self._half_widths(numbers) <= half_width]
         return int(enough[0]) if len(enough) else "impossible"
 
+    def narrowest(self) -> float:
+        """The half width that no number of our seeds goes below."""
+        from numpy import arange
+
+        return float(self._half_widths(arange(MINIMUM_SEEDS, SEED_SEARCH_LIMIT + 1)).min())
+
 
 def finite(scores: Sequence[float], what: str) -> list[float]:
     values = [float(score) for score in scores]
@@ -59,13 +79,13 @@ def finite(scores: Sequence[float], what: str) -> list[float]:
     return values
 
 
-def spread_of(s: float, bound: Bound, by_optimum: bool, reasons: list[str]) -> tuple[Spread, bool]:
+def spread_of(s: float, bound: Bound, by_optimum: bool, reasons: list[str], readings: int = 1) -> tuple[Spread, bool]:
     """Both spreads as sample standard deviations, what was assumed about the paper's added to `reasons`."""
     if by_optimum:
-        return Spread(s, None, None, 0.0), False
+        return Spread(s, None, None, 0.0, readings), False
     if bound.std is None:
         reasons.append("the paper prints no spread: the interval holds our seeds' spread only")
-        return Spread(s, None, None, 0.0), False
+        return Spread(s, None, None, 0.0, readings), False
     assumed = bound.n is None
     n_p = ASSUMED_PAPER_SEEDS if bound.n is None else bound.n
     if assumed:
@@ -75,35 +95,13 @@ def spread_of(s: float, bound: Bound, by_optimum: bool, reasons: list[str]) -> t
         s_p *= math.sqrt(n_p / (n_p - 1))
         if bound.std_kind == "unknown":
             reasons.append("the paper's kind of standard deviation is unknown: taken as population (the wider reading)")
-    return Spread(s, s_p, n_p, 0.0 if bound.decimals is None else 0.5 * 10.0**-bound.decimals), assumed
+    rounding = 0.0 if bound.decimals is None else 0.5 * 10.0**-bound.decimals
+    return Spread(s, s_p, n_p, rounding, readings), assumed
 
 
 def distance_to_margin(difference: float, delta: float, by_optimum: bool) -> float:
     """From our mean to the margin: an interval that is not wider on either side is conclusive."""
     return abs(delta + difference if by_optimum else delta - abs(difference))
-
-
-def seeds_for_verdict(bound: Bound, scores: Sequence[float] = ()) -> tuple[int | Literal["impossible"] | None, str]:
-    """(seeds in all that a conclusive verdict takes, what that rests on); None = unknown.
-
-    Two or more `scores` give our spread and mean; without them ours are taken to be the paper's.
-    """
-    by_optimum = bound.mean is None
-    theirs = bound.optimum if by_optimum else bound.mean
-    if theirs is None or bound.delta is None:
-        return None, "the paper's number is unknown" if theirs is None else "the margin (delta) is unknown"
-    if len(scores) > 1:
-        s, difference, basis = stdev(scores), fmean(scores) - theirs, f"the spread of {len(scores)} recorded seeds"
-    elif bound.std is not None and not by_optimum:
-        s, difference, basis = None, 0.0, "the paper's spread and mean, were ours the same"
-    else:
-        return None, "no spread is known: nothing is recorded and the paper prints none"
-    assumed: list[str] = []
-    spread, _ = spread_of(s or 0.0, bound, by_optimum, assumed)
-    spread = replace(spread, s=spread.s_p or 0.0) if s is None else spread
-    needed = spread.seeds_for(distance_to_margin(difference, bound.delta, by_optimum), MINIMUM_SEEDS - 1)
-    basis += " with the paper's n_p" if needed == "impossible" and spread.n_p is not None else ""
-    return needed, "; ".join([basis, *assumed])
 
 
 def gate(reference: Sequence[float], new: Sequence[float], tolerance: float = 1e-6) -> tuple[bool, float]:

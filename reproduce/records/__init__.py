@@ -2,16 +2,15 @@
 
 from reproduce.records.cloning import CLONING, cloning_returns, data_facts, recorded_cloning, same_data
 from reproduce.records.document import claim_document, row_document
-from reproduce.records.recheck import changed_since, select_today
+from reproduce.records.recheck import why_not_today
 from reproduce.records.schema import RECORD_SCHEMA, ROW_ID, json_schema
-from reproduce.records.select import latest, of_own_algorithm, select_reported
+from reproduce.records.select import latest, of_own_algorithm
 from reproduce.records.store import load, read, write
 
 __all__ = [
     "CLONING",
     "RECORD_SCHEMA",
     "ROW_ID",
-    "changed_since",
     "claim_document",
     "cloning_returns",
     "data_facts",
@@ -23,7 +22,6 @@ __all__ = [
     "recorded_cloning",
     "row_document",
     "same_data",
-    "select_reported",
-    "select_today",
+    "why_not_today",
     "write",
 ]

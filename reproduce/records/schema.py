@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from data.common.errors import ReproduceError
-from data.common.validation import Count, Model, NonNegative, Positive, Size, checked
+from data.common.validation import Count, Fraction, Model, NonNegative, Positive, Size, checked
 from reproduce.judge import Verdict
 
 RECORD_SCHEMA = 1
@@ -69,7 +69,7 @@ class ScoresPart(Part):
 class VerdictPart(Model):
     """Verdict.to_json()."""
 
-    state: Literal["REPRODUCED", "BELOW", "ABOVE", "INCONCLUSIVE", "NOT COMPARABLE"]
+    state: Literal["REPRODUCED", "OPTIMUM MET", "BELOW", "ABOVE", "INCONCLUSIVE", "NOT COMPARABLE"]
     reasons: list[str]
     n: Count
     mean: float | None
@@ -84,6 +84,10 @@ class VerdictPart(Model):
     vacuous: bool | None
     data_kind: Literal["official", "regenerated"]
     n_p_assumed: bool
+    optimum: float | None = None
+    readings: Size = 1
+    power: Fraction | None = None
+    told: NonNegative | None = None
     exit_code: Count
     headline: str
 

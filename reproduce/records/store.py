@@ -67,7 +67,7 @@ def _claim(staged: Path, path: Path) -> bool:
 
 
 def read(pattern: str = "*", kind: str | None = None) -> list[dict[str, Any]]:
-    """Records whose row id is, or glob-matches, the pattern; oldest first.
+    """Records whose row id is, or glob-matches, the pattern, each with the path of its `file`; oldest first.
 
     Raises ReproduceError naming the file for another schema version, broken JSON or missing keys.
     """
@@ -77,7 +77,7 @@ def read(pattern: str = "*", kind: str | None = None) -> list[dict[str, Any]]:
         if row_id == pattern or fnmatchcase(row_id, pattern):
             record = load(path)
             if kind in (None, record["kind"]):
-                found.append((instant(record["created"], str(path)), path.name, record))
+                found.append((instant(record["created"], str(path)), path.name, record | {"file": str(path)}))
     return [record for *_, record in sorted(found, key=lambda entry: entry[:2])]
 
 

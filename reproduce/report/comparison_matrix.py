@@ -1,13 +1,15 @@
 """Scores on the same data: a row's own settings beside its budgets, variants, ablations and baselines."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import fmean, stdev
 from typing import Any
 
 from reproduce import published
 from reproduce.config import NOT_PART_OF_FINGERPRINT
+from reproduce.judge import Verdict
 
 OWN = "the row's settings"
+NO_VERDICTS: Mapping[int, Verdict] = {}
 
 
 def settings_of(record: dict[str, Any]) -> str | None:
@@ -23,8 +25,10 @@ def settings_of(record: dict[str, Any]) -> str | None:
     return ", ".join(sorted(kept)) or OWN
 
 
-def matrix(found: Iterable[dict[str, Any]], rows: dict[str, published.PaperRow]) -> list[list[str]]:
-    """Cells: the head, then a line per row of the table and dataset.
+def matrix(
+    found: Iterable[dict[str, Any]], rows: dict[str, published.PaperRow], verdicts: Mapping[int, Verdict] = NO_VERDICTS
+) -> list[list[str]]:
+    """Cells: the head, then a line per row of the table and dataset; `verdicts` by id() of the records that have one.
 
     Each score is that of the newest record with these settings; `found` are records, oldest first. The result is empty
     where no row has two scores to compare.
@@ -38,7 +42,7 @@ def matrix(found: Iterable[dict[str, Any]], rows: dict[str, published.PaperRow])
             continue
         data = record["data"]
         shown = data["id"] if data["kind"] == "regenerated" else f"{data['id']} ({data['kind']})"
-        scores.setdefault((record["row"], shown), {})[label] = cell(record)
+        scores.setdefault((record["row"], shown), {})[label] = cell(record, verdicts.get(id(record)))
     labels = {label: None for line in scores.values() for label in line}
     if all(len(line) < 2 for line in scores.values()):
         return []
@@ -59,12 +63,22 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def cell(record: dict[str, Any]) -> str:
+def cell(record: dict[str, Any], verdict: Verdict | None = None) -> str:
     """Mean ± standard deviation over seeds, their number where it is not five, and the verdict of a judged run."""
-    values, verdict = record["scores"]["per_seed"], record["verdict"]
+    values = record["scores"]["per_seed"]
     digits = 1 if abs(fmean(values)) < 1000 else 0
     text = f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
     text += "" if len(values) == 5 else f" (n = {len(values)})"
-    if verdict["state"] == "NOT COMPARABLE":
+    if verdict is None:
         return text
-    return f"{text} {verdict['state']}" + (", vacuous" if verdict["vacuous"] else "")
+    return f"{text} {verdict.state}" + (", vacuous" if verdict.vacuous and verdict.exit_code == 0 else "")
+
+
+def blocks(cells: list[list[str]], width: int = 4) -> list[list[list[str]]]:
+    """The matrix cut into tables of few columns, fit for a page; each holds the lines that have a score in it."""
+    first, found = 3, []
+    for start in range(first, len(cells[0]) if cells else 0, width):
+        columns = [*range(first), *range(start, min(start + width, len(cells[0])))]
+        kept = [line for line in cells[1:] if any(line[c] for c in columns[first:])]
+        found.append([[line[c] for c in columns] for line in [cells[0], *kept]])
+    return found

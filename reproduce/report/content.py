@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from functools import cached_property
 from typing import Any
 
 from data.common.errors import ReproduceError
 from reproduce import published, records
-from reproduce.config import row_ids
 from reproduce.judge import Verdict
 from reproduce.report import comparison_matrix
 from reproduce.report.aggregate import bootstrap_interval, interquartile_mean
-from reproduce.report.comparison_matrix import OWN
 from reproduce.report.sensitivity import SensitivityPlot, sensitivity_plots
+from reproduce.standing import Counts, Result, Standing, count, standings
 
-MARKS = {"REPRODUCED": "✓", "BELOW": "▼", "ABOVE": "▲", "INCONCLUSIVE": "?", "NOT COMPARABLE": "≠"}
+MARKS = {"REPRODUCED": "✓", "OPTIMUM MET": "◎", "BELOW": "▼", "ABOVE": "▲", "INCONCLUSIVE": "?", "NOT COMPARABLE": "≠"}
 HEADER = ("Row", "Theirs", "Ours", "Ours - theirs", "Verdict", "Data", "Seeds needed", "Within reported std")
 HEADER += ("Vacuous", "Deviations", "Commit", "Wall time")
 STATUSES = ("run", "not run", "no config yet")
@@ -26,14 +24,19 @@ STATUSES = ("run", "not run", "no config yet")
 
 @dataclass(frozen=True)
 class Run:
-    """One record beside the published number it is judged by."""
+    """One result beside the published number it is judged by, with the row's other readings."""
 
     row: published.PaperRow
-    record: dict[str, Any]
+    result: Result
+    readings: Sequence["Run"] = ()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return self.result.record
 
     @property
     def verdict(self) -> Verdict:
-        return Verdict.from_json(self.record["verdict"])
+        return self.result.verdict
 
     @property
     def decimals(self) -> int:
@@ -55,7 +58,7 @@ class Run:
         dirty = {True: " (with local changes)", False: ""}.get(provenance.get("dirty"), " (changes unknown)")
         known = "; ".join([*record["deviations"], *record.get("notes", [])]) or "none"
         return [
-            short(self.row), theirs(self.row), ours, gap, f"{MARKS[v.state]} {v.headline}", _data(record),
+            short(self.row), theirs(self.row), ours, gap, f"{MARKS[v.state]} {v.word}", _data(record),
             "decided" if v.seeds_needed is None and v.exit_code < 2 else str(v.seeds_needed or "unknown"),
             _words(v.within_reported_std), _words(v.vacuous), known,
             str(provenance.get("commit", "unknown"))[:10] + dirty, duration(record["time"].get("wall_s")),
@@ -64,16 +67,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Table:
-    """A published table with the rows of it that are reported and their runs.
-
-    `own_runs` are, per row and kind of data, the newest with the row's own settings; `matrix` are scores on the same
-    data.
-    """
+    """A published table with the rows of it that are reported. `runs` are those with the rows' own settings; `matrix`
+    are scores on the same data."""
 
     paper: published.PaperTable
-    rows: dict[str, published.PaperRow]
+    rows: dict[str, Standing]
     runs: list[Run]
-    own_runs: list[Run]
     matrix: list[list[str]]
     sensitivity: list[SensitivityPlot]
 
@@ -87,14 +86,8 @@ class Table:
 
     def status(self, row_id: str) -> str:
         """One of STATUSES."""
-        if any(run.row.id == row_id for run in self.runs):
-            return "run"
-        return "not run" if row_id in self.runnable else "no config yet"
-
-    @cached_property
-    def runnable(self) -> set[str]:
-        """Rows with a file of their own or a column of their table."""
-        return set(row_ids())
+        row = self.rows[row_id]
+        return "run" if row.own else "not run" if row.can_run else "no config yet"
 
     @property
     def counts(self) -> str:
@@ -108,12 +101,10 @@ class Table:
         It counts runs with the row's own settings that are compared with a published number, and needs two such rows.
         """
         sentences = []
-        for kind in sorted({run.record["data"].get("kind", "unknown") for run in self.own_runs}):
-            runs = [run for run in self.own_runs if run.record["data"].get("kind", "unknown") == kind]
-            runs = [run for run in runs if _judged_on_normalized(run)]
-            rows = {run.row.id for run in runs}
-            if len(rows) > 1:
-                sentences.append(_aggregate(kind, runs, len(rows)))
+        for kind in sorted({run.record["data"]["kind"] for run in self.runs}):
+            runs = [run for run in self.runs if run.record["data"]["kind"] == kind and _judged_on_normalized(run)]
+            if len(runs) > 1:
+                sentences.append(_aggregate(kind, runs, len(runs)))
         return sentences
 
 
@@ -122,7 +113,7 @@ class Content:
     """All that both reports show; `rows` are the published numbers of the chosen tables."""
 
     written: datetime
-    rows: dict[str, published.PaperRow]
+    rows: dict[str, Standing]
     tables: list[Table]
     claims: list[dict[str, Any]]
     speed: dict[str, Any] | None
@@ -130,6 +121,10 @@ class Content:
     @property
     def runs(self) -> list[Run]:
         return [run for table in self.tables for run in table.runs]
+
+    @property
+    def counts(self) -> Counts:
+        return count(self.rows.values())
 
 
 def collect(pattern: str = "*") -> Content:
@@ -139,45 +134,35 @@ def collect(pattern: str = "*") -> Content:
     """
     recorded = records.read(pattern)
     claims = list({record["row"]: record for record in recorded if record["kind"] == "claim"}.values())
-    rows = {i: row for i, row in published.rows().items() if i == pattern or fnmatchcase(i, pattern)}
-    if not rows and not claims:
+    chosen = [i for i in published.rows() if i == pattern or fnmatchcase(i, pattern)]
+    if not chosen and not claims:
         published.match(pattern)  # raises, with the nearest names
-    reported = records.select_reported(recorded)
-    strangers = sorted({record["row"] for record in reported} - set(rows))
+    strangers = sorted({record["row"] for record in recorded if record["kind"] == "row"} - set(chosen))
     if strangers:
         raise ReproduceError(f"records of rows that paper_results does not hold: {', '.join(strangers)}. Restore them.")
-    order = list(rows)
-    runs = [Run(rows[record["row"]], record) for record in reported]
-    runs.sort(key=lambda run: order.index(run.row.id))
-    own_runs = _own_runs(recorded, rows)
-    plots = sensitivity_plots(recorded, rows)
+    rows = standings(chosen, recorded)
+    plots = sensitivity_plots(recorded, {i: each.row for i, each in rows.items()})
+    words = {id(r.record): r.verdict for each in rows.values() for r in [each.own, *each.readings] if r}
     tables = []
     for paper in published.tables().values():
-        if chosen := {i: row for i, row in paper.rows.items() if i in rows}:
-            matrix = comparison_matrix.matrix(recorded, chosen)
-            mine = [run for run in runs if run.row.id in chosen]
-            own = [run for run in own_runs if run.row.id in chosen]
-            drawn = [plot for plot in plots if plot.row.id in chosen]
-            tables.append(Table(paper, chosen, mine, own, matrix, drawn))
+        if of_table := {i: each for i, each in rows.items() if i in paper.rows}:
+            matrix = comparison_matrix.matrix(recorded, {i: each.row for i, each in of_table.items()}, words)
+            runs = [_run(each) for each in of_table.values() if each.own]
+            drawn = [plot for plot in plots if plot.row.id in of_table]
+            tables.append(Table(paper, of_table, runs, matrix, drawn))
     speed = records.read("bench/all") if pattern == "*" else []
     return Content(datetime.now(UTC), rows, tables, claims, speed[-1] if speed else None)
 
 
-def _own_runs(recorded: Sequence[dict[str, Any]], rows: dict[str, published.PaperRow]) -> list[Run]:
-    """In the order of the rows, by kind of data."""
-    newest: dict[tuple[str, str], Run] = {}
-    for record in recorded:  # oldest first
-        own = record["kind"] == "row" and not record["differs"] and comparison_matrix.settings_of(record) == OWN
-        if own and "data.id=" not in " ".join(record["overrides"]):
-            newest[record["row"], record["data"].get("kind", "unknown")] = Run(rows[record["row"]], record)
-    order = list(rows)  # not that of the files, which may tie: the draws of the bootstrap follow it
-    return [run for _, run in sorted(newest.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))]
+def _run(each: Standing) -> Run:
+    assert each.own is not None
+    return Run(each.row, each.own, [Run(each.row, reading) for reading in each.readings])
 
 
 def theirs(row: published.PaperRow) -> str:
     """The printed number and its n, or the optimum that stands in for it."""
     if row.bound.mean is None:
-        return "unknown" if row.bound.optimum is None else f"unknown (optimum {row.bound.optimum:g})"
+        return "unknown" if row.bound.optimum is None else f"unknown (known optimum {row.bound.optimum:g})"
     return f"{row.printed} (n {'unknown' if row.bound.n is None else f'= {row.bound.n}'})"
 
 

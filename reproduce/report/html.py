@@ -3,22 +3,35 @@
 The templates hold the markup, this file the facts they show.
 """
 
-from collections import Counter
+import os
 from functools import cache
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reproduce.judge import EXIT_CODES
-from reproduce.report import plots, speed
-from reproduce.report.content import HEADER, MARKS, Content, Run, Table, duration, short, theirs
+from data.common.paths import CONFIGS, PAPER_RESULTS
+from reproduce import standing
+from reproduce.report import comparison_matrix, plots, speed
+from reproduce.report.content import HEADER, Content, Run, Table, duration, short, theirs
 from reproduce.report.sensitivity import SensitivityPlot
 
 TEMPLATES = Path(__file__).parent / "templates"
-LOOKS = {"REPRODUCED": "good", "BELOW": "bad", "ABOVE": "bad", "INCONCLUSIVE": "open", "NOT COMPARABLE": "none"}
+LOOKS = {"REPRODUCED": "good", "OPTIMUM MET": "met", "BELOW": "bad", "ABOVE": "bad", "INCONCLUSIVE": "open"}
+LOOKS |= {"NOT COMPARABLE": "none"}
+# Columns of the overview with the categories that they hold.
+VERDICTS = (
+    ("reproduced", (standing.REPRODUCED,)),
+    ("vacuous", (standing.VACUOUS,)),
+    ("optimum met", (standing.OPTIMUM,)),
+    ("below", (standing.BELOW,)),
+    ("above", (standing.ABOVE,)),
+    ("undecided", (standing.OPEN, standing.UNMATCHED)),
+    ("not run", (standing.UNTRIED,)),
+)
 
 
 @cache
@@ -27,29 +40,48 @@ def _templates() -> Environment:
     return Environment(loader=found, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
-def page(content: Content) -> str:
-    """The whole page, a function of the content alone."""
-    facts: dict[str, Any] = {"n_rows": len(content.rows), "written": f"{content.written:%Y-%m-%d %H:%M} UTC"}
-    facts["n_open"] = len(set(content.rows) - {run.row.id for run in content.runs})
-    facts["badges"] = _badges(content)
-    facts["claims"] = [_claim(claim) for claim in content.claims]
-    facts["tables"] = [_table(table) for table in content.tables]
+def page(content: Content, folder: Path) -> str:
+    """The whole page, a function of the content and of the `folder` that its links start from."""
+    facts: dict[str, Any] = {"written": f"{content.written:%Y-%m-%d %H:%M} UTC", "counts": content.counts.sentence}
+    facts["overview"] = _overview(content)
+    facts["claims"] = [_claim(claim, folder) for claim in content.claims]
+    facts["held"] = sum(bool(claim["passed"]) for claim in content.claims)
+    facts["tables"] = [_table(table, folder) for table in content.tables]
     facts["speed"] = None if content.speed is None else _speed(content.speed)
     facts["style"] = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
     return _templates().get_template("page.html.jinja").render(facts)
 
 
-def _badges(content: Content) -> list[tuple[str, str]]:
-    """(look, words): how many runs have each verdict, and how many claims hold."""
-    states = Counter(run.verdict.state for run in content.runs)
-    badges = [(LOOKS[state], f"{MARKS[state]} {states[state]} {state}") for state in EXIT_CODES if states[state]]
-    if n := len(content.claims):
-        held = sum(bool(claim["passed"]) for claim in content.claims)
-        badges.append(("good" if held == n else "bad", f"{held} of {n} claims hold"))
-    return badges
+def _overview(content: Content) -> dict[str, Any]:
+    """The matrix of rows by verdict: heads, and per table a line for each row that can run."""
+    groups = []
+    for table in content.tables:
+        lines = []
+        for row_id, each in table.rows.items():
+            if not each.can_run:
+                continue
+            kind = standing.category(each)
+            cells = [("", "") for _ in VERDICTS]
+            at = next((k for k, (_, kinds) in enumerate(VERDICTS) if kind in kinds), None)
+            if at is not None:
+                cells[at] = (LOOKS[each.own.verdict.state] if each.own else "none", kind)
+            lines.append({"id": anchor(row_id), "row": short(each.row), "cells": cells, "run": each.own is not None})
+        if lines:
+            groups.append({"title": table.paper.title, "id": anchor(table.paper.id), "lines": lines})
+    return {"head": [name for name, _ in VERDICTS], "groups": groups}
 
 
-def _claim(claim: dict[str, Any]) -> dict[str, Any]:
+def anchor(row_id: str) -> str:
+    """The row's place in the page."""
+    return row_id.replace("/", "-")
+
+
+def _link(path: str | Path, folder: Path) -> str:
+    """A relative link from the page to a file, which may lie anywhere in the checkout."""
+    return quote(Path(os.path.relpath(Path(path), folder)).as_posix())
+
+
+def _claim(claim: dict[str, Any], folder: Path) -> dict[str, Any]:
     arms = []
     for name, arm in claim["arms"].items():
         modes = {mode: s for mode, s in arm["scores"].items() if isinstance(s, list)}
@@ -58,20 +90,26 @@ def _claim(claim: dict[str, Any]) -> dict[str, Any]:
             arms.append(f"{name} {', '.join(words)} (n = {len(next(iter(modes.values())))})")
     commit = str(claim["provenance"].get("commit", "unknown"))[:10]
     time = duration(claim["time"].get("wall_s"))
-    return {key: claim[key] for key in ("row", "passed", "checks")} | {"arms": arms, "commit": commit, "time": time}
+    facts = {key: claim[key] for key in ("row", "passed", "checks")} | {"arms": arms, "commit": commit, "time": time}
+    files = {"record": claim["file"], "config": CONFIGS / f"{claim['row']}.yaml"}
+    links = [(name, _link(path, folder)) for name, path in files.items()]
+    return facts | {"text": claim.get("claim", {}).get("text", claim["row"]), "links": links}
 
 
-def _table(table: Table) -> dict[str, Any]:
+def _table(table: Table, folder: Path) -> dict[str, Any]:
     curves = [_learning_curves(run) for run in table.runs]
+    title, _, place = table.paper.title.partition(", ")
     return {
-        "section": table.paper.title.split(",")[0],
-        "title": table.paper.title,
+        "section": title,
+        "title": place or title,
         "id": table.paper.id,
+        "anchor": anchor(table.paper.id),
+        "numbers": _link(PAPER_RESULTS / f"{table.paper.id}.yaml", folder),
         "caption": table.caption,
         "head": HEADER[:5],
-        "runs": [_run(run) for run in table.runs],
+        "runs": [_run(run, folder) for run in table.runs],
         "aggregates": table.aggregates,
-        "matrix": table.matrix,
+        "matrix": comparison_matrix.blocks(table.matrix),
         "figures": [figure for figure in curves if figure] + [_sensitivity(plot) for plot in table.sensitivity],
         "counts": table.counts,
         "published": _published(table),
@@ -80,25 +118,28 @@ def _table(table: Table) -> dict[str, Any]:
 
 def _published(table: Table) -> list[list[str]]:
     """Cells: the head, then a line per row of the table with each algorithm's number and how far we are with it."""
-    names = list(dict.fromkeys(row.algorithm for row in table.rows.values()))
+    names = list(dict.fromkeys(each.row.algorithm for each in table.rows.values()))
     lines: dict[str, dict[str, str]] = {}
-    for row_id, row in table.rows.items():
-        mark = {"run": " ●", "not run": " ○"}.get(table.status(row_id), "")
+    for row_id, each in table.rows.items():
+        row, mark = each.row, {"run": " ●", "not run": " ○"}.get(table.status(row_id), "")
         lines.setdefault(short(row).split("/")[0], {})[row.algorithm] = theirs(row).replace(" (n unknown)", "") + mark
     return [["Row", *names], *([name, *(line.get(a, "") for a in names)] for name, line in lines.items())]
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: Run, folder: Path) -> dict[str, Any]:
     """The comparison, and everything one needs to doubt it."""
     cell, record, verdict = dict(zip(HEADER, run.cells(), strict=True)), run.record, run.verdict
     picture = ""
     if verdict.difference is not None and verdict.low is not None and verdict.high is not None:
         ends = (verdict.low, verdict.high)
         picture = plots.interval(verdict.difference, *ends, verdict.delta or 0.0, one_sided=run.row.bound.mean is None)
-    clones, returns = record.get("behavior_cloning"), record["data"].get("return", {})
+    clones, returns = run.result.behavior_cloning, record["data"].get("return", {})
     facts = [f"data {cell['Data']}" + (f", mean return {returns['mean']:.5g}" if returns else "")]
     facts += [f"behavior cloning {fmean(clones):.5g}"] if clones else []
     facts += [f"{name.lower()}: {cell[name]}" for name in ("Seeds needed", "Within reported std", "Vacuous")]
+    if verdict.power is not None:
+        power = f"{100 * verdict.power:.0f} % of runs with truly equal means would be found so"
+        facts.append(f"power: {power}, a true loss of {run.number(verdict.told)} would be told in 80 %")
     evaluated = duration(record["time"].get("evaluate_s"))
     facts.append(f"{cell['Wall time']} on {_machine(record)}, of which evaluation {evaluated}")
     if record["crashed"]:
@@ -106,8 +147,26 @@ def _run(run: Run) -> dict[str, Any]:
     notes = [*verdict.reasons, *record["deviations"]]
     notes += [f"differs: {d.get('key')} = {d.get('used')} (row: {d.get('row')})" for d in record["differs"]]
     count = f"{len(verdict.reasons)} remarks, {len(record['deviations'])} deviations"
-    look, picture = LOOKS[verdict.state], Markup(picture)
-    return {"cell": cell, "look": look, "picture": picture, "facts": facts, "notes": notes, "count": count}
+    files = {"record": record["file"], "config": CONFIGS / "rows" / f"{run.row.id}.yaml"}
+    return {
+        "id": anchor(run.row.id),
+        "cell": cell,
+        "look": LOOKS[verdict.state],
+        "picture": Markup(picture),
+        "facts": facts,
+        "notes": notes,
+        "count": count,
+        "links": [(name, _link(path, folder)) for name, path in files.items()],
+        "readings": [_reading(reading, folder) for reading in run.readings],
+    }
+
+
+def _reading(run: Run, folder: Path) -> dict[str, Any]:
+    """A reading below its row: named, judged by a widened interval, not counted."""
+    cell, readings = dict(zip(HEADER, run.cells(), strict=True)), run.verdict.readings
+    wide = f"one of {readings} readings" if readings > 1 else "not counted"
+    words = f"{cell['Ours']}; {cell['Ours - theirs']}; {run.verdict.word.lower()}; {wide}"
+    return {"name": run.result.name or "regenerated data", "words": words, "link": _link(run.record["file"], folder)}
 
 
 def _machine(record: dict[str, Any]) -> str:
@@ -117,20 +176,28 @@ def _machine(record: dict[str, Any]) -> str:
 
 
 def _learning_curves(run: Run) -> dict[str, Any]:
-    """A drawing of one run; empty where the record holds no curve."""
-    shape, bound, data = run.record["curve"], run.row.bound, run.record["data"]
-    reference, word = (bound.optimum, "optimum") if bound.mean is None else (bound.mean, "paper")
-    if reference is not None and run.row.metric == "normalized_score":  # curves are raw returns
-        low, high = (run.row.references.get(f"normalization_{end}") for end in ("random", "expert"))
-        reference = None if low is None or high is None else low + reference / 100 * (high - low)
-    greedy, sampled = shape.get("greedy", []), shape.get("sampled", [])
-    label = f"learning curves of {short(run.row)} on {data.get('id', 'unknown')}, {data.get('kind', 'unknown')} data"
-    svg = plots.learning_curves(shape.get("n_updates", []), greedy, sampled, reference, label)
-    words = [f"({data.get('kind', '')} data), one line per seed"]
+    """A drawing of one run in the unit of its table; empty where the record holds no curve."""
+    shape, bound, data, row = run.record["curve"], run.row.bound, run.record["data"], run.row
+    reference, name = (bound.optimum, "optimum") if bound.mean is None else (bound.mean, "paper")
+    normal = run.record["scores"].get("references")
+
+    def unit(points: list[list[float | None]]) -> list[list[float | None]]:
+        if row.metric != "normalized_score":
+            return points
+        return [[x if x is None else row.score({"episode_return": x}, normal) for x in point] for point in points]
+
+    greedy, sampled = (unit(shape.get(mode, [])) for mode in ("greedy", "sampled"))
+    metric = "episode return" if row.measure != row.metric and row.metric != "normalized_score" else row.metric
+    metric = metric.replace("_", " ")
+    on = f"{data.get('id', 'unknown')}, {data.get('kind', 'unknown')} data"
+    label = f"learning curves of {short(row)} on {on}"
+    svg = plots.learning_curves(shape.get("n_updates", []), greedy, sampled, reference, label, metric)
+    words = [f"on {on}, {run.result.name or 'the row’s own settings'}, {run.record['n_updates']:,} updates"]
+    words += ["one line per seed"]
     words += ["greedy: solid"] if greedy else []
     words += ["sampled: dotted"] if sampled else []
-    words += [f"{word} {reference:.5g}: dashed"] if reference is not None else []
-    return {"svg": Markup(svg), "title": short(run.row), "words": " " + "; ".join(words), "table": None} if svg else {}
+    words += [f"{name} {reference:.5g}: dashed"] if reference is not None else []
+    return {"svg": Markup(svg), "title": short(row), "words": " " + "; ".join(words), "table": None} if svg else {}
 
 
 def _sensitivity(plot: SensitivityPlot) -> dict[str, Any]:

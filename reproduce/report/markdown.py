@@ -1,41 +1,32 @@
-"""The report as one markdown file: tables alone, fit for a diff."""
+"""The report in a few lines of markdown, fit for a comment on a pull request: the page holds the rest."""
 
 from collections.abc import Sequence
 
-from reproduce.report import speed
-from reproduce.report.content import HEADER, STATUSES, Content, Table, short, theirs
+from reproduce.report.content import Content, theirs
+
+HEAD = ("row", "theirs", "ours", "ours - theirs, 90 % interval", "verdict")
+LONGEST = 40  # rows, of which a summary has at most 60 lines
 
 
 def document(content: Content) -> str:
-    out = ["# Reproduction report", "", f"Written {content.written:%Y-%m-%d %H:%M} UTC.", ""]
+    """Counts, a line for each row that ran with its own settings, a line for each claim."""
+    out = ["# Reproduction report", "", content.counts.sentence, ""]
+    if runs := content.runs:
+        lines = [[run.row.id, theirs(run.row), *run.cells()[2:5]] for run in runs[:LONGEST]]
+        out += grid([HEAD, *lines])
+        if more := len(runs) - LONGEST:
+            out += [f"{more} more rows ran: see the page.", ""] if more > 0 else []
+    held = sum(bool(claim["passed"]) for claim in content.claims)
     if content.claims:
-        out += ["## Claims", ""]
-    for claim in content.claims:
-        out.append(f"- **{claim['row']}**: {'HOLDS' if claim['passed'] else 'DOES NOT HOLD'}")
-        out += [f"  - {'passed' if check['passed'] else 'FAILED'}: {check['text']}" for check in claim["checks"]]
+        failed = [claim["row"] for claim in content.claims if not claim["passed"]]
+        out.append(f"{held} of {len(content.claims)} claims hold" + (f"; not: {', '.join(failed)}." if failed else "."))
     for table in content.tables:
-        out += _table(table)
-    if content.speed is not None:
-        lines = [speed.cells(line) for line in content.speed["lines"]]
-        out += ["", "## Speed", "", speed.origin(content.speed), "", *grid([speed.HEAD, *lines])]
+        out += table.aggregates
+    n_readings = sum(len(run.readings) for run in content.runs)
+    tables = ", ".join(f"{table.paper.title} ({table.counts})" for table in content.tables)
+    out += ["", f"{n_readings} other readings are not counted. Published numbers: {tables}.", ""]
+    out.append(f"Written {content.written:%Y-%m-%d %H:%M} UTC; report.html holds the rest.")
     return "\n".join(out).rstrip() + "\n"
-
-
-def _table(table: Table) -> list[str]:
-    out = ["", f"## {table.paper.title} (`{table.paper.id}`)", "", table.caption, ""]
-    if table.runs:
-        out += grid([HEADER, *(run.cells() for run in table.runs)])
-    for sentence in table.aggregates:
-        out += [sentence, ""]
-    if table.matrix:
-        out += ["### On the same data", "", *grid(table.matrix)]
-    for plot in table.sensitivity:
-        out += [f"### {plot.title}", "", *grid(plot.table())]
-    for status in STATUSES[1:]:
-        names = [f"{short(row)} ({theirs(row)})" for i, row in table.rows.items() if table.status(i) == status]
-        if names:
-            out += [f"{status.capitalize()}: {'; '.join(names)}.", ""]
-    return out
 
 
 def grid(cells: Sequence[Sequence[str]]) -> list[str]:

@@ -30,12 +30,19 @@ NEEDLESS = re.compile(
 Points = Sequence[Sequence[float | None]]  # [point][seed]; None marks a crashed seed
 
 
-def learning_curves(n_updates: Sequence[float], greedy: Points, sampled: Points, reference: float | None, label: str):
-    """Episode return over updates: a thin line per seed, `reference` dashed. Empty without a finite point."""
+def learning_curves(
+    n_updates: Sequence[float],
+    greedy: Points,
+    sampled: Points,
+    reference: float | None,
+    label: str,
+    y_label: str = "episode return",
+) -> str:
+    """Scores over updates: a thin line per seed, `reference` dashed. Empty without a finite point."""
     if not any(value is not None for points in (greedy, sampled) for point in points for value in point):
         return ""
     with _figure(380, 226) as figure:
-        axes = _axes(figure, (0.165, 0.19, 0.8, 0.75), "gradient updates", "episode return")
+        axes = _axes(figure, (0.165, 0.19, 0.8, 0.75), "gradient updates", y_label)
         axes.grid(axis="y", color=_color("line"), linewidth=0.6)
         for name, points, style in (("sampled", sampled, (0, (1.5, 2))), ("greedy", greedy, "-")):
             for seed in zip_longest(*points):
@@ -45,7 +52,7 @@ def learning_curves(n_updates: Sequence[float], greedy: Points, sampled: Points,
                 axes.plot(x, y[: len(x)], linestyle=style, marker=alone, color=_color(name), linewidth=1.2, alpha=0.85)
         if reference is not None:
             axes.axhline(reference, color=_color("ink"), linestyle=(0, (6, 3)), linewidth=1.2)
-        axes.set_xlim(left=min(0, *n_updates))
+        axes.set_xlim(left=min(n_updates))
         axes.xaxis.set_major_formatter(lambda value, _: tick_label(value))
         axes.yaxis.set_major_formatter(lambda value, _: tick_label(value))
         return _svg(figure, label)

@@ -14,7 +14,7 @@ def write_report(out_dir: Path, pattern: str = "*") -> tuple[Path, Path]:
     Raises ReproduceError when neither a row nor a recorded claim matches, or a record cannot be read.
     """
     content = collect(pattern)
-    texts = {"report.html": page(content), "report.md": document(content)}
+    texts = {"report.html": page(content, Path(out_dir).resolve()), "report.md": document(content)}
     for name, text in texts.items():
         write_text(Path(out_dir) / name, text)
     return Path(out_dir) / "report.html", Path(out_dir) / "report.md"

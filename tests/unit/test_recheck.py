@@ -3,11 +3,14 @@
 import json
 
 import pytest
+from scipy.special import stdtrit
 from test_records import record
 
 from reproduce import records
 from reproduce.cli import main
-from reproduce.config import compose, today
+from reproduce.config import compose, number_of_readings, today
+from reproduce.judge import judge
+from reproduce.standing import UNTRIED, category, standings
 
 
 @pytest.fixture
@@ -38,7 +41,10 @@ def test_a_record_whose_row_has_changed_is_not_comparable_and_says_why(recorded,
     recorded["config"] = json.loads(json.dumps(recorded["config"]))
     recorded["config"]["algo"]["alpha"] = 0.9
     recorded["row_fingerprint"] = "0" * 12
-    verdict = checked(capsys, recorded)["verdict"]
+    document = checked(capsys, recorded)
+    assert document["verdict"]["state"] == "NOT COMPARABLE"
+    assert document["verdict"]["reasons"] == ["nothing is recorded with the row's own settings"]
+    verdict = document["others"][0]["verdict"]
     assert verdict["state"] == "NOT COMPARABLE"
     assert verdict["reasons"][0].startswith("the row has changed since: algo.alpha is 0.9 in the record, the row says")
 
@@ -56,27 +62,66 @@ def test_a_record_of_a_changed_row_does_not_hide_one_of_the_row_as_it_is(recorde
     records.write(longer)
     document = checked(capsys, recorded)
     assert document["verdict"]["state"] == recorded["verdict"]["state"] != "NOT COMPARABLE"
-    assert records.select_reported(records.read())[0]["n_updates"] == longer["n_updates"]
+    assert [
+        other["verdict"]["state"] for other in document["others"]
+    ] == []  # a later own record: it is of other settings
 
 
-def test_readings_that_are_judged_like_the_row_stay_comparable():
-    """`also_judged` of omsd/mpe/cn_expert makes variants rows of their own, with fingerprints of their own."""
+def test_readings_are_judged_by_a_wider_interval_and_never_stand_for_the_row():
+    """`also_judged` of omsd/mpe/cn_expert makes variants readings, of which any combination counts."""
     name, overrides = "omsd/mpe/cn_expert", ["variant=low_noise"]
     own, variant = compose(name), compose(name, overrides)
     assert own.row_fingerprint != variant.row_fingerprint
     assert variant.differs == []
-    made = record(row=name) | {
-        "config": variant.values,
-        "config_fingerprint": variant.fingerprint,
-        "row_fingerprint": variant.row_fingerprint,
-        "overrides": overrides,
+    assert number_of_readings(name, []) == 1
+    assert number_of_readings(name, overrides) == (1 + 4) * (1 + 1) - 1  # four budgets, one variant
+    assert number_of_readings(name, [*overrides, "algo.beta=0.2"]) == 1  # no reading
+    scores = {"metric": "normalized_score", "mode": "greedy", "per_seed": [99.0, 103.0, 101.0, 100.0, 105.0]}
+    made = record(row=name) | {"config": variant.values, "overrides": overrides, "scores": scores}
+    made |= {"row_fingerprint": variant.row_fingerprint, "data": made["data"] | {"return": {"mean": 1.0}}}
+    each = standings([name], [made])[name]
+    assert each.own is None
+    (reading,) = each.readings
+    assert reading.name == "variant=low_noise"
+    narrow, wide = judge(scores["per_seed"], each.row.bound), reading.verdict
+    assert wide.readings == 9
+    ratio = stdtrit(4, 1 - 0.05 / 9) / stdtrit(4, 0.95)
+    assert (wide.high - wide.low) / (narrow.high - narrow.low) == pytest.approx(ratio, rel=1e-12)
+    assert category(each) == UNTRIED
+    unlisted = standings([name], [made | {"overrides": ["variant=gone"]}])[name]  # as if it were judged no longer
+    assert not unlisted.readings
+    (other,) = unlisted.others
+    assert all(reason.startswith("the row has changed since: ") for reason in other.verdict.reasons)
+
+
+def test_the_newest_own_run_counts_and_official_data_come_before_regenerated_ones(recorded):
+    def at(day: int, score: float, **changes) -> dict:
+        scores = {"metric": "episode_return", "mode": "greedy", "per_seed": [score] * 5}
+        return recorded | {"created": f"2026-01-{day:02d}T00:00:00+00:00", "scores": scores} | changes
+
+    found = [at(1, 1.0), at(2, 0.0)]
+    assert standings(["inspo/xor/ab"], found)["inspo/xor/ab"].own.record is found[1]  # the newest, not the best
+    official = at(1, 1.0, data=recorded["data"] | {"kind": "official"})
+    each = standings(["inspo/xor/ab"], [official, *found])["inspo/xor/ab"]
+    assert each.own.record is official
+    assert [reading.record for reading in each.readings] == [found[1]]
+    assert each.document["readings"][0]["verdict"]["state"] == "BELOW"
+
+
+def test_a_run_that_was_not_comparable_is_where_the_row_became_what_it_was(recorded):
+    """Reasons about settings are those of today; others, such as another world, stay."""
+    apart = {"key": "algo.alpha", "row": 0.5, "used": recorded["config"]["algo"]["alpha"]}
+    text = f"algo.alpha is {apart['used']}, the row says 0.5"
+    old = recorded | {
+        "differs": [apart],
+        "verdict": recorded["verdict"] | {"state": "NOT COMPARABLE", "reasons": [text]},
     }
-    assert records.changed_since([made]) == [[]]
-    (unlisted,) = records.changed_since([made | {"overrides": ["variant=gone"]}])  # as if it were judged no longer
-    assert unlisted
-    assert all(reason.startswith("the row has changed since: ") for reason in unlisted)
-    ((gone,),) = records.changed_since([made | {"row": "omsd/mpe/gone"}])
-    assert gone.startswith("the row cannot be composed today: ")
+    assert standings(["inspo/xor/ab"], [old])["inspo/xor/ab"].own.record is old
+    world = "the world's fingerprint is 1, expected 2"
+    other = old | {"verdict": old["verdict"] | {"reasons": [text, world]}}
+    each = standings(["inspo/xor/ab"], [other])["inspo/xor/ab"]
+    assert each.own is None
+    assert each.others[0].verdict.reasons == [world]
 
 
 def test_answers_are_kept_until_a_file_changes(monkeypatch):

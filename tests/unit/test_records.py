@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import threading
+from functools import cache
 
 import numpy as np
 import pytest
@@ -12,26 +13,33 @@ from data.common.errors import ReproduceError
 from data.common.paths import ROOT, records_dir
 from data.common.provenance import provenance
 from reproduce import records
+from reproduce.config import Settings, compose, row_ids
 from reproduce.judge import Bound, judge
 from reproduce.records.schema import VerdictPart
 
 ROW = "inspo/xor/ab"
 
 
+@cache
+def own_settings(row: str) -> Settings:
+    return compose(row)
+
+
 def record(created: str = "2026-01-02T03:04:05+00:00", row: str = ROW, score: float = 1.0) -> dict:
     verdict = judge([score] * 5, Bound(optimum=1.0, delta=0.005)).to_json()
     returns = {"greedy": [[score]] * 5, "sampled": [[score]] * 5}
+    own = own_settings(row if row in row_ids() else ROW)
     return {
         "kind": "row",
         "row": row,
         "created": created,
         "provenance": {"commit": "abc", "dirty": False, "lock_sha256": "0", "packages": {}, "machine": {}},
-        "config": {"algo": {"name": "inspo"}},
-        "config_fingerprint": "0",
-        "row_fingerprint": "0",
+        "config": own.values,
+        "config_fingerprint": own.fingerprint,
+        "row_fingerprint": own.row_fingerprint,
         "overrides": [],
         "differs": [],
-        "data": {"id": "xor/ab", "kind": "regenerated", "sha256": "0"},
+        "data": {"id": own.data.id, "kind": "regenerated", "sha256": "0"},
         "environment": {"world": "matrix", "fingerprint": "0", "expected": "0"},
         "seeds": [0, 1, 2, 3, 4],
         "n_updates": 5,
@@ -50,7 +58,7 @@ def test_round_trip():
     assert path.parent == records_dir() / ROW
     assert path.name.startswith("20260102T030405Z-")
     (read,) = records.read(ROW)
-    assert {k: v for k, v in read.items() if k != "schema"} == record()
+    assert {k: v for k, v in read.items() if k != "schema"} == record() | {"file": str(path)}
     assert read["schema"] == records.RECORD_SCHEMA
 
 

@@ -1,11 +1,13 @@
 """The report: self-contained, complete, escaped, with curves where there are records."""
 
 import re
+from urllib.parse import unquote
 
 import pytest
 from test_records import record
 
 from reproduce import published, records
+from reproduce.config import row_ids
 from reproduce.report import write_report
 
 
@@ -17,12 +19,36 @@ def written(tmp_path):
     return html.read_text(), markdown.read_text()
 
 
-def test_the_page_needs_nothing_from_elsewhere(written):
-    page = written[0]
+def test_the_page_needs_nothing_from_elsewhere(written, tmp_path):
+    page, folder = written[0], tmp_path / "report"
     assert "<script" not in page
-    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:|//|[^#"' >]+\.(css|js|png))""", page)
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:|//|[^#"' >]+\.(css|js|png)\b)""", page)
+    for link in re.findall(r'href="([^#"][^"]*)"', page):  # files of the checkout
+        assert (folder / unquote(link)).resolve().exists(), link
+    targets = set(re.findall(r'id="([^"]+)"', page))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= targets
     assert "@import" not in page
     assert "url(" not in page
+
+
+def test_the_rows_by_verdict_stand_first(written):
+    """Each row that can run has one mark, in the column of its category; the counts stand above."""
+    page = written[0]
+    assert page.index("0 published numbers reproduced") < page.index("Rows by verdict") < page.index("InSPO, XOR game")
+    overview = page.partition('<table class="overview">')[2].partition("</table>")[0]
+    assert overview.count('class="dot') == len(row_ids())
+    lines = {name: line for line in overview.split("<tr>") if (name := re.search(r">(all|ab|ab_ba)<", line))}
+    marked = {name[1]: [bool(cell) for cell in re.findall(r"<td>(.*?)</td>", line)] for name, line in lines.items()}
+    assert all(sum(cells) == 1 for cells in marked.values())
+    assert marked["ab"][2]  # optimum met
+    assert marked["all"][3]  # below
+    assert marked["ab_ba"][6]  # not run
+
+
+def test_the_summary_fits_a_comment(written):
+    text = written[1]
+    assert len(text.splitlines()) < 60
+    assert "0 published numbers reproduced" in text.splitlines()[2]
 
 
 def test_every_published_number_appears(written):
@@ -38,7 +64,7 @@ def test_runs_show_verdict_interval_and_curves(written):
     page, text = written
     assert page.count("<svg") >= 2
     for shown in (page, text):
-        assert "REPRODUCED" in shown
+        assert "OPTIMUM MET" in shown
         assert "BELOW" in shown
         assert "regenerated" in shown
     assert "gradient updates" in page

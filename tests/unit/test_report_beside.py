@@ -8,6 +8,7 @@ from reproduce import published, records
 from reproduce.judge import Bound, judge
 from reproduce.report import write_report
 from reproduce.report.comparison_matrix import OWN, cell, matrix, settings_of
+from reproduce.standing import standings
 
 ROW = "omsd/mpe/cn_expert"
 TABLE = published.tables()["omsd/mpe"]
@@ -40,7 +41,8 @@ def test_a_line_per_dataset_and_a_column_per_setting_the_newest_record_counting(
         run("budget=b", score=50.0, data="other"),
         run("algo.beta=0.1"),
     ]
-    assert matrix(found, TABLE.rows) == [
+    own = judge([20.0] * 5, Bound(mean=102.3, delta=5.0))
+    assert matrix(found, TABLE.rows, {id(found[1]): own}) == [
         ["Row", "Data", "Theirs", OWN, "budget=b", "variant=bootstrap"],
         ["cn_expert", "a", "102.3", "30.0 ± 0.5 (n = 10) BELOW", "", "40.0 ± 0.7"],
         ["cn_expert", "other", "102.3", "", "50.0 ± 0.7", ""],
@@ -48,19 +50,23 @@ def test_a_line_per_dataset_and_a_column_per_setting_the_newest_record_counting(
     assert matrix([run(), run(hour=1)], TABLE.rows) == []
 
 
-def test_both_reports_show_it(tmp_path):
+def test_the_page_shows_it(tmp_path):
     records.write(run(score=20.0))
     records.write(run("variant=bootstrap", score=77.7))
-    for file in write_report(tmp_path):
-        assert "On the same data" in file.read_text()
-        assert "77.7 ± 0.7" in file.read_text()
+    page = write_report(tmp_path)[0].read_text()
+    assert "On the same data" in page
+    assert "77.7 ± 0.7" in page
 
 
 def test_what_the_results_page_shows_was_recorded(monkeypatch):
     monkeypatch.setenv("REPRODUCE_RECORDS", str(ROOT / "records"))
     recorded: dict[tuple, str] = {}
-    for r in records.read("omsd/mpe/*", "row"):  # oldest first: the newest counts
-        recorded[r["row"].split("/")[2], r["data"]["id"], settings_of(r)] = cell(r)
+    for each in standings(list(TABLE.rows)).values():
+        judged = [result.record for result in [each.own, *each.readings] if result]
+        for result in each.history:  # oldest first: the newest counts
+            r, own = result.record, result.record in judged
+            key = r["row"].split("/")[2], r["data"]["id"], settings_of(r)
+            recorded[key] = cell(r, result.verdict if own else None)
     page = pages.results(TABLE)
     first, *others = [text.partition("\n\n")[0] for text in page.split("| Row | Data | Theirs |")[1:]]
     assert first.count("\n") >= 10  # nine rows below the head and its rule

@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from gen.tables import states
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from data.common.errors import ReproduceError
-from reproduce.judge import Bound, Verdict, gate, judge, welch_bounds
+from reproduce.judge import Bound, Verdict, foresee, gate, judge, welch_bounds, why_never
 from reproduce.report.aggregate import bootstrap_interval, interquartile_mean
 
 OURS = [98.0, 101.0, 99.0, 102.0, 100.0]  # mean 100, sample std sqrt(2.5)
@@ -111,8 +112,8 @@ def test_not_comparable_comes_first_and_does_no_statistics():
 
 
 def test_known_optimum():
-    assert judge([1.0] * 5, OPTIMUM).state == "REPRODUCED"
-    assert judge([0.996] * 5, OPTIMUM).state == "REPRODUCED"
+    assert judge([1.0] * 5, OPTIMUM).state == "OPTIMUM MET"
+    assert judge([0.996] * 5, OPTIMUM).state == "OPTIMUM MET"
     assert judge([0.99] * 5, OPTIMUM).state == "BELOW"
     assert judge([1.0, 1.0, 1.0, 1.0, 0.0], OPTIMUM).state == "INCONCLUSIVE"
     above = judge([1.0, 1.0, 1.0, 1.0, 1.001], OPTIMUM)
@@ -275,3 +276,46 @@ def test_aggregates_by_hand():
         bootstrap_interval({"a": [1.0, 2.0]})
     with pytest.raises(ReproduceError, match="NaN"):
         interquartile_mean({"a": [math.nan]})
+
+
+@pytest.mark.parametrize(("ours", "theirs", "delta"), [(5, 5, 1.0), (5, 5, 2.5), (10, 3, 2.0)])
+def test_power_is_how_often_equal_means_are_found_so(ours, theirs, delta):
+    """Against a simulation of the rule, with the true spread 1 on both sides."""
+    rng, n = np.random.default_rng(0), 40_000
+    x, y = rng.normal(size=(n, ours)), rng.normal(size=(n, theirs))
+
+    def shares(loss: float) -> tuple[float, float]:
+        found = states(x - loss, y, delta)
+        d = (x - loss).mean(1) - y.mean(1)
+        return (found == 1).mean(), ((found == -1) & (d < 0)).mean()
+
+    bound = Bound(0.0, 1.0, theirs, "sample", None, None, delta)
+    power = foresee(bound, ours)
+    assert power.reproduced == pytest.approx(shares(0.0)[0], abs=0.01)
+    assert shares(power.told)[1] == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_verdict_says_its_power_and_why_it_can_never_be_conclusive():
+    one = Bound(1.0, 0.0, 5, "population", 0, None, 0.1)  # printed as `1 ± 0`
+    verdict = judge([1.0] * 5, one)
+    assert (verdict.state, verdict.seeds_needed, verdict.power) == ("INCONCLUSIVE", "impossible", 0.0)
+    assert "printed with 0 decimals and may be 0.5 off" in " ".join(verdict.reasons)
+    assert "printed with 0 decimals" in why_never(one)
+    wide = Bound(859.63, 709.47, 5, "population", 2, None, 84.0)  # OMIGA's Hopper
+    assert "the spread of their 5 seeds, 793.2, leaves their mean a standard error of 355" in why_never(wide)
+    assert "decimals" not in why_never(wide)
+    assert why_never(Bound(2055.46, 1.58, 5, "population", 2, None, 211.0)) == ""
+    assert why_never(Bound(delta=1.0)) == "the paper's number is unknown"
+    assert why_never(Bound(1.0, 1.0, 5)) == "the margin (delta) is unknown"
+    assert why_never(Bound(optimum=1.0, delta=0.1)) == ""
+    assert foresee(Bound(1.0, None, delta=0.1), 5) is None  # no spread is known before the run
+    assert foresee(Bound(1.0, None, delta=0.1), 5, [1.0, 1.01, 0.99]).reproduced > 0.99
+
+
+def test_an_optimum_is_met_and_nothing_is_reproduced():
+    verdict = judge([1.0] * 5, OPTIMUM, behavior_cloning=[1.0] * 5)
+    assert (verdict.state, verdict.theirs, verdict.optimum) == ("OPTIMUM MET", None, 1.0)
+    assert verdict.exit_code == 0
+    assert verdict.word == "OPTIMUM MET, vacuous (regenerated data)"
+    old = {k: v for k, v in verdict.to_json().items() if k not in ("optimum", "readings", "power", "told")}
+    assert Verdict.from_json(old).readings == 1

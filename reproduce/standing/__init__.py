@@ -1,0 +1,39 @@
+"""How each published row stands: what its own settings gave, other readings beside it, and counts over rows."""
+
+from reproduce.standing.counts import (
+    ABOVE,
+    BELOW,
+    CATEGORIES,
+    NO_CONFIG,
+    OPEN,
+    OPTIMUM,
+    REPRODUCED,
+    UNMATCHED,
+    UNTRIED,
+    VACUOUS,
+    Counts,
+    category,
+    count,
+)
+from reproduce.standing.labels import label
+from reproduce.standing.standing import Result, Standing, standings
+
+__all__ = [
+    "ABOVE",
+    "BELOW",
+    "CATEGORIES",
+    "NO_CONFIG",
+    "OPEN",
+    "OPTIMUM",
+    "REPRODUCED",
+    "UNMATCHED",
+    "UNTRIED",
+    "VACUOUS",
+    "Counts",
+    "Result",
+    "Standing",
+    "category",
+    "count",
+    "label",
+    "standings",
+]

@@ -1,0 +1,99 @@
+"""One row's own result and the readings beside it. The newest run with the row's own settings is the row's answer.
+
+A reading is a run with settings that the row's file calls as good as its own (`also_judged`). Each is judged by an
+interval that is widened by the number of readings that the row allows, and none is counted as the row's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from reproduce import config, published, records
+from reproduce.config.today import stated_today
+from reproduce.judge import Verdict
+from reproduce.standing.labels import KIND, label
+from reproduce.standing.rejudge import judged_today
+
+OFFICIAL = f"{KIND}=official"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A record of a row as it is judged today. `name` is the label of its settings, empty for the row's own."""
+
+    record: dict[str, Any]
+    name: str
+    verdict: Verdict
+    behavior_cloning: list[float] | None
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What --json prints of it."""
+        today = {"verdict": self.verdict.to_json(), "behavior_cloning": self.behavior_cloning}
+        return records.row_document({**self.record, **today}) | {"reading": self.name}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """`readings`: the newest judged run of each reading. `others`: the newest run of every other setting. `history`:
+    every run of the row, oldest first."""
+
+    row: published.PaperRow
+    can_run: bool
+    own: Result | None = None
+    readings: list[Result] = field(default_factory=list)
+    others: list[Result] = field(default_factory=list)
+    history: list[Result] = field(default_factory=list)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What `check --json` prints: the own result, `readings` and `others`. Without an own result the row is NOT
+        COMPARABLE."""
+        verdict = Verdict("NOT COMPARABLE", ["nothing is recorded with the row's own settings"], 0).to_json()
+        none = records.row_document({"row": self.row.id, "verdict": verdict}) | {"reading": ""}
+        document = self.own.document if self.own else none
+        return document | {
+            "readings": [result.document for result in self.readings],
+            "others": [result.document for result in self.others],
+        }
+
+
+def standings(names: Sequence[str], found: list[dict[str, Any]] | None = None) -> dict[str, Standing]:
+    """How the published rows stand, by id, in the order of `names`; `found` holds all records, oldest first."""
+    found = records.read("*") if found is None else found
+    runnable, of_rows = set(config.row_ids()), {name: [] for name in names}  # type: dict[str, list[dict[str, Any]]]
+    for record in found:
+        if record["kind"] == "row" and record["row"] in of_rows:
+            of_rows[record["row"]].append(record)
+    results = _results([record for of_row in of_rows.values() for record in of_row], found)
+    return {name: _standing(name, name in runnable, [results[id(r)] for r in of_rows[name]]) for name in names}
+
+
+def _results(of_rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> dict[int, tuple[Result, bool]]:
+    """By id() of the record: its result, and whether it ran with the row's own settings of today."""
+    rows = list(dict.fromkeys(record["row"] for record in of_rows))
+    chosen = [config.reading(record["row"], record["overrides"]) for record in of_rows]
+    asked = [(row, []) for row in rows] + [(r["row"], c) for r, c in zip(of_rows, chosen, strict=True)]
+    answers = stated_today(asked)
+    own, read = dict(zip(rows, answers[: len(rows)], strict=True)), answers[len(rows) :]
+    results = {}
+    for record, choice, values in zip(of_rows, chosen, read, strict=True):
+        today = own[record["row"]]
+        mine = "error" not in today and not config.differences(record["config"], today)
+        readings = 1 if mine else config.number_of_readings(record["row"], choice)
+        reasons = records.why_not_today(record, today if mine else values)
+        verdict, clones = judged_today(record, reasons, found, readings)
+        name = label(record, today.get("data", {}).get("id"))
+        name = name if not mine or name == OFFICIAL else ""
+        results[id(record)] = Result(record, name, verdict, clones), mine
+    return results
+
+
+def _standing(name: str, can_run: bool, results: list[tuple[Result, bool]]) -> Standing:
+    mine = [r for r, is_own in results if is_own and r.verdict.state != "NOT COMPARABLE"]
+    official = [r for r in mine if r.name == OFFICIAL]
+    own = (official or mine or [None])[-1]
+    newest = {r.name: r for r, _ in results if own is None or r.name != own.name}  # oldest first: the last one stays
+    judged = [r for r in newest.values() if r.verdict.state != "NOT COMPARABLE"]
+    others = [r for r in newest.values() if r.verdict.state == "NOT COMPARABLE"]
+    return Standing(published.row(name), can_run, own, judged, others, [result for result, _ in results])
