@@ -83,14 +83,20 @@ def result_line(document: dict[str, Any]) -> str:
         margin = "unknown" if v["delta"] is None else f"{v['delta']:g}"
         parts.append(f"difference in {interval(v['low'], v['high'])}, margin {margin}")
     if v["mean"] is not None and (v["state"] == "NOT COMPARABLE" or v["within_reported_std"] is not None):
-        clones = document["behavior_cloning"]
-        parts.append(f"data {document['scores'].get('data', document['data']['return']['mean']):.5g}")
-        parts += [f"behavior cloning {sum(clones) / len(clones):.5g}"] if clones else []
+        parts += beside(document)
     if document.get("time"):
         parts.append(f"{seconds(document['time']['wall_s'])} s")
     facts = ["; ".join(parts)] if parts else []
     facts += [*v["reasons"], *([power(v)] if v.get("power") is not None else []), *(document.get("notes") or [])]
     return "\n".join([f"{document['row']}  {word(v)}", *map(fill_in, facts)])
+
+
+def beside(document: dict[str, Any]) -> list[str]:
+    """The scores of the data and of cloning, where they are known."""
+    clones, data = document["behavior_cloning"], document["scores"].get("data")
+    data = document["data"].get("return", {}).get("mean") if data is None else data
+    facts = [] if data is None else [f"data {data:.5g}"]
+    return [*facts, f"behavior cloning {sum(clones) / len(clones):.5g}"] if clones else facts
 
 
 def reading_line(document: dict[str, Any]) -> str:
@@ -100,6 +106,7 @@ def reading_line(document: dict[str, Any]) -> str:
     if v["low"] is not None:
         wide = f", one of {v['readings']} readings" if v.get("readings", 1) > 1 else ""
         facts.append(f"difference in {interval(v['low'], v['high'])}{wide}")
+    facts += beside(document) if v["state"] == "NOT COMPARABLE" and facts else []
     found = [] if v["state"] == "NOT COMPARABLE" else [word(v)]
     name = document["reading"] or "regenerated data"
     return "\n".join([f"  reading {name}", fill_in("; ".join([*found, *facts]))])
@@ -164,6 +171,7 @@ def listed_lines(each: Any) -> list[list[str]]:
     printed = "unknown" if row.bound.mean is None else row.printed.removesuffix(" ± unknown")
     if own is None:
         state = "not run" if each.can_run else "cannot run yet"
+        state += f" ({len(each.others)} with other settings)" if each.others else ""
         lines = [[row.id, printed, "", state, ""]]
     else:
         v = own.verdict

@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 
 from data.catalog import registry
+from data.common.errors import ReproduceError
 from reproduce import published, records
 from reproduce.cli import main
 from reproduce.config import claim_ids, compose, expand, flat, row_ids, sources
@@ -158,7 +159,7 @@ def test_a_run_is_shown_beside_the_data_and_recorded_cloning(capsys):
     assert f"data {cloned['data']['return']['mean']:.5g}" in line
     assert f"behavior cloning {sum(cloned['scores']['per_seed']) / 2:.5g}" in line
     assert main(["list", row]) == 0
-    assert "never run at full budget" in capsys.readouterr().out
+    assert "not run (1 with other settings)" in capsys.readouterr().out
 
 
 def test_cloning_recorded_after_a_run_counts_when_it_is_checked(capsys):
@@ -205,10 +206,12 @@ def test_the_probe_tells_which_team_actors_follow(capsys):
     from data.common.paths import outputs_dir
     from reproduce.claims.programs.team_alignment import STEPS, followed
 
-    row = "omsd/mpe/cn_expert"
-    main([row, *tiny(row)[0]])
+    row, mixture = "omsd/mpe/cn_expert", "data.id=omar/simple_spread-expert"
+    main([row, *tiny(row)[0], mixture])
     (weights,) = outputs_dir().glob("runs/omsd/mpe/cn_expert/*/weights.safetensors")
-    found = followed(row, weights)
+    with pytest.raises(ReproduceError, match=f"one team; {mixture} mixes"):
+        followed(row, weights)
+    found = followed(row, weights, [mixture])
     assert [line["step"] for line in found] == list(STEPS)
     for line in found:
         assert 0 < line["to_nearest_team"] < 2

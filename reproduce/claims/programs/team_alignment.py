@@ -1,20 +1,22 @@
 """Which of a dataset's teams do trained actors follow, and when in an episode?
 
-    python -m reproduce.claims.programs.team_alignment ROW outputs/runs/ROW/<hash>/weights.safetensors
+    python -m reproduce.claims.programs.team_alignment ROW outputs/runs/ROW/<hash>/weights.safetensors [KEY=VALUE ..]
 
-For data that mix teams (a row whose dataset is a mixture in a particle world) and OMSD's actors: at states of the data,
+For data that mix teams (data.id=omar/simple_spread-expert and its like) and OMSD's actors: at states of the data,
 by step of the episode, how far the joint action is from the nearest team's, how often every agent is nearest to the
 same team (by chance: K^(1-N) of K teams and N agents), and how far the teams are from each other. Root mean squares
 over agents and action dimensions, means over seeds.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
 from data.catalog import registry, store
+from data.common.errors import ReproduceError
 from data.generate.mixture import act, snapshots
 from data.worlds import make_world
 from lit_modules.omsd import OMSD
@@ -24,11 +26,14 @@ STEPS, STATES = (0, 3, 8, 15, 22), 4096
 
 
 @torch.no_grad()
-def followed(row: str, weights: Path) -> list[dict[str, float]]:
-    """Per step of STEPS: to_nearest_team, same_team (share), teams_apart."""
-    settings = compose(row)
+def followed(row: str, weights: Path, overrides: Sequence[str] = ()) -> list[dict[str, float]]:
+    """Per step of STEPS: to_nearest_team, same_team (share), teams_apart. Raises ReproduceError for one team's data."""
+    settings = compose(row, overrides)
     dataset, task = settings.values["data"]["id"], settings.values["task"]
     parts = registry.dataset(dataset).generator.params["parts"]
+    if len(parts) < 2:
+        mixture = dataset.removesuffix("-one-team")
+        raise ReproduceError(f"{dataset} holds the play of one team; data.id={mixture} mixes several.")
     world = make_world(task["world"], 1, **task["params"])
     rows = store.get(dataset).transitions
     tensors = load_file(weights)
@@ -51,12 +56,12 @@ def followed(row: str, weights: Path) -> list[dict[str, float]]:
                 "step": step,
                 "to_nearest_team": apart.mean(-1).amin(0).sqrt().mean().item(),
                 "same_team": (nearest == nearest[..., :1]).all(-1).float().mean().item(),
-                "teams_apart": torch.stack(between).mean().item() if between else 0.0,
+                "teams_apart": torch.stack(between).mean().item(),
             }
         )
     return found
 
 
 if __name__ == "__main__":
-    for line in followed(sys.argv[1], Path(sys.argv[2])):
+    for line in followed(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]):
         print("  ".join(f"{key} {value:.3g}" for key, value in line.items()))
