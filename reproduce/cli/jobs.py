@@ -1,7 +1,6 @@
 """`reproduce queue` and `plan`: long runs, and what rows will cost here."""
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,17 +91,14 @@ def plan(target: Row, overrides: Overrides = None, as_json: Json = False) -> int
             said.setdefault(text, []).append(e.row)
     for text, about in said.items():
         more = f" and {len(about) - 2} more" if len(about) > 2 else ""
-        print(f"- {text}" + ("" if len(about) == len(found) else f" ({', '.join(about[:2])}{more})"))
+        print(format.fill(f"- {text}" + ("" if len(about) == len(found) else f" ({', '.join(about[:2])}{more})")))
     return 0
 
 
 def _print_estimates(found: list[Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("row", "seeds", "updates", "training", "evaluation", "memory", "disk", "seeds for a verdict")
-    for e in found:
-        table.add_row(
+    head = ["row", "seeds", "updates", "training", "evaluation", "memory", "disk", "for a verdict", "power"]
+    lines = [
+        [
             e.row,
             str(e.seeds),
             f"{e.n_updates:,}",
@@ -110,6 +106,9 @@ def _print_estimates(found: list[Any]) -> None:
             f"{format.duration(e.evaluate_s)}, {e.evaluations} times",
             format.size(e.memory_bytes),
             f"{'' if e.dataset_built else '≤ '}{format.size(sum(e.dataset_bytes.values()) + e.run_bytes)}",
-            "unknown" if e.seeds_for_verdict is None else str(e.seeds_for_verdict),
-        )
-    Console(width=None if os.isatty(1) else 140).print(table)
+            "unknown" if e.seeds_for_verdict is None else f"{e.seeds_for_verdict} seeds".replace("e seeds", "e"),
+            "unknown" if e.power is None else f"{100 * e.power:.0f} %",
+        ]
+        for e in found
+    ]
+    print(format.columns(head, lines, ("disk", "power", "memory", "evaluation", "updates")))

@@ -139,6 +139,8 @@ def _dry_run(names: list[str], overrides: list[str], launcher: Any, as_json: boo
     for e in found:
         took = f"{format.hours(e.total_s)}{format.spread(e.spread)}"
         print(f"{e.row}  {e.seeds} seeds  {e.n_updates:,} updates  {took}  {format.size(e.memory_bytes)}")
+        if e.never_reproduced:
+            print(format.fill_in(f"can never be REPRODUCED: {e.never_reproduced}"))
     for job in document["jobs"][len(found) :]:
         print(f"{job['row']}  a claim: seeds, time and memory unknown before it runs")
     least = format.hours(document["at_least_s"])

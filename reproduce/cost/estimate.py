@@ -19,7 +19,7 @@ from reproduce.cost.dataset_size import dataset_files, n_rows
 from reproduce.cost.measure import Cost, measure
 from reproduce.experiment.build import build_module
 from reproduce.experiment.train import evaluation_points
-from reproduce.judge import seeds_for_verdict
+from reproduce.judge import foresee, seeds_for_verdict, why_never
 
 CALIBRATION_S = 30.0
 DRY_CALIBRATION_S = 10.0
@@ -43,6 +43,9 @@ class Estimate:
     run_bytes: int  # checkpoint, weights and logs
     seeds_for_verdict: int | str | None
     seeds_basis: str
+    never_reproduced: str  # why no number of seeds could give REPRODUCED; empty where one could, or it is not known
+    power: float | None  # of the row's seeds: probability of REPRODUCED, were the true means equal
+    told: float | None  # the smallest true loss that would be told in 80 % of runs
     threads: int
     notes: list[str] = field(default_factory=list)
 
@@ -103,7 +106,11 @@ def _estimate(settings: Settings, cost: Cost) -> Estimate:
     in_memory = n_rows(data["id"], world) * (
         world.layout.row_bytes + (cost.buffer_row if data["storage"] == "tensor" else 0)
     )
-    needed, basis = _verdict_seeds(settings)
+    needed, basis, scores = _verdict_seeds(settings)
+    bound = published.row(settings.row).bound
+    power = foresee(bound, protocol["n_seeds"], scores)
+    if never := why_never(bound, scores):
+        notes.append(f"can never be REPRODUCED: {never}")
     if settings.differs:
         notes.append("these settings are not the row's: NOT COMPARABLE, with any number of seeds")
     return Estimate(
@@ -120,13 +127,17 @@ def _estimate(settings: Settings, cost: Cost) -> Estimate:
         run_bytes=2 * cost.checkpoint + cost.weights + len(module.plan) * cost.numbers * LOG_BYTES_PER_NUMBER,
         seeds_for_verdict=needed,
         seeds_basis=basis,
+        never_reproduced=never,
+        power=power and power.reproduced,
+        told=power and power.told,
         threads=threads,
         notes=notes,
     )
 
 
-def _verdict_seeds(settings: Settings) -> tuple[int | str | None, str]:
-    """Seeds that a conclusive verdict takes, and what that rests on: the last record of these settings, else any."""
+def _verdict_seeds(settings: Settings) -> tuple[int | str | None, str, Sequence[float]]:
+    """(seeds that a conclusive verdict takes, what that rests on, recorded scores): of the last record of these
+    settings, else of any."""
     own = [r for r in records.read(settings.row, "row") if records.of_own_algorithm(r)]
     same = [r for r in own if r["config_fingerprint"] == settings.fingerprint]
     record = (same or own or [None])[-1]
@@ -136,7 +147,7 @@ def _verdict_seeds(settings: Settings) -> tuple[int | str | None, str]:
         basis += (
             f", of a run with other settings ({', '.join(d['key'] for d in record['differs']) or 'fewer overrides'})"
         )
-    return needed, basis
+    return needed, basis, scores
 
 
 def totals(found: Sequence[Estimate]) -> dict[str, Any]:

@@ -61,7 +61,8 @@ class Standing:
 def standings(names: Sequence[str], found: list[dict[str, Any]] | None = None) -> dict[str, Standing]:
     """How the published rows stand, by id, in the order of `names`; `found` holds all records, oldest first."""
     found = records.read("*") if found is None else found
-    runnable, of_rows = set(config.row_ids()), {name: [] for name in names}  # type: dict[str, list[dict[str, Any]]]
+    runnable = set(config.row_ids())
+    of_rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for record in found:
         if record["kind"] == "row" and record["row"] in of_rows:
             of_rows[record["row"]].append(record)
