@@ -61,7 +61,8 @@ def foresee(bound: Bound, n: int, scores: Sequence[float] = ()) -> Power | None:
 def why_never(bound: Bound, scores: Sequence[float] = ()) -> str:
     """Why no number of our seeds could give REPRODUCED; empty where one could, or where it is not known.
 
-    A difference that is large enough is told nevertheless. Two or more `scores` give our spread; without them it is taken to be the paper's.
+    A difference that is large enough is told nevertheless. Two or more `scores` give our spread; without them it is
+    taken to be the paper's.
     """
     if bound.mean is None and bound.optimum is None:
         return "the paper's number is unknown"
