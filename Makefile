@@ -4,43 +4,68 @@ GATE ?= inspo/*
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TORCH := 2.13.0
+# Where the CPU build of torch comes from; for CUDA: make reproduce TORCH_INDEX=https://pypi.org/simple
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# What rows need (READY), rows of MuJoCo besides (MUJOCO), and developers besides (DEV).
 READY := $(VENV)/.ready
+MUJOCO := $(VENV)/.ready-mujoco
+DEV := $(VENV)/.ready-dev
+NEEDED := $(READY) $(if $(findstring mujoco,$(ROW))$(findstring omiga,$(ROW)),$(MUJOCO))
+INSTALL := $(BIN)/pip install --no-deps --require-hashes -r
 
-.PHONY: reproduce test test-slow lint gate bench docs clean
+.PHONY: reproduce test test-slow lint gate bench docs locks clean
 
 # Runs the row or glob, then writes the report whatever the verdict; exits with the verdict's code.
-reproduce: $(READY)
+reproduce: $(NEEDED)
 	@status=0; $(BIN)/reproduce '$(ROW)' || status=$$?; $(BIN)/reproduce report; exit $$status
 
-test: $(READY)
+test: $(DEV)
 	$(BIN)/pytest -n auto -m 'not slow'
 
 # Kills and resumes, launchers, queues, the compiler, a new algorithm in a copy of the checkout.
-test-slow: $(READY)
+test-slow: $(DEV)
 	$(BIN)/pytest -n auto -m slow
 
-lint: $(READY)
+lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-gate: $(READY)
+gate: $(DEV)
 	$(BIN)/reproduce gate '$(GATE)'
 
-bench: $(READY)
+bench: $(DEV)
 	$(BIN)/python benchmarks
 
 # The documentation site, into outputs/site; a number that no record holds ends the build. The variables mute advertising.
-docs: $(READY)
+docs: $(DEV)
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -r requirements.lock
-	$(BIN)/pip install --quiet --no-deps -e .
+	$(BIN)/pip install --no-deps torch==$(TORCH)+cpu || $(BIN)/pip install --no-deps --index-url $(TORCH_INDEX) torch==$(TORCH)
+	$(INSTALL) requirements.lock
+	$(BIN)/pip install --no-deps -e .
 	touch $(READY)
+
+$(MUJOCO): $(READY) requirements-mujoco.lock
+	$(INSTALL) requirements-mujoco.lock
+	touch $(MUJOCO)
+
+$(DEV): $(READY) requirements-dev.lock
+	$(INSTALL) requirements-dev.lock
+	touch $(DEV)
+
+# Writes the locks anew, at the versions that they name where pyproject.toml allows them; needs uv.
+LOCK := uv pip compile --quiet --generate-hashes --universal --no-annotate --no-emit-package torch pyproject.toml
+locks: export UV_CUSTOM_COMPILE_COMMAND = make locks
+locks:
+	$(LOCK) --python-version 3.11 --output-file requirements.lock
+	$(LOCK) --python-version 3.11 --extra mujoco --output-file requirements-mujoco.lock
+	$(LOCK) --python-version 3.11.5 $(addprefix --extra ,mujoco vault launchers dev docs) --output-file requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) outputs build *.egg-info
