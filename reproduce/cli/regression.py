@@ -1,10 +1,12 @@
 """`reproduce record` and `gate`: has this commit hurt?"""
 
+import json
 from typing import Annotated
 
 import typer
 
-from reproduce.cli.options import Json, complete, rows
+from reproduce.cli import ci
+from reproduce.cli.options import Json, Overrides, complete, rows
 
 Moved = Annotated[
     str,
@@ -26,19 +28,20 @@ Gated = Annotated[
 ]
 
 
-def record(pattern: Moved) -> int:
+def record(pattern: Moved, overrides: Overrides = None) -> int:
     """Move the reference of the regression gate: 32 seeds of each row.
 
-    Do it in a commit that says why the reference moves.
+    KEY=VALUE makes a row small enough for a CI; the gate runs it with the same settings. Do it in a commit that says
+    why the reference moves.
     """
     if pattern != "losses":
         _spelled(pattern)
     from reproduce.regression.gate import record_references
 
-    return record_references(pattern)
+    return record_references(pattern, overrides or [])
 
 
-def gate(pattern: Gated = "*", as_json: Json = False) -> int:
+def gate(pattern: Gated = "*", as_json: Json = False, junit: ci.Junit = None, summary: ci.Summary = None) -> int:
     """Compare new seeds of each row with its reference.
 
     16 seeds are run, and 16 more where those are worse. Exit code 0 when no row got worse, 1 otherwise.
@@ -46,7 +49,12 @@ def gate(pattern: Gated = "*", as_json: Json = False) -> int:
     _spelled(pattern)
     from reproduce.regression.gate import run_gate
 
-    return run_gate(pattern, as_json)
+    outcomes = run_gate(pattern, None if as_json else print)
+    documents = [outcome | {"exit_code": 0 if outcome["passed"] else 1} for outcome in outcomes]
+    ci.write(documents, junit, summary, f"gate {pattern}")
+    if as_json:
+        print(json.dumps({"rows": outcomes}, indent=1))
+    return max(document["exit_code"] for document in documents)
 
 
 def _spelled(pattern: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from data.common.errors import ReproduceError, nearest
+from reproduce.cli import ci
 from reproduce.cli.format import RESULT_DROP, RESULT_HEAD, columns, result_cells, result_line
 from reproduce.cli.options import Json, Overrides, complete, rows_and_claims
 
@@ -23,7 +24,13 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="What would run, how lon
 
 
 def run(
-    ctx: typer.Context, target: Target, overrides: Overrides = None, dry_run: DryRun = False, as_json: Json = False
+    ctx: typer.Context,
+    target: Target,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    junit: ci.Junit = None,
+    summary: ci.Summary = None,
 ) -> int:
     """Train, evaluate and judge a row, or run a claim.
 
@@ -40,6 +47,7 @@ def run(
     if dry_run:
         return _dry_run(names, overrides, launcher, as_json)
     documents = _here(names, overrides, as_json) if launcher is None else _sweep(names, overrides, launcher, as_json)
+    ci.write(documents, junit, summary, target)
     if as_json:
         print(json.dumps(documents[0] if len(names) == 1 else {"rows": documents}, indent=1))
     elif len(names) == 1:

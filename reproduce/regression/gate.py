@@ -5,7 +5,8 @@ batch of fresh seeds that fails too makes the gate fail: 0.05 % false alarms, 97
 (simulated).
 """
 
-import json
+import time
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -17,23 +18,27 @@ from reproduce.experiment.run import run_row
 from reproduce.experiment.scoring import mode_scores
 
 REFERENCE_SEEDS = 32
+SEEDS = ("protocol.first_seed=", "protocol.n_seeds=")
 BATCHES = ((10_000, 16), (20_000, 16))  # (first seed, seeds): the second only when the first fails
 
 
-def _run(row: str, first_seed: int, n_seeds: int) -> tuple[dict[str, Any], Settings]:
-    settings = compose(row, [f"protocol.first_seed={first_seed}", f"protocol.n_seeds={n_seeds}"])
+def _run(row: str, first_seed: int, n_seeds: int, overrides: Sequence[str]) -> tuple[dict[str, Any], Settings]:
+    seeds = [f"protocol.first_seed={first_seed}", f"protocol.n_seeds={n_seeds}"]
+    settings = compose(row, [*overrides, *seeds])
     return run_row(settings, write=False), settings
 
 
-def record_references(pattern: str) -> int:
-    """Run 32 seeds of each row of `pattern` and file them as the new reference."""
+def record_references(pattern: str, overrides: Sequence[str] = ()) -> int:
+    """Run 32 seeds of each row of `pattern`, with the overrides, and file them as the new reference."""
     if pattern == "losses":
         from reproduce.regression.fingerprints import write_fingerprints
 
         console.note(f"wrote {write_fingerprints()}")
         return 0
+    if taken := [o for o in overrides if o.startswith(SEEDS)]:
+        raise ReproduceError(f"{taken[0]}: a reference has seeds of its own, 0 to {REFERENCE_SEEDS - 1}.")
     for row in expand(pattern, row_ids()):
-        record, _ = _run(row, 0, REFERENCE_SEEDS)
+        record, _ = _run(row, 0, REFERENCE_SEEDS, overrides)
         for key in ("verdict", "file"):
             record.pop(key, None)
         path = records.write({**record, "kind": "reference"})
@@ -42,35 +47,39 @@ def record_references(pattern: str) -> int:
     return 0
 
 
-def run_gate(pattern: str, as_json: bool) -> int:
-    """0 when no row got worse, 1 otherwise. A glob runs the rows that have a reference; none at all is an error."""
+def run_gate(pattern: str, tell: Callable[[str], Any] | None = None) -> list[dict[str, Any]]:
+    """The outcome of each row that has a reference: row, passed, batches, time; `tell` gets a line for each.
+
+    Raises ReproduceError where no row of the pattern has one.
+    """
     outcomes, rows = [], expand(pattern, row_ids())
     references = {row: found for row in rows if (found := records.latest(row, kind="reference"))}
     if not references:
         raise ReproduceError(f"row {rows[0]} has no reference; `reproduce record {rows[0]}` makes one.")
     for row, reference in references.items():
         outcomes.append(_judge(row, reference))
-        if not as_json:
+        if tell:
             o = outcomes[-1]
-            print(f"{row}  {'fine' if o['passed'] else 'WORSE'}  " + "; ".join(o["batches"]), flush=True)
-    if as_json:
-        print(json.dumps({"rows": outcomes}, indent=1))
-    return 0 if all(o["passed"] for o in outcomes) else 1
+            tell(f"{row}  {'fine' if o['passed'] else 'WORSE'}  " + "; ".join(o["batches"]))
+    return outcomes
 
 
 def _judge(row: str, reference: dict[str, Any]) -> dict[str, Any]:
-    old, seen = mode_scores(reference), []
+    started, old, seen = time.perf_counter(), mode_scores(reference), []
+    overrides = [o for o in reference["overrides"] if not o.startswith(SEEDS)]
     tolerance = (published.row(row).bound.delta or 1e-6) / 10  # matters only where no seed varies
+    passed = False
     for first_seed, n in BATCHES:
-        record, settings = _run(row, first_seed, n)
+        record, settings = _run(row, first_seed, n, overrides)
         if settings.row_fingerprint != reference["row_fingerprint"]:
             raise ReproduceError(
                 f"row {row} has other settings than its reference of {reference['created']}: "
-                f"`reproduce record {row}` in a commit that says why moves it."
+                f"`reproduce record {' '.join([row, *overrides])}` in a commit that says why moves it."
             )
         new = mode_scores(record)
         results = {mode: judge.gate(old[mode], new[mode], tolerance) for mode in old}
         seen.append(", ".join(f"{m} {fmean(new[m]):.5g} (reference {fmean(old[m]):.5g})" for m in old))
-        if all(passed for passed, _ in results.values()):
-            return {"row": row, "passed": True, "batches": seen}
-    return {"row": row, "passed": False, "batches": seen}
+        if passed := all(fine for fine, _ in results.values()):
+            break
+    took = round(time.perf_counter() - started, 2)
+    return {"row": row, "passed": passed, "batches": seen, "time": {"wall_s": took}}

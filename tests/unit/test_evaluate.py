@@ -146,15 +146,18 @@ def batches(monkeypatch, *scores):
     """The gate on made-up runs: the reference, then one batch after another."""
     queue = list(scores)
 
-    def run(row, first_seed, n_seeds):
+    def run(row, first_seed, n_seeds, overrides):
+        assert overrides == ["algo.n_updates=7"]  # the reference's, without its seeds
         values = queue.pop(0)
         record = {"evaluation": {m: [[v] for v in values] for m in ("greedy", "sampled")}, "seeds": []}
         record["scores"] = {"mode": "greedy", "per_seed": values}
         return record, type("S", (), {"row_fingerprint": "same"})()
 
     monkeypatch.setattr(gate, "_run", run)
-    reference, _ = run("", 0, 32)
-    return gate._judge("inspo/xor/ab", {**reference, "row_fingerprint": "same", "created": ""}), queue
+    reference, _ = run("", 0, 32, ["algo.n_updates=7"])
+    overrides = ["algo.n_updates=7", "protocol.first_seed=0", "protocol.n_seeds=32"]
+    reference |= {"row_fingerprint": "same", "created": "", "overrides": overrides}
+    return gate._judge("inspo/xor/ab", reference), queue
 
 
 def test_the_gate_needs_two_failing_batches(monkeypatch):
@@ -173,6 +176,8 @@ def test_the_gate_needs_two_failing_batches(monkeypatch):
 def test_the_gate_without_a_reference_says_what_to_do(capsys):
     assert main(["gate", "inspo/xor/ab"]) == 4
     assert "reproduce record inspo/xor/ab" in capsys.readouterr().err
+    assert main(["record", "inspo/xor/ab", "protocol.n_seeds=3"]) == 4
+    assert "a reference has seeds of its own, 0 to 31" in capsys.readouterr().err
 
 
 CHECK = {"text": "", "mode": "greedy", "left": "a", "right": 0.0}

@@ -1,0 +1,80 @@
+"""Results for a CI: JUnit XML, and a markdown summary of a job."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+from xml.etree import ElementTree
+
+import typer
+
+from data.common.files import write_text
+from reproduce.cli.format import word
+
+Junit = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE", help="Write the results as JUnit XML.", show_default=False)
+]
+Summary = Annotated[
+    Path | None,
+    typer.Option(
+        "--summary", metavar="FILE", help="Add a markdown table, e.g. to $GITHUB_STEP_SUMMARY.", show_default=False
+    ),
+]
+KINDS = {1: "failure", 2: "skipped", 3: "skipped"}  # of an exit code; 0 passes, every other one is an error
+
+
+def write(documents: Sequence[dict[str, Any]], junit: Path | None, summary: Path | None, title: str) -> None:
+    """Both files where they are asked for, from the documents that --json prints of rows, claims or the gate."""
+    if junit is not None:
+        write_text(junit, junit_xml(documents, title))
+    if summary is not None:
+        before = summary.read_text(encoding="utf-8") if summary.exists() else ""
+        write_text(summary, before + markdown(documents, title))
+
+
+def junit_xml(documents: Sequence[dict[str, Any]], title: str) -> str:
+    """A suite with a case for each document: BELOW, ABOVE, FAILS and WORSE fail; what decides nothing is skipped."""
+    kinds = [KINDS.get(d["exit_code"], "" if d["exit_code"] == 0 else "error") for d in documents]
+    counts = {"failures": kinds.count("failure"), "skipped": kinds.count("skipped"), "errors": kinds.count("error")}
+    sizes = {"tests": str(len(documents)), **{name: str(n) for name, n in counts.items()}}
+    suites = ElementTree.Element("testsuites", {"name": "reproduce", **sizes})
+    suite = ElementTree.SubElement(suites, "testsuite", {"name": title, **sizes})
+    for document, kind in zip(documents, kinds, strict=True):
+        place, _, name = document["row"].rpartition("/")
+        seconds = (document.get("time") or {}).get("wall_s") or 0
+        facts = {"classname": place.replace("/", "."), "name": name, "time": f"{seconds:.2f}"}
+        case = ElementTree.SubElement(suite, "testcase", facts)
+        if kind:
+            found, more = _found(document)
+            ElementTree.SubElement(case, kind, {"message": _clean(found)}).text = _clean(more)
+    ElementTree.indent(suites)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
+
+
+def markdown(documents: Sequence[dict[str, Any]], title: str) -> str:
+    """A heading and a table of rows and what was found."""
+    lines = [f"### {title}", "", "| row | found | facts |", "| --- | --- | --- |"]
+    for document in documents:
+        found, more = _found(document)
+        cells = [f"`{document['row']}`", found, more]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", "; ") for cell in cells) + " |")
+    return "\n".join([*lines, "", ""])
+
+
+def _found(document: dict[str, Any]) -> tuple[str, str]:
+    """(the verdict in words, the facts behind it, a line each)."""
+    if "error" in document:
+        return "ERROR", document["error"]
+    if "batches" in document:
+        return "fine" if document["passed"] else "WORSE", "\n".join(document["batches"])
+    if "verdict" not in document:
+        checks = [f"{'holds' if c['passed'] else 'FAILS'}: {c['text']}" for c in document["checks"]]
+        return "HOLDS" if document["passed"] else "FAILS", "\n".join(checks)
+    v = document["verdict"]
+    scores = [] if v["mean"] is None else [f"ours {v['mean']:.5g} ± {v['std'] or 0:.2g} (n={v['n']})"]
+    scores += [] if v["theirs"] is None else [f"theirs {v['theirs']:.6g}"]
+    return word(v), "\n".join([*scores, *v["reasons"]])
+
+
+def _clean(text: str) -> str:
+    """The text without the control characters that XML cannot hold."""
+    return "".join(c for c in text if c in "\t\n" or ord(c) >= 32)
