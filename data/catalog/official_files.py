@@ -8,6 +8,7 @@ from data.catalog.dataset import Dataset, described, layout_of
 from data.catalog.schema import DatasetEntry, OfficialEntry, OtherConversion
 from data.common.errors import ReproduceError
 from data.common.files import sha256
+from data.common.foreign import check_regular, check_tree
 from data.official import SOURCES, Source
 
 
@@ -52,6 +53,10 @@ def read(dataset_id: str, entry: DatasetEntry, root: Path | str | None, seed: in
                 f"{dataset_id}: {os.path.normpath(place / name)} is missing ({size}, {known}).{_beside(place)} "
                 f"{choice.advice}{others}"
             )
+    if choice.source.whole_folder:
+        check_tree(place)
+    for name in wanted:  # a file above the dataset's folder (the prey) has that folder to itself
+        check_regular(place / name, (place / name).parent if name else None)
     found = _checksums(dataset_id, place, _below(place) if choice.source.whole_folder else list(wanted), choice)
     played_in = choice.source.world_params(place, world.flat)
     transitions = choice.source.load(place, world.flat)

@@ -5,7 +5,6 @@ second axis is time, horizon + 1 long. An episode of T steps fills entries 0..T:
 its final state with an action that was sampled but never executed, so it is only ever read as "next". The rest is 0.
 """
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +14,7 @@ from tensordict import TensorDict
 
 from data.common.errors import ReproduceError
 from data.common.files import write_json, write_with
+from data.common.foreign import check_regular, read_json
 from data.common.spec import Discrete, WorldSpec
 from data.layout import Transitions
 from data.official.npy import opened
@@ -56,10 +56,11 @@ def file_size(dtype: str, shape: tuple[int, ...]) -> int:
 def _read_meta(path: Path) -> int:
     """Number of episodes."""
     try:
-        count = json.loads(path.read_text(encoding="utf-8"))["episodes_in_buffer"]
+        check_regular(path, path.parent)
+        count = read_json(path)["episodes_in_buffer"]
     except FileNotFoundError:
         raise ReproduceError(f"{path} is missing. Published in {PUBLISHED}.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError, IndexError) as error:
         raise ReproduceError(f"{path} is not the buffer's meta.json (needs episodes_in_buffer): {error!r}.") from error
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ReproduceError(f"{path}: episodes_in_buffer is {count!r}, expected a whole number of at least 1.")
@@ -70,12 +71,12 @@ def _read(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     """One array, checked."""
     wanted = f"expected {dtype} {list(shape)}, {file_size(dtype, shape)} bytes"
     array = opened(path, wanted, PUBLISHED)
-    if array.dtype != np.dtype(dtype) or array.shape != shape:
+    if array.dtype.newbyteorder("=") != np.dtype(dtype) or array.shape != shape:
         raise ReproduceError(f"{path} is {array.dtype} {list(array.shape)}, {wanted}.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         episode, entry = np.argwhere(~np.isfinite(array))[0][:2]
         raise ReproduceError(f"{path} is NaN or infinite first in episode {episode}, entry {entry}.")
-    return np.array(array)
+    return np.array(array, dtype)
 
 
 def _where(bad: np.ndarray) -> str:
@@ -85,6 +86,8 @@ def _where(bad: np.ndarray) -> str:
 
 def _lengths(folder: Path, terminated: np.ndarray, filled: np.ndarray) -> np.ndarray:
     """T of each episode, [N] int64. terminated, filled: [N, horizon + 1]."""
+    if (bad := terminated > 1).any():
+        raise ReproduceError(f"{folder}/terminated.npy: {_where(bad)} it is {terminated[bad][0]}, expected 0 or 1.")
     ends = (terminated != 0).sum(1)
     if (ends != 1).any():
         raise ReproduceError(

@@ -114,6 +114,8 @@ def _opened(folder: Path, world: dict) -> tuple[dict[str, np.ndarray], int]:
         array = opened(path, wanted, PUBLISHED)
         if array.dtype.kind not in ("fbiu" if name.startswith("dones") else "f"):
             raise ReproduceError(f"{path} has dtype {array.dtype}, {wanted}.")
+        if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+            raise ReproduceError(f"{path} has dtype {array.dtype}, {wanted}: were the numbers rounded on the way?")
         if array.ndim == 0 or array.shape[1:] != shape:
             raise ReproduceError(
                 f"{path} is {list(array.shape)}, {wanted} for {world['scenario']}. Is it another scenario's file?"
@@ -174,6 +176,7 @@ def load(folder: Path, world: dict) -> TensorDict:
             if name.startswith("acs"):
                 slab.refuse(name, values.abs() > 1 + TOLERANCE, "leaves [-1, 1]")
             if name.startswith("dones"):
+                slab.refuse(name, (values != 0) & (values != 1), "is neither 0 nor 1")
                 early = (values != 0) & (torch.arange(limit) < limit - 1)
                 slab.refuse(name, early, f"marks an end before the time limit of {limit} steps")
         seen = [slab.states(f"obs_{j}.npy") for j in range(n_agents)]

@@ -8,9 +8,7 @@ the episode's length. Actions are those of a Gaussian policy and leave [-1, 1].
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from tensordict import TensorDict
@@ -20,6 +18,7 @@ from data.common.errors import ReproduceError
 from data.common.files import write_with
 from data.layout import Trajectories
 from data.observe import agent_views, features_of
+from data.official.hdf5 import Hdf5, opened
 from data.schema import trajectories_of
 from data.statistics import trajectory_episodes
 from data.worlds.mamujoco import needed, spec_of, view_sizes
@@ -37,32 +36,14 @@ def layout(world: dict) -> dict[str, tuple]:
     return {"s": view, "o": view, "a": (n_agents, action_size), "r": (), "d": ()}
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    if not path.is_file():
-        raise ReproduceError(f"{path} is missing. Published in {PUBLISHED}.")
-    try:
-        file = needed("h5py").File(path, "r")
-    except OSError as error:
-        raise ReproduceError(
-            f"{path} is truncated or no HDF5 file ({path.stat().st_size} bytes): {error}. "
-            f"Fetch it again from {PUBLISHED}."
-        ) from error
-    with file:
-        yield file
-
-
-def _check(path: Path, file: Any, world: dict) -> int:
+def _check(path: Path, file: Hdf5, world: dict) -> int:
     """M. Raises ReproduceError at the first dataset that is missing or has another shape or dtype."""
     where = f"{world['scenario']} {world['agent_conf']}"
-    h5py = needed("h5py")
     n_rows = None
     for key, shape in layout(world).items():
-        if key not in file or not isinstance(file[key], h5py.Dataset):
-            raise ReproduceError(
-                f"{path}: dataset {key!r} is missing; found {sorted(file.keys())}. Expected s, o, a, r, d."
-            )
-        found, dtype = file[key].shape, file[key].dtype
+        if (described := file.describe(key)) is None:
+            raise ReproduceError(f"{path}: dataset {key!r} is missing; found {file.names()}. Expected s, o, a, r, d.")
+        found, dtype = described[0] or (), described[1]
         n_rows = (found[0] if found else 0) if n_rows is None else n_rows
         allowed = [(n_rows, *shape)] + ([(n_rows, 1)] if key in SCALARS else [])
         if found not in allowed:
@@ -75,6 +56,10 @@ def _check(path: Path, file: Any, world: dict) -> int:
             )
         if dtype.kind not in ("f" if key != "d" else "fbiu"):
             raise ReproduceError(f"{path}: {key} has dtype {dtype}, expected {'numbers' if key == 'd' else 'floats'}.")
+        if dtype.kind == "f" and dtype.itemsize not in (4, 8):
+            raise ReproduceError(
+                f"{path}: {key} has dtype {dtype}, expected float32 or float64: were the numbers rounded on the way?"
+            )
     if n_rows is None or n_rows < 2:
         raise ReproduceError(f"{path}: {n_rows} rows, a transition needs two.")
     return n_rows
@@ -83,19 +68,18 @@ def _check(path: Path, file: Any, world: dict) -> int:
 def load(path: Path, world: dict) -> TensorDict:
     """The file as trajectories, read in slabs. `world` is the world's parameters.
 
-    Raises ReproduceError for a file that is missing, damaged, or of another scenario, for NaN, for views that are not
-    self-standardized or whose contact forces are not zero, and for actions far outside [-1, 1].
+    Raises ReproduceError for a file that is missing, damaged, of another scenario or with parts in other files, for
+    NaN, for ends other than 0 and 1, for views that are not self-standardized or whose contact forces are not zero,
+    and for actions far outside [-1, 1].
     """
     path = Path(path)
-    with _opened(path) as file:
+    with opened(path, PUBLISHED) as file:
         n = _check(path, file, world)
-        try:
-            slabs = (
-                (at, {key: torch.from_numpy(file[key][at : at + SLAB]) for key in "soard"}) for at in range(0, n, SLAB)
-            )
-            return trajectories_of_slabs(str(path), n, slabs, world)
-        except OSError as error:
-            raise ReproduceError(f"{path} is damaged ({error}). Fetch it again from {PUBLISHED}.") from error
+        slabs = (
+            (at, {key: torch.from_numpy(file.read(key, at, min(at + SLAB, n))) for key in "soard"})
+            for at in range(0, n, SLAB)
+        )
+        return trajectories_of_slabs(str(path), n, slabs, world)
 
 
 def trajectories_of_slabs(what: str, n: int, slabs: Iterator[tuple[int, dict[str, Tensor]]], world: dict) -> TensorDict:
@@ -110,10 +94,15 @@ def trajectories_of_slabs(what: str, n: int, slabs: Iterator[tuple[int, dict[str
                 raise ReproduceError(
                     f"{what}: {key} is NaN or infinite first in row {at + int((~bad).any(1).nonzero()[0])}."
                 )
+        if (bad := (slab["d"] != 0) & (slab["d"] != 1)).any():
+            row = at + int(bad.flatten().nonzero()[0])
+            raise ReproduceError(f"{what}: d in row {row} is {slab['d'].flatten()[row - at]}, expected 0 or 1.")
         features[part] = features_of(slab["o"], n_features, n_agents, n_zeros)
         _compare_views(what, at, features[part], slab, n_agents, n_zeros)
         action[part], reward[part] = slab["a"].float(), slab["r"].reshape(-1, 1).float()
         final[part] = slab["d"].reshape(-1, 1) != 0
+    if final.all():
+        raise ReproduceError(f"{what}: d is 1 in all of {n} rows: every row is an end, so there is no transition.")
     final[-1] = True  # the released loader drops the last row in any case: it has no next
     action[final.squeeze(-1)], reward[final.squeeze(-1)] = 0.0, 0.0  # dummies
     ended = torch.zeros_like(final)

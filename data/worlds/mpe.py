@@ -7,7 +7,7 @@ follows a policy that comes with the data.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from data.common.errors import ReproduceError, nearest
 from data.common.files import sha256
+from data.common.foreign import check_regular
 from data.common.spec import Box, WorldSpec
 from data.worlds.base import positive
 from data.worlds.continuous import ContinuousWorld
@@ -155,14 +156,21 @@ class Prey(nn.Module):
 
     def __init__(self, state: dict[str, Tensor], obs_size: int, what: str):
         super().__init__()
+        if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+            raise ReproduceError(f"{what}: its policy is a {type(state).__name__}, expected tensors by name.")
         sizes = {"fc1": (64, obs_size), "fc2": (64, 64), "fc3": (2, 64)}
         wanted = {f"{k}.weight": shape for k, shape in sizes.items()} | {f"{k}.bias": (s[0],) for k, s in sizes.items()}
         if any(key.startswith("in_fn.") for key in state):
             wanted |= {f"in_fn.{k}": (obs_size,) for k in ("weight", "bias", "running_mean", "running_var")}
         for key, shape in wanted.items():
-            found = tuple(state[key].shape) if key in state else "missing"
-            if found != shape:
+            value = state.get(key, "missing")
+            found = list(value.shape) if isinstance(value, Tensor) else value if value == "missing" else type(value)
+            if found != list(shape):
                 raise ReproduceError(f"{what}: {key} is {found}, a prey of this world has {list(shape)}.")
+            if not value.is_floating_point() or not value.isfinite().all():
+                raise ReproduceError(f"{what}: {key} holds {value.dtype} numbers that are not all finite floats.")
+            if key.endswith("running_var") and (value < 0).any():
+                raise ReproduceError(f"{what}: {key} is negative, which no variance is.")
             self.register_buffer(key.replace(".", "_"), state[key].double())
         self.standardize = "in_fn.weight" in wanted
 
@@ -191,7 +199,9 @@ def _prey(scenario: str, path: str | None, physics: Physics) -> Prey:
     ].shape[-1]
     where = PUBLISHED_PREY.format(scenario=scenario)
     file = Path(path) if path else PREY / f"{scenario}_prey.safetensors"
-    if not file.is_file():
+    if file.exists() or file.is_symlink():
+        check_regular(file)
+    else:
         kind = f"the official prey is {where}" if path else "restore it from git"
         raise ReproduceError(f"{scenario} needs its prey {file}, which is missing: {kind}.")
     try:
