@@ -61,6 +61,7 @@ def read(dataset_id: str, entry: DatasetEntry, root: Path | str | None, seed: in
     played_in = choice.source.world_params(place, world.flat)
     transitions = choice.source.load(place, world.flat)
     statistics = layout_of(world).statistics(transitions)
+    checked = choice.source.replayed(place, transitions, world.flat)
     manifest = {
         **described(dataset_id, "official", entry, world.params | played_in, statistics),
         "source_format": choice.conversion.source,
@@ -72,6 +73,7 @@ def read(dataset_id: str, entry: DatasetEntry, root: Path | str | None, seed: in
         "license": choice.conversion.license,
         "made_by": {"published": choice.conversion.published},
         "acceptance": {},
+        **({"transitions_checked": checked} if checked else {}),
     }
     return Dataset(transitions, manifest, played_in)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without(*prefixes: str, keep: tuple[str, ...] = ()) -> Iterator[None]:
-    """Within, no variable that begins with one of `prefixes` is set, but for those of `keep`; afterwards all are again."""
+    """Within, no variable that begins with one of `prefixes` is set, but for those of `keep`; then all are again."""
     before = {key: value for key, value in os.environ.items() if key.startswith(prefixes) and key not in keep}
     for key in before:
         del os.environ[key]

@@ -7,7 +7,7 @@ from typing import Any
 
 from tensordict import TensorDict
 
-from data.official import alberdice, omar_npy, omiga_hdf5, omiga_vault
+from data.official import alberdice, omar_npy, omiga_hdf5, omiga_vault, replay
 
 
 @dataclass(frozen=True)
@@ -15,14 +15,16 @@ class Source:
     """files(official, world): names below the dataset's folder -> their size in words. load(path, world).
 
     with_seed(path, seed): the catalog's path of another dataset seed, where each of several training runs has its own
-    data. world_params(path, world): parameters of the world that the files decide. folders: where a clone of the
-    authors' repository holds the data. whole_folder: every file below the dataset's folder belongs to it.
+    data. replayed(path, experience, world): the manifest's `transitions_checked`. world_params(path, world): parameters
+    of the world that the files decide. folders: where a clone of the authors' repository holds the data. whole_folder:
+    every file below the dataset's folder belongs to it.
     """
 
     files: Callable[[dict[str, Any], dict[str, Any]], dict[str, str]]
     load: Callable[[Path, dict[str, Any]], TensorDict]
     with_seed: Callable[[str, int], str] | None = None
     world_params: Callable[[Path, dict[str, Any]], dict[str, Any]] = lambda path, world: {}
+    replayed: Callable[[Path, TensorDict, dict[str, Any]], dict[str, Any] | None] = lambda path, found, world: None
     folders: tuple[str, ...] = ()
     whole_folder: bool = False
 
@@ -36,9 +38,16 @@ SOURCES = {
     "alberdice": Source(
         _alberdice_files,
         lambda path, world: alberdice.load(path, world["name"]),
+        replayed=replay.tables,
         folders=("buffer", "alberdice/buffer"),
     ),
-    "omar_npy": Source(omar_npy.files, omar_npy.load, omar_npy.with_seed, omar_npy.world_params),
+    "omar_npy": Source(
+        omar_npy.files,
+        omar_npy.load,
+        omar_npy.with_seed,
+        omar_npy.world_params,
+        replayed=lambda path, found, world: omar_npy.replayed(path, world),
+    ),
     "omiga_hdf5": Source(lambda official, world: {"": "size unknown"}, omiga_hdf5.load),
     "omiga_vault": Source(lambda official, world: {omiga_vault.METADATA: "text"}, omiga_vault.load, whole_folder=True),
 }

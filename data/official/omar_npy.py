@@ -6,9 +6,9 @@ is a transition. Episodes have 25 steps (HalfCheetah: 1000) and follow one anoth
 ends are told by position, and they are time limits. k is one of five training runs, each with data of its own.
 
 Of a particle world the files hold no state: positions and velocities are what each agent sees of itself, landmarks what
-the first agent sees; every agent's whole view must then follow from them. Not verified: that moves and rewards are the
-world's. Of HalfCheetah the features are `states_0`; that `obs_j` are parts of them, in which order, is not verified,
-nor is it that the other agents' states are equal.
+the first agent sees; every agent's whole view must then follow from them. A sample of moves and rewards is played again
+(data.official.replay). Of HalfCheetah the features are `states_0`; that `obs_j` are parts of them, in which order, is
+not verified, nor is it that the other agents' states are equal.
 """
 
 import re
@@ -25,6 +25,7 @@ from data.common.errors import ReproduceError
 from data.common.files import write_with
 from data.common.spec import WorldSpec
 from data.layout import Trajectories
+from data.official import replay
 from data.official.npy import opened
 from data.schema import trajectories_of
 from data.statistics import trajectory_episodes
@@ -195,7 +196,15 @@ def load(folder: Path, world: dict) -> TensorDict:
         Trajectories(_spec(world)).check(rows)
     except ReproduceError as error:
         raise ReproduceError(f"{folder}: {error}") from error
+    if particles:
+        replay.particles(folder, arrays, world["scenario"], limit)
     return rows
+
+
+def replayed(folder: Path, world: dict) -> dict[str, Any] | None:
+    """How many recorded transitions of a sample the world repeats; None where no world can tell."""
+    arrays = _opened(folder, world)[0] if world["name"] == "mpe" else {}
+    return replay.particles(folder, arrays, world["scenario"], _limit(world)) if arrays else None
 
 
 def _slabs(folder: Path, arrays: dict[str, np.ndarray], n: int, limit: int) -> Iterator[_Slab]:

@@ -52,6 +52,10 @@ def notes(experiment: Experiment) -> list[str]:
     if shared := [name for name, fact in cache.facts().items() if fact["shared_by_seeds"]]:
         nets = " and the ".join(shared)
         said.append(f"all seeds share the {nets} that seed {cache.first_seed} trained: the spread is stage 2's")
+    checked = experiment.manifest.get("transitions_checked")
+    if checked and checked["agree"] < 0.99:
+        n, share = checked["n"], checked["agree"]
+        said.append(f"of {n} recorded transitions the world repeats {share:.0%}: the data may be another world's")
     if references and row.metric == "normalized_score":
         ours, theirs = references.values(), [row.references[f"normalization_{end}"] for end in references]
         said.append(experiment.evaluator.world.references_note.format(*ours, *theirs))
