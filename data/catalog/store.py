@@ -1,7 +1,7 @@
 """Datasets on disk: built here by their generators, or the authors' files; always checked, never downloaded."""
 
 import contextlib
-import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,12 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from data.catalog.dataset import Dataset, described, layout_of
-from data.catalog.manifest import MANIFEST, TRANSITIONS, folder_of
+from data.catalog.manifest import MANIFEST, TRANSITIONS, folder_of, read_manifest, rebuild_advice
 from data.catalog.official_files import read
 from data.catalog.registry import dataset, file_of
 from data.catalog.schema import DatasetEntry, Kind
 from data.common.errors import DiskFull, ReproduceError
 from data.common.files import sha256, write_json, write_with
+from data.common.foreign import check_regular
+from data.common.validation import SHORT
 from data.generate import generate, n_rows
 from data.schema import flatten
 from data.statistics import flat_statistics
@@ -136,18 +138,14 @@ def _check_space(dataset_id: str, folder: Path) -> None:
 
 def _load(dataset_id: str, entry: DatasetEntry) -> Dataset:
     """Read what `build` wrote. Raises ReproduceError unless manifest, file and registry agree."""
-    folder = folder_of(dataset_id)
-    rebuild = f"Rebuild it with `reproduce data build {dataset_id}`, or delete {folder}."
+    folder, rebuild = folder_of(dataset_id), rebuild_advice(dataset_id)
+    manifest = read_manifest(dataset_id)
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        stated = manifest["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ReproduceError(f"{folder / MANIFEST} is damaged ({error!r}). {rebuild}") from error
-    try:
+        check_regular(folder / TRANSITIONS)
         found = sha256(folder / TRANSITIONS)
     except OSError as error:
         raise ReproduceError(f"{folder / TRANSITIONS} cannot be read ({error.strerror}). {rebuild}") from error
-    for source, expected in (("its manifest", stated), (file_of(dataset_id), entry.sha256)):
+    for source, expected in (("its manifest", manifest["sha256"]), (file_of(dataset_id), entry.sha256)):
         if expected not in (None, found):
             raise ReproduceError(f"{folder / TRANSITIONS} has sha256 {found}, {source} says {expected}. {rebuild}")
     try:
@@ -156,4 +154,39 @@ def _load(dataset_id: str, entry: DatasetEntry) -> Dataset:
     except (OSError, safetensors.SafetensorError) as error:
         raise ReproduceError(f"{folder / TRANSITIONS} is damaged ({error}). {rebuild}") from error
     layout.check(transitions)
+    _check_manifest(dataset_id, entry, manifest, found, layout.statistics(transitions))
     return Dataset(transitions, manifest)
+
+
+def _check_manifest(
+    dataset_id: str, entry: DatasetEntry, manifest: dict[str, Any], digest: str, statistics: dict[str, Any]
+) -> None:
+    """Raises ReproduceError where the manifest says other things than the data and the catalog."""
+    recipe = entry.generator
+    right = {
+        "id": dataset_id,
+        "world": {"name": entry.world.name, "params": entry.world.params},
+        "files": {TRANSITIONS: digest},
+    }
+    if entry.sha256 is None:  # else the bits are the catalog's, whatever made them
+        right["made_by"] = {"generator": recipe.name, "params": recipe.params, "seed": recipe.seed}
+    for key, value in right.items():
+        if manifest[key] != value:
+            what = f"{key} is {SHORT.repr(manifest[key])}, that of the data is {SHORT.repr(value)}"
+            break
+    else:
+        stated, measured = flat_statistics(manifest["statistics"]), flat_statistics(statistics)
+        off = [k for k in stated | measured if not _same(stated.get(k), measured.get(k))]
+        if not off:
+            return
+        what = f"statistics: {off[0]} is {SHORT.repr(stated.get(off[0]))}, of the data it is {measured.get(off[0])}"
+    raise ReproduceError(
+        f"{folder_of(dataset_id) / MANIFEST} does not belong to its data: {what}. {rebuild_advice(dataset_id)}"
+    )
+
+
+def _same(stated: Any, measured: float | None) -> bool:
+    """Whether two statistics differ in rounding at most."""
+    if not isinstance(stated, int | float) or measured is None:
+        return False
+    return math.isclose(stated, measured, rel_tol=1e-6, abs_tol=1e-6)

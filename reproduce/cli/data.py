@@ -106,7 +106,8 @@ def _built_statistics(names: list[str]) -> dict[str, dict[str, Any]]:
     for name, manifest in _with_cloning({name: read_manifest(name) for name in names if is_built(name)}).items():
         statistics = manifest["statistics"]
         found[name] = {key: statistics["return"][key] for key in ("mean", "std", "min", "max")}
-        found[name] |= {key: statistics[key] for key in ("n_rows", "n_episodes")}
+        n_rows = statistics.get("n_rows") or statistics["n_transitions"]
+        found[name] |= {"n_rows": n_rows, "n_episodes": statistics["n_episodes"]}
         found[name] |= {"cloning": manifest["cloning"]}
     return found
 

@@ -1,0 +1,96 @@
+"""The manifest of a built dataset is checked against its data and the catalog, key by key."""
+
+import json
+import os
+
+import pytest
+
+from data.catalog import registry, store
+from data.catalog.manifest import folder_of, read_manifest
+from data.common.errors import ReproduceError
+from reproduce.cli import main
+
+ID = "xor/ab_ba"
+
+
+@pytest.fixture
+def manifest():
+    store.build(ID)
+    return folder_of(ID) / "manifest.json"
+
+
+def edit(path, change) -> None:
+    document = json.loads(path.read_text())
+    edited = change(document)
+    path.write_text(json.dumps(document if edited is None else edited))
+
+
+def refused(*words: str) -> None:
+    with pytest.raises(ReproduceError) as error:
+        store.get(ID)
+    for word in ("manifest.json", f"`reproduce data build {ID}`", *words):
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: m.update(kind="official"), "kind='official' is not allowed"),
+        (lambda m: m.update(id="xor/all"), "id is 'xor/all'"),
+        (lambda m: m["statistics"].update(n_episodes=7), "n_episodes is 7"),
+        (lambda m: m["statistics"].update(n_episodes="many"), "n_episodes='many'"),
+        (lambda m: m["statistics"]["return"].update(mean=5.0), "return_mean is 5.0, of the data it is 1.0"),
+        (lambda m: m["statistics"]["return"].update(more=5.0), "return_more"),
+        (lambda m: m["statistics"]["return"].update(p5=None), "return_p5"),
+        (lambda m: m["statistics"]["return"].pop("p5") and None, "return_p5"),
+        (lambda m: m["statistics"].pop("return") and None, "statistics.return is missing"),
+        (lambda m: m["statistics"].update({"return": 3}), "statistics.return"),
+        (lambda m: m.update(files={}), "files is {}"),
+        (lambda m: m.update(files={"transitions.safetensors": "0" * 64}), "files is"),
+        (lambda m: m["world"].update(params={"payoff": [[1, 1], [1, 1]], "episode_limit": 1}), "world is"),
+        (lambda m: {"sha256": m["sha256"]}, "is damaged"),
+        (lambda m: m.update(sha256=5), "sha256=5"),
+        (lambda m: [m], "is damaged"),
+        *(
+            (lambda m, key=key: m.pop(key) and None, f"{key} is missing")
+            for key in ("id", "kind", "files", "statistics")
+        ),
+        *((lambda m, key=key: m.pop(key) and None, f"{key} is missing") for key in ("sha256", "fingerprint", "world")),
+    ],
+)
+def test_an_edited_manifest_is_refused_and_rebuilt(manifest, change, words, capsys):
+    edit(manifest, change)
+    refused(words)
+    assert main(["data", "build", ID]) == 0  # the message's cure
+    store.get(ID)
+
+
+def test_data_of_an_earlier_recipe_are_refused_where_no_checksum_is_known(manifest, monkeypatch):
+    entries = registry.entries()
+    entries[ID] |= {"sha256": None, "generator": entries[ID]["generator"] | {"seed": 7}}
+    monkeypatch.setattr(registry, "_parsed", lambda: entries)
+    refused("made_by is")
+
+
+def test_deep_and_strange_manifests(manifest, capsys):
+    for text in ("[" * 100_000, "\xff", '{"a":' * 50_000):
+        manifest.write_bytes(text.encode("latin-1"))
+        refused("is damaged")
+        assert main(["data", "show", ID]) == 4
+    manifest.unlink()
+    os.mkfifo(manifest)
+    refused("is a pipe")
+
+
+def test_rounding_on_another_machine_is_no_difference(manifest):
+    edit(manifest, lambda m: m["statistics"]["return"].update(mean=1.0 + 1e-12))
+    store.get(ID)
+    assert read_manifest(ID)["statistics"]["return"]["mean"] != 1.0
+
+
+def test_data_that_are_no_file(manifest):
+    path = manifest.with_name("transitions.safetensors")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ReproduceError, match="is a pipe"):
+        store.get(ID)
