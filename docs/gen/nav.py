@@ -7,14 +7,23 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from gen import facts, pages  # noqa: E402
+from mkdocs.exceptions import Abort  # noqa: E402
 
-from reproduce import published  # noqa: E402
+from reproduce import published, records  # noqa: E402
 
 
 def on_config(config: Any) -> Any:
     """Replaces the words `tables` and `rows` of the navigation by the pages that build.py writes."""
     config.nav = [_filled(entry) for entry in config.nav]
     return config
+
+
+def on_post_build(config: Any) -> None:
+    """Ends a build that left out a record: the site is written, and the exit code says that it lacks something."""
+    if code := records.exit_code(0, facts.LEFT_OUT):
+        stop = Abort(f"{len(facts.LEFT_OUT)} records were left out.")
+        stop.exit_code = stop.code = code
+        raise stop
 
 
 def _filled(entry: Any) -> Any:

@@ -133,7 +133,7 @@ def _got(name: str, root: str | None, seed: int | None) -> dict[str, Any]:
 def _with_cloning(manifests: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     from reproduce import records
 
-    runs = records.read("*", "row") if manifests else []
+    runs = records.read_sound("*", "row") if manifests else []
     return {
         name: manifest | {"cloning": records.cloning_returns(records.data_facts(manifest), runs)}
         for name, manifest in manifests.items()

@@ -25,8 +25,10 @@ def report(pattern: Some = "*", out: Out = None) -> int:
     It prints the paths of the HTML page and of the markdown table.
     """
     from data.common.paths import outputs_dir
+    from reproduce import records
     from reproduce.report import write_report
 
-    for path in write_report(out or outputs_dir() / "report", pattern):
+    left_out: dict[Path, str] = {}
+    for path in write_report(out or outputs_dir() / "report", pattern, left_out):
         print(path)
-    return 0
+    return records.exit_code(0, left_out)

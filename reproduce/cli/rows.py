@@ -1,6 +1,7 @@
 """`reproduce list`, `check` and `diff`: rows as they stand, without running anything."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -46,13 +47,14 @@ def list_rows(
 
     claims = [name for name in claim_ids() if fnmatchcase(name, pattern)]
     names = [] if claims and pattern.startswith("claims") else published.match(pattern)
-    found = records.read()
+    left_out: dict[Path, str] = {}
+    found = records.read(left_out=left_out)
     rows = standing.standings(names, found)
     last = {record["row"]: record for record in found if record["kind"] == "claim"}
     if as_json:
         entries = [_entry(each) for each in rows.values()] + [_claim_entry(name, last.get(name)) for name in claims]
         print(json.dumps(entries, indent=1))
-        return 0
+        return records.exit_code(0, left_out)
     if rows:
         print(fill(standing.count(rows.values()).sentence))
     shown = [each for each in rows.values() if everything or each.can_run]
@@ -67,7 +69,7 @@ def list_rows(
         print(columns(["claim", "verdict"], [[name, _claimed(last.get(name))] for name in claims]))
     if hidden := len(rows) - len(shown):
         print(f"\n{hidden} more published numbers cannot run yet: `reproduce list --all` shows them.")
-    return 0
+    return records.exit_code(0, left_out)
 
 
 def _claimed(record: dict[str, Any] | None) -> str:
@@ -111,23 +113,33 @@ def check(pattern: Recorded, as_json: Json = False) -> int:
     """
     from reproduce import published, records, standing
 
-    names, found = published.match(pattern), records.read()
+    left_out: dict[Path, str] = {}
+    names, found = published.match(pattern), records.read(left_out=left_out)
+    left_out = {path: text for path, text in left_out.items() if _row_of(path) in names}
     rows = [each for each in standing.standings(names, found).values() if each.own or each.readings or each.others]
     if not rows:
+        records.exit_code(0, left_out)
         if len(names) == 1:
             raise ReproduceError(f"nothing is recorded for {names[0]}; `reproduce {names[0]}` runs it.")
         raise ReproduceError(f"nothing is recorded for {pattern}; `reproduce list` shows what can run.")
     documents = [each.document for each in rows]
     if as_json:
         print(json.dumps(documents[0] if len(documents) == 1 else {"rows": documents}, indent=1))
-        return max(document["exit_code"] for document in documents)
+        return records.exit_code(max(document["exit_code"] for document in documents), left_out)
     for document in documents:
         print(result_line(document))
         for reading in document["readings"]:
             print(reading_line(reading))
         for other in document["others"] if len(documents) == 1 else []:
             print(reading_line(other))
-    return max(document["exit_code"] for document in documents)
+    return records.exit_code(max(document["exit_code"] for document in documents), left_out)
+
+
+def _row_of(path: Path) -> str:
+    """The row that a record's place names."""
+    from data.common.paths import records_dir
+
+    return path.parent.relative_to(records_dir()).as_posix()
 
 
 def diff(target: Row, overrides: Overrides = None, as_json: Json = False) -> int:

@@ -138,7 +138,7 @@ def _estimate(settings: Settings, cost: Cost) -> Estimate:
 def _verdict_seeds(settings: Settings) -> tuple[int | str | None, str, Sequence[float]]:
     """(seeds that a conclusive verdict takes, what that rests on, recorded scores): of the last record of these
     settings, else of any."""
-    own = [r for r in records.read(settings.row, "row") if records.of_own_algorithm(r)]
+    own = [r for r in records.read_sound(settings.row, "row") if records.of_own_algorithm(r)]
     same = [r for r in own if r["config_fingerprint"] == settings.fingerprint]
     record = (same or own or [None])[-1]
     scores = record["scores"]["per_seed"] if record else ()

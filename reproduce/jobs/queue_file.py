@@ -97,7 +97,7 @@ def _read(path: Path) -> QueueFile:
 def recorded(settings: Settings) -> dict[str, Any] | None:
     """The newest record of exactly these settings, seeds and kind of data; None where there is none."""
     data = settings.values["data"]
-    for record in reversed(records.read(settings.row, "row")):
+    for record in reversed(records.read_sound(settings.row, "row")):
         used = record["config"]["data"]
         same = all(used.get(key) == data[key] for key in ("kind", "seed"))
         if same and record["config_fingerprint"] == settings.fingerprint and record["seeds"] == settings.protocol.seeds:

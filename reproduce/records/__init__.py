@@ -5,7 +5,7 @@ from reproduce.records.document import claim_document, row_document
 from reproduce.records.recheck import why_not_today
 from reproduce.records.schema import RECORD_SCHEMA, ROW_ID, json_schema
 from reproduce.records.select import latest, of_own_algorithm
-from reproduce.records.store import load, read, write
+from reproduce.records.store import exit_code, load, read, read_sound, write
 
 __all__ = [
     "CLONING",
@@ -14,11 +14,13 @@ __all__ = [
     "claim_document",
     "cloning_returns",
     "data_facts",
+    "exit_code",
     "json_schema",
     "latest",
     "load",
     "of_own_algorithm",
     "read",
+    "read_sound",
     "recorded_cloning",
     "row_document",
     "same_data",

@@ -39,10 +39,12 @@ def recorded_cloning(
     """
     if algo["name"] in CLONING:
         return None
-    runs = store.read(row, "row") if among is None else [r for r in among if (r["row"], r["kind"]) == (row, "row")]
+    runs = (
+        store.read_sound(row, "row") if among is None else [r for r in among if (r["row"], r["kind"]) == (row, "row")]
+    )
     for record in reversed(runs):
         clone = record["config"]["algo"]
-        found = (clone["n_updates"], record["seeds"]) == (algo["n_updates"], seeds)
+        found = (clone.get("n_updates"), record["seeds"]) == (algo["n_updates"], seeds)
         if clone["name"] in CLONING and found and same_data(record["data"], data):
             return record["scores"]["per_seed"]
     return None
@@ -54,7 +56,7 @@ def cloning_returns(data: dict[str, Any], among: list[dict[str, Any]] | None = N
     They are those of the run with the most updates, of equals the newest. `among` holds the records of rows to search,
     oldest first (None: all of them). The result is None where no such run is recorded.
     """
-    runs = store.read("*", "row") if among is None else among
+    runs = store.read_sound("*", "row") if among is None else among
     found = [record for record in reversed(runs) if record["config"]["algo"]["name"] in CLONING]
     found = [record for record in found if same_data(record["data"], data)]
     if not found:

@@ -14,82 +14,25 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from data.common.errors import ReproduceError
-from data.common.validation import Count, Fraction, Model, NonNegative, Positive, Size, checked
+from data.common.text import control_character
+from data.common.validation import Count, Model, NonNegative, Size, checked
 from reproduce.judge import Verdict
+from reproduce.records.parts import (
+    Check,
+    Config,
+    Crash,
+    Data,
+    Difference,
+    Environment,
+    Json,
+    Provenance,
+    ScoresPart,
+    VerdictPart,
+)
 
 RECORD_SCHEMA = 1
+MODES = ("greedy", "sampled")
 ROW_ID = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-z0-9_.-]*)+")
-Json = dict[str, Any]
-
-
-class Part(Model):
-    """A mapping below the top level, with further keys of any kind."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class Algo(Part):
-    """Settings of the algorithm that ran."""
-
-    name: str
-
-
-class Config(Part):
-    """All settings of the run."""
-
-    algo: Algo
-
-
-class Data(Part):
-    """The dataset; `return` holds statistics of its episode returns."""
-
-    id: str
-    kind: Literal["regenerated", "official"]
-    sha256: str
-    n_transitions: Count | None = None
-    n_episodes: Count | None = None
-
-
-class Environment(Part):
-    """The world that was played, its fingerprint, and the one that the row expects."""
-
-    world: str
-    fingerprint: str
-    expected: str
-
-
-class ScoresPart(Part):
-    """Per seed in `metric`, of the way of acting `mode`."""
-
-    metric: str
-    mode: Literal["greedy", "sampled"]
-    per_seed: list[float]
-
-
-class VerdictPart(Model):
-    """Verdict.to_json()."""
-
-    state: Literal["REPRODUCED", "OPTIMUM MET", "BELOW", "ABOVE", "INCONCLUSIVE", "NOT COMPARABLE"]
-    reasons: list[str]
-    n: Count
-    mean: float | None
-    std: NonNegative | None
-    theirs: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
-    delta: Positive | None
-    seeds_needed: Size | Literal["impossible"] | None
-    within_reported_std: bool | None
-    vacuous: bool | None
-    data_kind: Literal["official", "regenerated"]
-    n_p_assumed: bool
-    optimum: float | None = None
-    readings: Size = 1
-    power: Fraction | None = None
-    told: NonNegative | None = None
-    exit_code: Count
-    headline: str
 
 
 class Record(Model):
@@ -100,7 +43,7 @@ class Record(Model):
     kind: Literal["row", "reference", "claim", "bench"]
     row: str
     created: str
-    provenance: Json
+    provenance: Provenance
     time: dict[str, NonNegative | None]
 
 
@@ -111,7 +54,7 @@ class Reference(Record):
     config_fingerprint: str
     row_fingerprint: str
     overrides: list[str]
-    differs: list[Json]
+    differs: list[Difference]
     data: Data
     environment: Environment
     seeds: list[Count]
@@ -119,8 +62,8 @@ class Reference(Record):
     deviations: list[str]
     evaluation: Json
     scores: ScoresPart
-    crashed: list[Json]
-    curve: Json
+    crashed: list[Crash]
+    curve: dict[str, list[Any]]
     weights_sha256: str | None = None
     # Keys that records from before they were measured lack.
     notes: list[str] = Field(default_factory=list)
@@ -141,7 +84,7 @@ class Claim(Record):
 
     claim: Json = Field(default_factory=dict)
     arms: Json
-    checks: list[Json]
+    checks: list[Check]
     passed: bool
 
 
@@ -163,6 +106,8 @@ def check_record(record: Any, what: str) -> None:
     if not _is_strict_json(record, what) and (bad := _not_finite(record, "")):
         raise ReproduceError(f"{what}: NaN or infinity at {bad}; a crashed seed is listed under `crashed`.")
     checked(KINDS[kind], record, what, noun="key")
+    if bad := control_character(record):
+        raise ReproduceError(f"{what}: it holds the control character {bad}, which a terminal would obey.")
     row_id = record["row"]
     if not ROW_ID.fullmatch(row_id):
         raise ReproduceError(f"{what}: row {row_id!r} is no row id (<paper>/<table>/<row>, lower case).")
@@ -190,10 +135,20 @@ def _check_seeds(record: dict[str, Any], what: str) -> None:
         raise ReproduceError(f"{what}: seeds {seeds} hold one of them twice.")
     if len(scores["per_seed"]) != len(seeds):
         raise ReproduceError(f"{what}: scores.per_seed must hold one score for each of the seeds {seeds}.")
-    mode = scores["mode"]
-    played = record["evaluation"].get(mode)
-    if not isinstance(played, list) or len(played) != len(seeds) or not all(map(_are_episodes, played)):
-        raise ReproduceError(f"{what}: evaluation.{mode} must hold a list of returns for each of the seeds {seeds}.")
+    for mode in {scores["mode"], *(set(MODES) & set(record["evaluation"]))}:
+        played = record["evaluation"].get(mode)
+        if not isinstance(played, list) or len(played) != len(seeds) or not all(map(_are_episodes, played)):
+            raise ReproduceError(
+                f"{what}: evaluation.{mode} must hold a list of returns for each of the seeds {seeds}."
+            )
+    points = record["curve"].get("n_updates", [])
+    for key, values in record["curve"].items():
+        if len(values) != len(points) or not all(map(_is_count if key == "n_updates" else _are_episodes, values)):
+            raise ReproduceError(f"{what}: curve.{key} must hold one value per point.")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
 def _are_episodes(returns: Any) -> bool:

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 import uuid
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -16,7 +17,10 @@ from typing import Any
 
 from data.common.errors import ReproduceError
 from data.common.files import write_json
+from data.common.foreign import read_json
 from data.common.paths import records_dir
+from data.common.text import printable
+from reproduce.records.places import without_places
 from reproduce.records.schema import RECORD_SCHEMA, check_record, instant
 
 TIME = "%Y%m%dT%H%M%SZ"
@@ -31,6 +35,7 @@ def write(record: dict[str, Any]) -> Path:
     record = {"schema": RECORD_SCHEMA, "created": now} | record
     if record["schema"] != RECORD_SCHEMA:
         raise ReproduceError(f"this version writes records of schema {RECORD_SCHEMA}, not {record['schema']!r}.")
+    record = without_places(record)
     check_record(record, "the record to be written")
     content = json.dumps(record, sort_keys=True)
     folder = _folder(record["kind"], record["row"])
@@ -66,29 +71,51 @@ def _claim(staged: Path, path: Path) -> bool:
     return True
 
 
-def read(pattern: str = "*", kind: str | None = None) -> list[dict[str, Any]]:
-    """Records whose row id is, or glob-matches, the pattern, each with the path of its `file`; oldest first.
+def read(pattern: str = "*", kind: str | None = None, left_out: dict[Path, str] | None = None) -> list[dict[str, Any]]:
+    """Records whose row id is, or glob-matches, the pattern; oldest first.
 
-    Raises ReproduceError naming the file for another schema version, broken JSON or missing keys.
+    A file of another schema version, with broken JSON or missing keys, or that is no file at all, is added to
+    `left_out` with the reason. Raises ReproduceError naming the first such file where `left_out` is None.
     """
     found = []
     for path in sorted(records_dir().rglob("*.json")):
         row_id = path.parent.relative_to(records_dir()).as_posix().removeprefix("reference/")
         if row_id == pattern or fnmatchcase(row_id, pattern):
-            record = load(path)
+            try:
+                record = load(path)
+            except ReproduceError as error:
+                if left_out is None:
+                    raise
+                left_out[path] = str(error)
+                continue
             if kind in (None, record["kind"]):
                 found.append((instant(record["created"], str(path)), path.name, record | {"file": str(path)}))
     return [record for *_, record in sorted(found, key=lambda entry: entry[:2])]
 
 
+def read_sound(pattern: str = "*", kind: str | None = None) -> list[dict[str, Any]]:
+    """`read` for a run, which no broken file stops: each is named on stderr and left out."""
+    left_out: dict[Path, str] = {}
+    found = read(pattern, kind, left_out)
+    exit_code(0, left_out)
+    return found
+
+
+def exit_code(code: int, left_out: dict[Path, str]) -> int:
+    """`code`, or that of an error where records were left out, which stderr then names."""
+    for text in left_out.values():
+        print(f"reproduce: left out: {printable(text)}", file=sys.stderr, flush=True)
+    return ReproduceError.exit_code if left_out else code
+
+
 def load(path: Path) -> dict[str, Any]:
     """One record, validated."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
+        record = read_json(path)
+    except (OSError, ReproduceError) as error:
         raise ReproduceError(f"record {path} is truncated or unreadable ({error}): restore it from git.") from error
     schema = record.get("schema") if isinstance(record, dict) else None
-    if schema != RECORD_SCHEMA:
+    if schema != RECORD_SCHEMA or isinstance(schema, bool):
         newer = isinstance(schema, int) and schema > RECORD_SCHEMA
         cure = "update the project" if newer else "it is not readable any more, re-run its row"
         raise ReproduceError(f"record {path} has schema {schema!r}, this version reads {RECORD_SCHEMA}: {cure}.")

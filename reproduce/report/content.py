@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from data.common.errors import ReproduceError
@@ -127,19 +128,23 @@ class Content:
         return count(self.rows.values())
 
 
-def collect(pattern: str = "*") -> Content:
+def collect(pattern: str = "*", left_out: dict[Path, str] | None = None) -> Content:
     """The rows and claims that match the pattern, with what is recorded of them.
 
-    Raises ReproduceError when neither a row nor a recorded claim matches, or a record cannot be read.
+    A record that cannot be read is added to `left_out`. Raises ReproduceError when neither a row nor a recorded claim
+    matches, and for such a record where `left_out` is None.
     """
-    recorded = records.read(pattern)
+    recorded = records.read(pattern, left_out=left_out)
     claims = list({record["row"]: record for record in recorded if record["kind"] == "claim"}.values())
     chosen = [i for i in published.rows() if i == pattern or fnmatchcase(i, pattern)]
     if not chosen and not claims:
         published.match(pattern)  # raises, with the nearest names
-    strangers = sorted({record["row"] for record in recorded if record["kind"] == "row"} - set(chosen))
-    if strangers:
-        raise ReproduceError(f"records of rows that paper_results does not hold: {', '.join(strangers)}. Restore them.")
+    for record in [record for record in recorded if record["kind"] == "row" and record["row"] not in chosen]:
+        text = f"record {record['file']} is of a row that paper_results does not hold: restore {record['row']}."
+        if left_out is None:
+            raise ReproduceError(text)
+        left_out[Path(record["file"])] = text
+        recorded.remove(record)
     rows = standings(chosen, recorded)
     plots = sensitivity_plots(recorded, {i: each.row for i, each in rows.items()})
     words = {id(r.record): r.verdict for each in rows.values() for r in [each.own, *each.readings] if r}
@@ -150,7 +155,7 @@ def collect(pattern: str = "*") -> Content:
             runs = [_run(each) for each in of_table.values() if each.own]
             drawn = [plot for plot in plots if plot.row.id in of_table]
             tables.append(Table(paper, of_table, runs, matrix, drawn))
-    speed = records.read("bench/all") if pattern == "*" else []
+    speed = [r for r in recorded if r["row"] == "bench/all"] if pattern == "*" else []
     return Content(datetime.now(UTC), rows, tables, claims, speed[-1] if speed else None)
 
 

@@ -60,7 +60,7 @@ class Standing:
 
 def standings(names: Sequence[str], found: list[dict[str, Any]] | None = None) -> dict[str, Standing]:
     """How the published rows stand, by id, in the order of `names`; `found` holds all records, oldest first."""
-    found = records.read("*") if found is None else found
+    found = records.read_sound("*") if found is None else found
     runnable = set(config.row_ids())
     of_rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for record in found:
