@@ -15,15 +15,15 @@ from lit_modules.common.optim import Adam
 from lit_modules.common.registry import register
 from lit_modules.common.schedule import Phase
 from lit_modules.common.seed_module import SeedModule
-from lit_modules.common.settings import AlgoConfig, Positive, Size
+from lit_modules.common.settings import AlgoConfig, Batch, Positive, Size, Width
 
 
 class BCConfig(AlgoConfig):
     """Per agent: maximize sum_i log pi^i(a^i|o^i). Joint: maximize log pi(a|o), a one of the A^N joint actions."""
 
     n_updates: Size
-    batch_size: Size
-    hidden: list[Size]
+    batch_size: Batch
+    hidden: list[Width]
     lr: Positive  # Adam
     max_grad_norm: Positive  # per network
     joint: bool  # one policy over joint actions; needs all agents' observations together at execution

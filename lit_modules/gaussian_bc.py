@@ -16,15 +16,15 @@ from lit_modules.common.optim import Adam
 from lit_modules.common.registry import register
 from lit_modules.common.schedule import Phase
 from lit_modules.common.seed_module import SeedModule
-from lit_modules.common.settings import AlgoConfig, Positive, Size
+from lit_modules.common.settings import AlgoConfig, Batch, Positive, Size, Width
 
 
 class GaussianBCConfig(AlgoConfig):
     """Maximize E sum_i log pi(a_i | o_i, i) / n."""
 
     n_updates: Size
-    batch_size: Size
-    hidden: list[Size]
+    batch_size: Batch
+    hidden: list[Width]
     lr: Positive  # Adam
     max_grad_norm: Positive  # per seed
 

@@ -26,7 +26,7 @@ from lit_modules.common.optim import Adam, IndexedAdam, clip_per_member
 from lit_modules.common.registry import register
 from lit_modules.common.schedule import Chunk, Phase
 from lit_modules.common.seed_module import SeedModule
-from lit_modules.common.settings import AlgoConfig, Count, Fraction, NonNegative, Positive, Size
+from lit_modules.common.settings import AlgoConfig, Batch, Count, Fraction, NonNegative, Positive, Size, Width
 
 
 class InSPOConfig(AlgoConfig):
@@ -38,11 +38,11 @@ class InSPOConfig(AlgoConfig):
 
     n_behavior_updates: Count  # cloning steps for mu, before the rounds
     n_updates: Size  # rounds
-    behavior_batch_size: Size
-    n_candidates: Size  # uniform draws per round, of which
-    batch_size: Size  # so many are resampled with probability ~ rho
+    behavior_batch_size: Batch
+    n_candidates: Batch  # uniform draws per round, of which
+    batch_size: Batch  # so many are resampled with probability ~ rho
     steps_per_turn: Size  # gradient steps of an agent's Q and policy in its turn
-    hidden: list[Size]
+    hidden: list[Width]
     lr: Positive  # Adam, for mu and Q
     policy_lr: Positive  # Adam, for pi
     lr_end: Fraction  # once the entropy is annealed, the rates of Q and pi fall linearly to this fraction

@@ -26,7 +26,7 @@ from lit_modules.common.optim import Adam
 from lit_modules.common.registry import register
 from lit_modules.common.schedule import Phase
 from lit_modules.common.seed_module import SeedModule
-from lit_modules.common.settings import AlgoConfig, Fraction, Positive, Size
+from lit_modules.common.settings import AlgoConfig, Batch, Fraction, Positive, Size, Width
 
 
 class OMIGAConfig(AlgoConfig):
@@ -36,9 +36,9 @@ class OMIGAConfig(AlgoConfig):
     """
 
     n_updates: Size
-    batch_size: Size
-    hidden: list[Size]  # of V, Q and policy
-    mixer_hidden: list[Size]
+    batch_size: Batch
+    hidden: list[Width]  # of V, Q and policy
+    mixer_hidden: list[Width]
     lr: Positive  # Adam, three optimizers
     max_grad_norm: Positive  # of the policy, of Q and mixer together, of V; per seed
     gamma: Fraction

@@ -14,10 +14,10 @@
 """Sequential score decomposition, and its ablations with independent or marginal scores."""
 
 import math
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from tensordict import TensorDict
 from torch import Tensor
 
@@ -30,7 +30,7 @@ from lit_modules.common.registry import register
 from lit_modules.common.schedule import Chunk, Phase
 from lit_modules.common.score_net import StackedScore
 from lit_modules.common.seed_module import SeedModule
-from lit_modules.common.settings import AlgoConfig, Count, Fraction, NonNegative, Positive, Size
+from lit_modules.common.settings import AlgoConfig, Batch, Count, Fraction, NonNegative, Positive, Size, Width
 
 # The settings that decide what a phase of stage 1 learns.
 OF_CRITIC = ("n_critic_updates", "batch_size", "hidden", "lr", "gamma", "tau", "expectile", "team_reward")
@@ -51,16 +51,16 @@ class OMSDConfig(AlgoConfig):
     n_critic_updates: Count
     n_score_updates: Count
     n_updates: Size  # of the actors
-    batch_size: Size
-    hidden: list[Size]  # of Q, V and actors
-    score_hidden: Size
-    score_blocks: Size
-    score_time: Size  # width of the time's embedding
+    batch_size: Batch
+    hidden: list[Width]  # of Q, V and actors
+    score_hidden: Width
+    score_blocks: Width
+    score_time: Width  # width of the time's embedding
     score_activation: Literal["mish", "relu"]  # mish | relu
     lr: Positive  # Adam, for Q, V and actors
     score_lr: Positive  # AdamW
     score_weight_decay: NonNegative
-    dropout: Fraction  # in the score networks' blocks
+    dropout: Annotated[float, Field(ge=0, lt=1)]  # in the score networks' blocks
     gamma: Fraction
     tau: Fraction
     expectile: Fraction

@@ -1,11 +1,14 @@
 """Worlds by name, and the fingerprint that tells whether two of them behave alike."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from data.common.errors import ReproduceError, nearest
+from data.common.validation import SHORT
 from data.worlds.bandit import Bandit
 from data.worlds.bridge import Bridge
 from data.worlds.mamujoco import MultiAgentMujoco
@@ -27,7 +30,8 @@ def make_world(name: str, n_worlds: int, device: str | torch.device = "cpu", **p
     Raises ReproduceError for an unknown name, and for an unknown or missing parameter.
     """
     _check(name, params)
-    return WORLDS[name](n_worlds, device=device, **params)
+    with _explained(name, params):
+        return WORLDS[name](n_worlds, device=device, **params)
 
 
 def fingerprint(name: str, **params: Any) -> str:
@@ -36,7 +40,18 @@ def fingerprint(name: str, **params: Any) -> str:
     Raises ReproduceError as make_world does.
     """
     _check(name, params)
-    return WORLDS[name].fingerprint(**params)
+    with _explained(name, params):
+        return WORLDS[name].fingerprint(**params)
+
+
+@contextmanager
+def _explained(name: str, params: dict[str, Any]) -> Iterator[None]:
+    """A parameter of a type that the world's class does not take is bad input."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        stated = ", ".join(f"{key}={SHORT.repr(value)}" for key, value in params.items())
+        raise ReproduceError(f"world {name} cannot be made with {stated}: {error}.") from error
 
 
 def _check(name: str, params: dict[str, Any]) -> None:

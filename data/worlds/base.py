@@ -10,11 +10,15 @@ from data.common.errors import ReproduceError
 from data.common.spec import WorldSpec
 from data.layout import Layout, layout_of
 
+MOST = 10**7
+
 
 def positive(name: str, value: int) -> int:
-    """`value` when it is an int >= 1; else ReproduceError."""
+    """`value` when it is an int from 1 to MOST; else ReproduceError."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ReproduceError(f"{name} is {value!r}, expected a whole number of at least 1.")
+    if value > MOST:
+        raise ReproduceError(f"{name} is {value!r}, expected at most {MOST}.")
     return value
 
 

@@ -4,11 +4,19 @@ An algorithm's file imports what its settings need from here, `typing` and `pyda
 them from the file's text without importing torch (lit_modules.common.registry).
 """
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from data.common.validation import Count, Fraction, Model, NonNegative, Positive, Size
+from pydantic import Field
 
-__all__ = ["AlgoConfig", "Count", "Fraction", "NonNegative", "Positive", "Size"]
+from data.common.validation import Fraction, Model, NonNegative, Positive
+
+__all__ = ["AlgoConfig", "Batch", "Count", "Fraction", "NonNegative", "Positive", "Size", "Width"]
+
+# Upper ends are where no machine gets through: a misplaced digit is refused before anything is made.
+Count = Annotated[int, Field(ge=0, le=10**8)]
+Size = Annotated[int, Field(ge=1, le=10**8)]
+Batch = Annotated[int, Field(ge=1, le=10**7)]
+Width = Annotated[int, Field(ge=1, le=10**5)]
 
 
 class AlgoConfig(Model):

@@ -1,5 +1,6 @@
 """YAML -> Hydra -> the models of a row, once. Everything after this reads attributes."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from reproduce.config.schema import GROUPS, RowFile, RowSettings, RunSettings
 from reproduce.config.settings import Settings, flat
 from reproduce.config.tables import column_of
 
+MOST_WORLDS, MOST_CHUNKS = 10**7, 10**7
 NOT_GROUPS = ("rows", "claims", "launcher", "queue", "schemas", "tables")  # folders of configs/ that no row composes
 
 
@@ -63,15 +65,33 @@ def _checked(row: str, values: dict[str, Any]) -> RowSettings:
     checked(RowFile, values, where)
     if missing := next((key for key, value in flat(values).items() if value == "???"), None):
         raise ReproduceError(f"{where}: {missing} is missing; every setting of a row must be given.")
-    if (name := values["algo"].get("name")) not in algorithms():
+    name = values["algo"].get("name")
+    if not isinstance(name, str) or name not in algorithms():
         raise ReproduceError(f"{where}: algo.name={name!r} is unknown.{nearest(str(name), list(algorithms()))}")
     algo = checked(algo_config(name), values["algo"], where, "algo.")
     groups = {group: checked(model, values[group], where, f"{group}.") for group, model in GROUPS.items()}
     dataset(groups["data"].id)  # type: ignore[attr-defined]
+    _check_size(where, algo, groups["protocol"], groups["run"])
     return RowSettings(row=row, algo=algo, **groups)  # type: ignore[arg-type]
 
 
+def _check_size(where: str, algo: Any, protocol: Any, run: Any) -> None:
+    """Raises ReproduceError for settings that are within their ranges and together beyond every machine."""
+    if (worlds := protocol.n_seeds * protocol.eval_episodes) > MOST_WORLDS:
+        raise ReproduceError(
+            f"{where}: protocol.n_seeds x protocol.eval_episodes are {worlds} episodes at once, at most "
+            f"{MOST_WORLDS}: lower one of them."
+        )
+    updates = sum(value for key, value in algo.model_dump().items() if key.startswith("n_") and "updates" in key)
+    if (chunks := updates // run.chunk_size) > MOST_CHUNKS:
+        raise ReproduceError(
+            f"{where}: {updates} updates in chunks of run.chunk_size={run.chunk_size} are {chunks} chunks, at most "
+            f"{MOST_CHUNKS}: raise run.chunk_size."
+        )
+
+
 def _hydra(row: str, overrides: Sequence[str]) -> dict[str, Any]:
+    import yaml
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -81,15 +101,27 @@ def _hydra(row: str, overrides: Sequence[str]) -> dict[str, Any]:
     try:
         with initialize_config_dir(str(CONFIGS), version_base=None):
             config = hydra_compose(f"rows/{row}", overrides=list(overrides))
+        if found := _resolver(OmegaConf.to_container(config, resolve=False)):
+            raise ReproduceError(f"row {row}: {found} asks for a value of this machine; write the value itself.")
         return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError, RecursionError) as error:
         message = str(error).split("Config search path")[0].strip()
         raise ReproduceError(f"row {row} with {list(overrides) or 'no overrides'}: {message}") from error
+
+
+def _resolver(value: Any) -> str:
+    """The first text with a resolver such as ${oc.env:HOME}, whose value no other machine has; else empty."""
+    if isinstance(value, str):
+        return value if re.search(r"\$\{[^}]*:", value) else ""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((found for one in inner if (found := _resolver(one))), "")
 
 
 def _check_key(override: str, settings: list[str]) -> None:
     """Refuse an override whose key the row does not have, naming the nearest key that it has."""
     key, sep, value = override.partition("=")
+    if "${" in override:
+        raise ReproduceError(f"{override!r}: write the value itself; a record would hold what ${{..}} stood for here.")
     if not sep or not key:
         raise ReproduceError(f"{override!r} is not an override; write KEY=VALUE, e.g. algo.lr=0.001.")
     groups = [p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in NOT_GROUPS]

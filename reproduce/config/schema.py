@@ -1,6 +1,6 @@
 """Models of what a row states. configs/*.yaml explain each key; tests hold every value to a source comment."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
@@ -20,10 +20,10 @@ class TaskSettings(Model):
 class ProtocolSettings(Model):
     """How a row is run and scored."""
 
-    n_seeds: Size
-    first_seed: Count
-    eval_every: Size
-    eval_episodes: Size
+    n_seeds: Annotated[Size, Field(le=10_000)]
+    first_seed: Annotated[Count, Field(le=2**31 - 1)]
+    eval_every: Annotated[Size, Field(le=10**9)]
+    eval_episodes: Annotated[Size, Field(le=10**6)]
     checkpoint: Literal["last"]
     mode: Literal["greedy", "sampled"]
     time_limits: Literal["bootstrap", "terminal"]
@@ -47,8 +47,8 @@ class RunSettings(Model):
     """How a run is carried out. Nothing here changes what is computed in law."""
 
     device: Literal["cpu", "cuda"]
-    threads: Count
-    chunk_size: Size
+    threads: Annotated[Count, Field(le=1024)]  # more end in a segmentation fault
+    chunk_size: Annotated[Size, Field(le=10**6)]
     logger: Literal["csv", "wandb"]
     checkpoint_every_s: NonNegative
     accelerate: Literal["none", "compile", "graph", "compile+graph"]

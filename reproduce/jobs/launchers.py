@@ -3,9 +3,10 @@
 import importlib.util
 import os
 import shutil
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import Field
 
 from data.common.errors import ReproduceError, nearest
 from data.common.paths import CONFIGS
@@ -26,12 +27,12 @@ class Launcher(Model):
     """The knobs of configs/launcher/<name>.yaml, which explains them; `cpus` decides a job's torch threads."""
 
     name: str
-    n_jobs: Size
-    retries: Count
+    n_jobs: Annotated[Size, Field(le=10_000)]
+    retries: Annotated[Count, Field(le=1000)]
     timeout_min: Size | None
-    cpus: Size | None
-    memory_gb: Size | None = None
-    gpus: Count | None = None
+    cpus: Annotated[Size, Field(le=1024)] | None
+    memory_gb: Annotated[Size, Field(le=10**6)] | None = None
+    gpus: Annotated[Count, Field(le=1024)] | None = None
     partition: str | None = None
     account: str | None = None
     address: str | None = None
