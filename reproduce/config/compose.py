@@ -1,7 +1,7 @@
 """YAML -> Hydra -> the models of a row, once. Everything after this reads attributes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from data.catalog.registry import dataset
@@ -15,6 +15,7 @@ from reproduce.config.settings import Settings, flat
 from reproduce.config.tables import column_of
 
 MOST_WORLDS, MOST_CHUNKS = 10**7, 10**7
+Composed = Callable[[str, Sequence[str]], dict[str, Any]]  # (row, overrides) -> nested settings
 NOT_GROUPS = ("rows", "claims", "launcher", "queue", "schemas", "tables")  # folders of configs/ that no row composes
 
 
@@ -35,22 +36,26 @@ def compose(row: str, overrides: Sequence[str] = ()) -> Settings:
     return Settings(used, own, overrides)
 
 
-def stated(row: str, overrides: Sequence[str] = ()) -> RowSettings:
-    """The settings of the row's file: of `overrides` only the choices count that the file calls as good as its own."""
-    expand(row, row_ids())
-    values = _values(row, [])
+def stated(row: str, overrides: Sequence[str] = (), composed: Composed | None = None) -> RowSettings:
+    """The settings of the row's file: of `overrides` only the choices count that the file calls as good as its own.
+
+    `composed` stands in for Hydra, for a row that is known to be there.
+    """
+    if composed is None:
+        expand(row, row_ids())
+    values = _values(row, [], composed)
     if judged := [override for override in overrides if override in (values.get("also_judged") or [])]:
-        values = _values(row, judged)
+        values = _values(row, judged, composed)
     return _checked(row, values)
 
 
-def _values(row: str, overrides: Sequence[str]) -> dict[str, Any]:
+def _values(row: str, overrides: Sequence[str], composed: Composed | None = None) -> dict[str, Any]:
     """The composed file of the row, or of its table's column. The row's own algo keys go with its own algorithm."""
     file, choices = row, []
     if not (CONFIGS / "rows" / f"{row}.yaml").is_file() and (found := column_of(row, CONFIGS)):
         file, choices = found[0], [*found[1].choices(), f"row={row}"]
     everything = [*choices, *overrides]
-    values = _hydra(file, everything)
+    values = (composed or _hydra)(file, everything)
     if (chosen := _chosen_algorithm(everything)) in algorithms():
         values["algo"] = {k: v for k, v in values["algo"].items() if k in algo_config(chosen).model_fields}
     return values

@@ -4,7 +4,9 @@ Each is judged by an interval that is widened by their number, which is fixed be
 """
 
 from collections.abc import Sequence
+from functools import cache
 from math import prod
+from pathlib import Path
 
 from data.common.paths import CONFIGS
 from data.common.yaml_files import read_yaml
@@ -16,9 +18,12 @@ def also_judged(row: str) -> list[str]:
     """The overrides that the row's file lists; a column of a table has those of its row."""
     found = None if (CONFIGS / "rows" / f"{row}.yaml").is_file() else column_of(row, CONFIGS)
     file = f"rows/{found[0] if found else row}.yaml"
-    if not (CONFIGS / file).is_file():
-        return []
-    content = read_yaml(CONFIGS / file, f"configs/{file}")
+    return _listed(CONFIGS / file, f"configs/{file}") if (CONFIGS / file).is_file() else []
+
+
+@cache
+def _listed(file: Path, where: str) -> list[str]:
+    content = read_yaml(file, where)
     return list(content.get("also_judged") or []) if isinstance(content, dict) else []
 
 

@@ -28,7 +28,6 @@ def power_of(spread: Spread, n: int, delta: float, by_optimum: bool = False) -> 
     The difference of means is taken as normal, the pooled variance as chi-squared. By the optimum only losses count.
     """
     from numpy import arange, maximum, sqrt
-    from scipy.optimize import brentq
     from scipy.special import chdtri, ndtr, stdtrit
 
     freedom, variance, share, rounding = spread.freedom(n), spread.variance(n), spread.share(n), spread.rounding**2 / 3
@@ -40,11 +39,12 @@ def power_of(spread: Spread, n: int, delta: float, by_optimum: bool = False) -> 
     within = ndtr((delta - halves) / error)
     reproduced = within if by_optimum else maximum(0.0, 2 * within - 1)
 
-    def missing(loss: float) -> float:
-        return float(ndtr((loss - delta - halves) / error).mean()) - TOLD
-
-    told = brentq(missing, 0.0, delta + float(halves.max()) + 10 * error)
-    return Power(float(reproduced.mean()), float(told))  # type: ignore[arg-type]
+    low, high = 0.0, delta + float(halves.max()) + 10 * error
+    for _ in range(60):  # halves the range of the loss that is told
+        middle = (low + high) / 2
+        is_told = float(ndtr((middle - delta - halves) / error).mean()) >= TOLD
+        low, high = (low, middle) if is_told else (middle, high)
+    return Power(float(reproduced.mean()), high)
 
 
 def foresee(bound: Bound, n: int, scores: Sequence[float] = ()) -> Power | None:

@@ -8,7 +8,7 @@ from test_records import record
 
 from reproduce import records
 from reproduce.cli import main
-from reproduce.config import compose, number_of_readings, today
+from reproduce.config import also_judged, compose, number_of_readings, row_ids, stated, today
 from reproduce.judge import judge
 from reproduce.standing import UNTRIED, category, standings
 
@@ -124,10 +124,14 @@ def test_a_run_that_was_not_comparable_is_where_the_row_became_what_it_was(recor
     assert each.others[0].verdict.reasons == [world]
 
 
-def test_answers_are_kept_until_a_file_changes(monkeypatch):
-    (first,) = today.stated_today([("inspo/xor/ab", [])])
-    monkeypatch.setattr(today, "stated", lambda *_: pytest.fail("composed again"))
-    assert today.stated_today([("inspo/xor/ab", [])]) == [first]
-    monkeypatch.setattr(today, "_sources_hash", lambda: "another")
-    with pytest.raises(pytest.fail.Exception):
-        today.stated_today([("inspo/xor/ab", [])])
+@pytest.mark.parametrize("row", row_ids())
+def test_what_rows_state_today_is_what_hydra_composes(row):
+    """In every reading; nothing but the time differs."""
+    readings = [[], *([choice] for choice in also_judged(row)), also_judged(row)[-2:]]
+    for reading, found in zip(readings, today.stated_today([(row, r) for r in readings]), strict=True):
+        assert found == stated(row, reading).values(), reading
+
+
+def test_a_row_that_cannot_be_composed_says_why():
+    (found,) = today.stated_today([("omsd/mpe/gone", [])])
+    assert "no row or claim named 'omsd/mpe/gone'" in found["error"]
