@@ -106,6 +106,19 @@ def exit_codes() -> str:
     )
 
 
+def gate_seconds() -> str:
+    """Minutes that each reference took, with its machine."""
+    lines = []
+    for record in {r["row"]: r for r in facts.all_records("*", "reference")}.values():
+        machine = record["provenance"]["machine"]
+        used = [o for o in record["overrides"] if not o.startswith(("protocol.first_seed=", "protocol.n_seeds="))]
+        took = f"{record['time']['wall_s'] / 60:.1f} min"
+        where = f"{machine.get('threads', 'unknown')} threads of {machine.get('cpu', 'unknown')}"
+        lines.append([f"`{' '.join([record['row'], *used])}`", len(record["seeds"]), took, where])
+    head = ["reference", "seeds", "wall time", "machine"]
+    return table(head, lines, numbers_from=1)
+
+
 def seeds_cost() -> str:
     """Cost of one update per seed beside a plainly written one-seed version, from the newest benchmark record."""
     lines: dict[str, dict[str, str]] = {}
