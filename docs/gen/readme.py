@@ -17,7 +17,12 @@ from data.common.errors import ReproduceError  # noqa: E402
 from data.common.paths import ROOT  # noqa: E402
 
 README = ROOT / "README.md"
-BLOCKS = {"holds": tables.holds, "exit codes": tables.exit_codes}
+BLOCKS = {
+    "counts": tables.headline,
+    "holds": tables.holds,
+    "installed": tables.installed,
+    "exit codes": tables.exit_codes,
+}
 QUOTED = ("check", "inspo/bridge/mix")  # of the command `reproduce`: reads records, trains nothing
 
 

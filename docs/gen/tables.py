@@ -106,6 +106,19 @@ def exit_codes() -> str:
     )
 
 
+def installed() -> str:
+    """What the first command installs, from the newest record of benchmarks/install.py."""
+    record = facts.all_records("bench/install", "bench")[-1]
+    found = {(line["case"], line["what"]): line["value"] for line in record["lines"]}
+    size, seconds = (found["what rows need", what] for what in ("on disk", "wall time"))
+    return f"The installation takes {size / 1e9:.1f} GB and took {seconds / 60:.0f} minutes on two CPU cores."
+
+
+def headline() -> str:
+    """The four counts, in a sentence."""
+    return f"**{facts.counts(published.rows().values()).sentence}**"
+
+
 def gate_seconds() -> str:
     """Minutes that each reference took, with its machine."""
     lines = []
