@@ -4,6 +4,8 @@ The templates hold the markup, this file the facts they show.
 """
 
 import os
+import re
+import tomllib
 from functools import cache
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,12 +15,13 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from data.common.paths import CONFIGS, PAPER_RESULTS
+from data.common.paths import CONFIGS, PAPER_RESULTS, ROOT
 from reproduce import standing
 from reproduce.report import comparison_matrix, plots, speed
 from reproduce.report.content import HEADER, Content, Run, Table, duration, short, theirs
 from reproduce.report.sensitivity import SensitivityPlot
 
+ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 TEMPLATES = Path(__file__).parent / "templates"
 LOOKS = {"REPRODUCED": "good", "OPTIMUM MET": "met", "BELOW": "bad", "ABOVE": "bad", "INCONCLUSIVE": "open"}
 LOOKS |= {"NOT COMPARABLE": "none"}
@@ -76,6 +79,18 @@ def anchor(row_id: str) -> str:
     return row_id.replace("/", "-")
 
 
+@cache
+def _repository() -> str | None:
+    """The address of the repository that pyproject.toml states; a fork that states its own gets links to commits."""
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return stated.get("urls", {}).get("Repository")
+
+
+def _commit(record: dict[str, Any]) -> list[tuple[str, str]]:
+    commit, place = record["provenance"].get("commit"), _repository()
+    return [("commit", f"{place.rstrip('/')}/commit/{commit}")] if place and commit else []
+
+
 def _link(path: str | Path, folder: Path) -> str:
     """A relative link from the page to a file, which may lie anywhere in the checkout."""
     return quote(Path(os.path.relpath(Path(path), folder)).as_posix())
@@ -92,7 +107,7 @@ def _claim(claim: dict[str, Any], folder: Path) -> dict[str, Any]:
     time = duration(claim["time"].get("wall_s"))
     facts = {key: claim[key] for key in ("row", "passed", "checks")} | {"arms": arms, "commit": commit, "time": time}
     files = {"record": claim["file"], "config": CONFIGS / f"{claim['row']}.yaml"}
-    links = [(name, _link(path, folder)) for name, path in files.items()]
+    links = [*((name, _link(path, folder)) for name, path in files.items()), *_commit(claim)]
     return facts | {"text": claim.get("claim", {}).get("text", claim["row"]), "links": links}
 
 
@@ -106,6 +121,7 @@ def _table(table: Table, folder: Path) -> dict[str, Any]:
         "anchor": anchor(table.paper.id),
         "numbers": _link(PAPER_RESULTS / f"{table.paper.id}.yaml", folder),
         "caption": table.caption,
+        "arxiv": found[1] if (found := ARXIV.search(table.paper.venue)) else None,
         "head": HEADER[:5],
         "runs": [_run(run, folder) for run in table.runs],
         "aggregates": table.aggregates,
@@ -156,7 +172,7 @@ def _run(run: Run, folder: Path) -> dict[str, Any]:
         "facts": facts,
         "notes": notes,
         "count": count,
-        "links": [(name, _link(path, folder)) for name, path in files.items()],
+        "links": [*((name, _link(path, folder)) for name, path in files.items()), *_commit(record)],
         "readings": [_reading(reading, folder) for reading in run.readings],
     }
 
