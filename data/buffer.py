@@ -1,15 +1,22 @@
 """Experience as a LightningDataModule: a TorchRL replay buffer that hands out chunks of K updates at once."""
 
+import atexit
 import logging
 import math
-from collections.abc import Iterator, Sequence
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 import lightning as L
 import torch
+from filelock import FileLock, Timeout
 from tensordict import TensorDict
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, ReplayBuffer
 
+from data.common.paths import outputs_dir
 from data.layout import Layout
 
 
@@ -38,10 +45,41 @@ class _Selecting:
 class InMemory(_Selecting, LazyTensorStorage): ...
 
 
-class OnDisk(_Selecting, LazyMemmapStorage): ...
+class OnDisk(_Selecting, LazyMemmapStorage):
+    """Files below the outputs folder, which end with this storage; what a killed process left goes with the next."""
+
+    def __init__(self, max_size: int, device: torch.device):
+        place, self.close = scratch_folder("memmap")
+        super().__init__(max_size, scratch_dir=place, device=device, auto_cleanup=False)
 
 
 STORAGES = {"tensor": InMemory, "memmap": OnDisk}
+
+
+def scratch_folder(kind: str) -> tuple[Path, Callable[[], object]]:
+    """(a new folder outputs/scratch/<kind>-<hex>, what removes it); it goes as this process ends, however it does.
+
+    A killed process cannot remove its own: a folder whose lock nobody holds is removed here.
+    """
+    root = outputs_dir() / "scratch"
+    root.mkdir(parents=True, exist_ok=True)
+    for old in root.glob("*.lock"):
+        lock = FileLock(old, timeout=0)
+        with suppress(Timeout, OSError), lock:
+            shutil.rmtree(old.with_suffix(""), ignore_errors=True)
+            old.unlink(missing_ok=True)
+    place = root / f"{kind}-{uuid.uuid4().hex[:12]}"
+    held = FileLock(f"{place}.lock")
+    held.acquire()
+    place.mkdir()
+
+    def remove() -> None:
+        shutil.rmtree(place, ignore_errors=True)
+        Path(held.lock_file).unlink(missing_ok=True)
+        held.release()
+
+    atexit.register(remove)
+    return place, remove
 
 
 def _home(stored: TensorDict, device: torch.device) -> torch.device:

@@ -1,8 +1,39 @@
-"""Variables of the environment that libraries read behind our back (docs/environment.md)."""
+"""Variables of the environment that libraries read behind our back; docs/environment.md lists them."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+# They change a result, load foreign code or unpickle: left out in every process of the command.
+IGNORED = (
+    *("PL_TRAINER_", "PL_GLOBAL_SEED", "PL_FAULT_TOLERANT", "PL_CONFIG", "PL_DEEPSPEED", "LT_"),
+    *("HDF5_", "TORCHDYNAMO_", "TORCHINDUCTOR_", "TORCH_COMPILE_", "TORCH_FORCE_", "PYTORCH_TUNABLEOP_"),
+    *("TORCH_ALLOW_TF32_", "TORCH_CUDNN_", "NVIDIA_TF32_", "TORCH_BLAS_PREFER_", "TORCH_LINALG_PREFER_"),
+    *("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE", "ONEDNN_", "DNNL_", "OPENBLAS_CORETYPE"),
+    *("TENSORSTORE_", "SAFETENSORS_FAST_GPU", "HYDRA_"),
+)
+HONORED = (  # of the same families: where files lie, how they are locked, what is printed
+    *("HDF5_USE_FILE_LOCKING", "TORCHINDUCTOR_CACHE_DIR", "TORCHDYNAMO_VERBOSE", "ONEDNN_VERBOSE", "DNNL_VERBOSE"),
+    "HYDRA_FULL_ERROR",
+)
+GIT = "GIT_"
+
+
+def is_ignored(variable: str) -> bool:
+    return variable.startswith(IGNORED) and variable not in HONORED
+
+
+def ignore_variables() -> list[str]:
+    """Takes the ignored variables out of this process's environment, which its children inherit; their names."""
+    found = sorted(filter(is_ignored, os.environ))
+    for variable in found:
+        del os.environ[variable]
+    return found
+
+
+def without_git() -> dict[str, str]:
+    """This environment for a git that looks at the repository it is given, also within a git hook."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(GIT)}
 
 
 @contextmanager

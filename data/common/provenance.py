@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from data.common.environment import without_git
 from data.common.files import sha256
 from data.common.paths import ROOT
 
@@ -59,7 +60,9 @@ def _git(root: Path) -> dict[str, Any]:
 
     def git(*arguments: str) -> str | None:
         try:
-            run = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30)
+            run = subprocess.run(
+                ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30, env=without_git()
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return run.stdout.strip() if run.returncode == 0 else None

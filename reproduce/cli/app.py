@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
+from data.common.environment import ignore_variables
 from data.common.errors import ReproduceError
+from data.common.text import printable
 from reproduce import __version__
 from reproduce.cli import data, jobs, new, regression, report, rows, run
 from reproduce.cli.options import RUN
@@ -75,6 +77,8 @@ def main(argv: list[str] | None = None) -> int:
     if COMPLETE in os.environ:
         command.main([], prog_name="reproduce")  # answers the shell and exits
     console.set_quiet("--json" in argv)
+    if ignored := ignore_variables():
+        console.note(f"ignored variables of the environment: {', '.join(ignored)} (docs/environment.md)")
     try:
         with command.make_context("reproduce", argv or ["--help"]) as context:
             return command.invoke(context)
@@ -83,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     except typer.TyperException as error:
         return _failed(str(usage_error(error)))
     except ReproduceError as error:
-        print(f"reproduce: {error}", file=sys.stderr)
+        _failed(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         print("reproduce: stopped; the same command continues from the last checkpoint", file=sys.stderr)
@@ -97,5 +101,5 @@ def main(argv: list[str] | None = None) -> int:
 
 def _failed(message: str) -> int:
     """typer would exit with 2 on bad usage; here 2 means INCONCLUSIVE."""
-    print(f"reproduce: {message}", file=sys.stderr)
+    print(f"reproduce: {printable(message)}", file=sys.stderr)
     return ReproduceError.exit_code

@@ -17,6 +17,7 @@ def row() -> None:
 
 def job() -> None:
     """A job of a queue: PROGRESS ROW OVERRIDES.. Exits as the command does, or with NO_ROOM."""
+    from data.common.environment import ignore_variables
     from data.common.errors import DiskFull, ReproduceError
     from data.common.files import is_full
     from data.common.paths import outputs_dir
@@ -24,6 +25,7 @@ def job() -> None:
     from reproduce.core import console
     from reproduce.jobs.processes import NO_ROOM, follow_parent
 
+    ignore_variables()
     progress, name, *overrides = sys.argv[1:]
     follow_parent()
     console.report_to(Path(progress))

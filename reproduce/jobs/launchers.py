@@ -2,7 +2,9 @@
 
 import importlib.util
 import os
+import secrets
 import shutil
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import yaml
@@ -101,6 +103,17 @@ def stated_knobs(name: str) -> dict[str, Any]:
         raise ReproduceError(f"{file}: expected `launcher:` and its knobs, e.g. n_jobs.")
     checked(Launcher, {**stated, "name": name}, str(file), "launcher.", "knob")
     return stated
+
+
+def local_ray(cpus: int, env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """(settings, environment) of a Ray of this command's own: on the loopback address alone, with a token.
+
+    RAY_ variables of `env`, which may name a running cluster, are left out; launcher.address asks for one.
+    """
+    init = {"address": "local", "_node_ip_address": "127.0.0.1", "num_cpus": cpus}
+    settings = [f"++hydra.launcher.ray.init.{key}={value}" for key, value in init.items()]
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    return settings, {key: value for key, value in env.items() if not key.startswith("RAY_")} | token
 
 
 def _value(key: str, text: str) -> Any:

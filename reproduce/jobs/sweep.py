@@ -21,7 +21,7 @@ from data.common.errors import ReproduceError
 from data.common.files import write_json
 from data.common.paths import ROOT, outputs_dir, records_dir
 from reproduce.config import compose
-from reproduce.jobs.launchers import LOCAL, Launcher, job_threads, stated_knobs, with_threads
+from reproduce.jobs.launchers import LOCAL, Launcher, job_threads, local_ray, stated_knobs, with_threads
 from reproduce.jobs.locks import hold, hold_with_children
 from reproduce.jobs.processes import POLL_S, python, python_path, thread_variables
 
@@ -120,11 +120,12 @@ def _launch(folder: Path, launcher: Launcher, threads: int, numbers: list[int], 
     knobs = launcher.model_dump() | {"cpus": threads}
     stated = stated_knobs(launcher.name)
     settings = [f"launcher.{key}={'null' if knobs[key] is None else knobs[key]}" for key in stated]
+    env = os.environ | {"PYTHONPATH": python_path(), "RAY_USAGE_STATS_ENABLED": "0"}
     if launcher.name == "ray" and launcher.address is None:
-        settings.append(f"+hydra.launcher.ray.init.num_cpus={threads * launcher.n_jobs}")
+        own, env = local_ray(threads * launcher.n_jobs, env)
+        settings += own
     command = python("from reproduce.jobs.worker import start; start()", "--multirun")
     command += [f"launcher={launcher.name}", f"folder='{quoted}'", f"job={','.join(map(str, numbers))}", *settings]
-    env = os.environ | {"PYTHONPATH": python_path(), "RAY_USAGE_STATS_ENABLED": "0"}
     with open(folder / "launcher.log", "ab") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
         try:
