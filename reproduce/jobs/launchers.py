@@ -112,8 +112,9 @@ def local_ray(cpus: int, env: Mapping[str, str]) -> tuple[list[str], dict[str, s
     """
     init = {"address": "local", "_node_ip_address": "127.0.0.1", "num_cpus": cpus}
     settings = [f"++hydra.launcher.ray.init.{key}={value}" for key, value in init.items()]
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    return settings, {key: value for key, value in env.items() if not key.startswith("RAY_")} | token
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    own["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else Ray replaces the loopback address by the machine's
+    return settings, {key: value for key, value in env.items() if not key.startswith("RAY_")} | own
 
 
 def _value(key: str, text: str) -> Any:

@@ -57,7 +57,7 @@ class Run:
         gap = "not computed" if v.low is None else f"{self.number(v.difference)} [{self.number(v.low)}, "
         gap += "" if v.low is None else f"{self.number(v.high)}], margin {self.number(v.delta)}"
         dirty = {True: " (with local changes)", False: ""}.get(provenance.get("dirty"), " (changes unknown)")
-        known = "; ".join([*record["deviations"], *record.get("notes", [])]) or "none"
+        known = "; ".join([*record["deviations"], *self.result.notes]) or "none"
         return [
             short(self.row), theirs(self.row), ours, gap, f"{MARKS[v.state]} {v.word}", _data(record),
             "decided" if v.seeds_needed is None and v.exit_code < 2 else str(v.seeds_needed or "unknown"),

@@ -160,7 +160,7 @@ def _run(run: Run, folder: Path) -> dict[str, Any]:
     facts.append(f"{cell['Wall time']} on {_machine(record)}, of which evaluation {evaluated}")
     if record["crashed"]:
         facts.append(f"crashed seeds: {', '.join(str(crash.get('seed')) for crash in record['crashed'])}")
-    notes = [*verdict.reasons, *record["deviations"]]
+    notes = [*verdict.reasons, *run.result.notes, *record["deviations"]]
     notes += [f"differs: {d.get('key')} = {d.get('used')} (row: {d.get('row')})" for d in record["differs"]]
     count = f"{len(verdict.reasons)} remarks, {len(record['deviations'])} deviations"
     files = {"record": record["file"], "config": CONFIGS / "rows" / f"{run.row.id}.yaml"}

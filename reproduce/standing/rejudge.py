@@ -28,3 +28,15 @@ def judged_today(
         readings=readings,
     )
     return verdict, clones
+
+
+def changed_bound(record: dict[str, Any]) -> list[str]:
+    """How the published number or its margin differs from what the record was judged by; empty where it does not."""
+    bound, old = published.row(record["row"]).bound, record["verdict"]
+    pairs = {"the published number": (old["theirs"], bound.mean), "the margin": (old["delta"], bound.delta)}
+    apart = [
+        f"{what} was {was:g}, today it is {'unknown' if now is None else f'{now:g}'}"
+        for what, (was, now) in pairs.items()
+        if was is not None and was != now and (now is not None or what == "the margin")
+    ]
+    return [f"recorded as {old['state']}; since then {' and '.join(apart)}: judged anew"] if apart else []

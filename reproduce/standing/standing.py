@@ -12,7 +12,7 @@ from reproduce import config, published, records
 from reproduce.config.today import stated_today
 from reproduce.judge import Verdict
 from reproduce.standing.labels import KIND, label
-from reproduce.standing.rejudge import judged_today
+from reproduce.standing.rejudge import changed_bound, judged_today
 
 OFFICIAL = f"{KIND}=official"
 
@@ -27,9 +27,14 @@ class Result:
     behavior_cloning: list[float] | None
 
     @property
+    def notes(self) -> list[str]:
+        """The record's notes, and how the published number has changed since."""
+        return [*self.record.get("notes", []), *changed_bound(self.record)]
+
+    @property
     def document(self) -> dict[str, Any]:
         """What --json prints of it."""
-        today = {"verdict": self.verdict.to_json(), "behavior_cloning": self.behavior_cloning}
+        today = {"verdict": self.verdict.to_json(), "behavior_cloning": self.behavior_cloning, "notes": self.notes}
         return records.row_document({**self.record, **today}) | {"reading": self.name}
 
 

@@ -97,6 +97,31 @@ def test_a_ray_of_our_own():
     assert own["RAY_AUTH_TOKEN"] != local_ray(4, env)[1]["RAY_AUTH_TOKEN"]
 
 
+LISTENING = """
+import psutil, ray, sys
+init = dict(word.split(".init.")[1].split("=") for word in sys.argv[1:])
+ray.init(**init | {"num_cpus": int(init["num_cpus"])}, include_dashboard=False, object_store_memory=78643200)
+@ray.remote
+def five():
+    return 5
+print(ray.get(five.remote()))
+for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+    print(*{c.laddr.ip for c in process.net_connections("inet") if c.status == "LISTEN"})
+"""
+
+
+@pytest.mark.slow
+def test_ray_listens_on_the_loopback_address_alone():
+    pytest.importorskip("ray")
+    pytest.importorskip("psutil")
+    settings, env = local_ray(1, os.environ | {"RAY_ADDRESS": "10.0.0.1:6379"})
+    ran = subprocess.run([sys.executable, "-c", LISTENING, *settings], env=env, capture_output=True, text=True)
+    value, *addresses = ran.stdout.split()
+    assert value == "5", ran.stderr
+    assert set(addresses) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+    assert len(addresses) > 3
+
+
 # ---- memory-mapped storage
 
 

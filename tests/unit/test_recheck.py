@@ -9,7 +9,7 @@ from test_records import record
 from reproduce import records
 from reproduce.cli import main
 from reproduce.config import also_judged, compose, number_of_readings, row_ids, stated, today
-from reproduce.judge import judge
+from reproduce.judge import Bound, judge
 from reproduce.standing import UNTRIED, category, standings
 
 
@@ -65,6 +65,24 @@ def test_a_record_of_a_changed_row_does_not_hide_one_of_the_row_as_it_is(recorde
     assert [
         other["verdict"]["state"] for other in document["others"]
     ] == []  # a later own record: it is of other settings
+
+
+def test_a_record_judged_by_an_old_margin_is_judged_by_todays_and_says_so(recorded, capsys, tmp_path):
+    scores = [0.9, 0.9, 0.9, 0.9, 0.9]
+    recorded["scores"] = recorded["scores"] | {"per_seed": scores}
+    old = judge(scores, Bound(optimum=1.0, delta=0.5))
+    recorded["verdict"] = old.to_json()
+    document = checked(capsys, recorded)
+    assert old.state == "OPTIMUM MET"
+    assert document["verdict"]["state"] == "BELOW"
+    (said,) = document["notes"]
+    assert said.startswith("recorded as OPTIMUM MET; since then the margin was 0.5, today it is 0.0")
+    assert main(["check", recorded["row"]]) == 1
+    assert "since then the margin was 0.5" in " ".join(capsys.readouterr().out.split())
+    assert main(["list", "inspo/xor/ab", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["verdict"].startswith("BELOW")
+    assert main(["report", recorded["row"], "--out", str(tmp_path)]) == 0
+    assert all("since then the margin was 0.5" in path.read_text() for path in tmp_path.glob("report.html"))
 
 
 def test_readings_are_judged_by_a_wider_interval_and_never_stand_for_the_row():
