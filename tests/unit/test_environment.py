@@ -98,7 +98,7 @@ def test_a_ray_of_our_own():
 
 
 LISTENING = """
-import psutil, ray, sys
+import sys, ray, psutil
 init = dict(word.split(".init.")[1].split("=") for word in sys.argv[1:])
 ray.init(**init | {"num_cpus": int(init["num_cpus"])}, include_dashboard=False, object_store_memory=78643200)
 @ray.remote
@@ -113,7 +113,6 @@ for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
 @pytest.mark.slow
 def test_ray_listens_on_the_loopback_address_alone():
     pytest.importorskip("ray")
-    pytest.importorskip("psutil")
     settings, env = local_ray(1, os.environ | {"RAY_ADDRESS": "10.0.0.1:6379"})
     ran = subprocess.run([sys.executable, "-c", LISTENING, *settings], env=env, capture_output=True, text=True)
     value, *addresses = ran.stdout.split()
