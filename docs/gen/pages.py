@@ -8,7 +8,7 @@ from gen.tables import table
 
 from data.common.paths import ROOT
 from reproduce import published, standing
-from reproduce.report import comparison_matrix
+from reproduce.report import comparison_matrix, comparisons
 
 
 def row_page(row_id: str) -> str:
@@ -114,8 +114,22 @@ def results(paper_table: published.PaperTable) -> str:
             "",
             *(line for block in comparison_matrix.blocks(beside) for line in _block(block)),
         ]
+    out += _compared(runnable)
     out += _all_numbers(rows)
     return "\n".join(out).rstrip() + "\n"
+
+
+def _compared(rows: dict[str, published.PaperRow]) -> list[str]:
+    """Recorded comparisons of rows, a section each."""
+    found = comparisons.comparisons(facts.all_records("comparisons/*", "comparison"), rows)
+    if not found:
+        return []
+    words = "`reproduce compare` holds algorithms against each other on one row's data and seeds."
+    out = ["## Compared", "", words, ""]
+    for one in found:
+        tables = [table(cells[0], cells[1:]) for cells in (one.arms, one.differences)]
+        out += [f"### {one.title}", "", one.caption, "", tables[0], "", tables[1], ""]
+    return out
 
 
 def _readings(rows: dict[str, published.PaperRow]) -> list[str]:

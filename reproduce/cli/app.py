@@ -11,14 +11,14 @@ from data.common.environment import ignore_variables
 from data.common.errors import ReproduceError
 from data.common.text import printable
 from reproduce import __version__
-from reproduce.cli import data, jobs, new, regression, report, rows, run
+from reproduce.cli import compare, data, jobs, new, regression, report, rows, run
 from reproduce.cli.options import RUN
 from reproduce.cli.usage import BareRow, Commands, Reproduce, usage_error
 from reproduce.core import console
 
 EPILOG = """\
 \b
-A glob such as 'inspo/*' works wherever a row does.
+A prefix such as inspo/xor and a glob such as 'inspo/*' work wherever a row does.
 --json prints one JSON document on stdout and nothing else.
 Exit codes: 0 REPRODUCED, 1 BELOW or ABOVE, 2 INCONCLUSIVE, 3 NOT COMPARABLE, 4 error.
 `reproduce COMMAND --help` explains a command.
@@ -52,6 +52,7 @@ def assembled() -> Any:
     app.command("list")(rows.list_rows)
     app.command("check")(rows.check)
     app.command("diff")(rows.diff)
+    app.command("compare")(compare.compare)
     app.command("plan")(jobs.plan)
     app.command("queue")(jobs.queue)
     datasets = typer.Typer(cls=Commands, help="List, show, build and compare datasets.", **PLAIN)

@@ -1,17 +1,17 @@
 """`reproduce data list|show|build|compare`: datasets."""
 
 import json
-from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 import typer
 
 from data.common.errors import ReproduceError, nearest
+from data.common.patterns import matching
 from reproduce.cli.format import dataset_cell
 from reproduce.cli.options import Json, complete, datasets
 from reproduce.core import console
 
-MENTION = "A dataset or a glob of datasets, e.g. bridge/mix."
+MENTION = "A dataset, a prefix or a glob of datasets, e.g. bridge/mix or bridge."
 Some = Annotated[
     str, typer.Argument(metavar="PATTERN", help=MENTION, autocompletion=complete(datasets), show_default=False)
 ]
@@ -31,7 +31,7 @@ def list_datasets(pattern: Some = "*", as_json: Json = False) -> int:
     from data.catalog import registry
 
     known = registry.datasets()
-    entries = {name: entry.description for name, entry in known.items() if fnmatchcase(name, pattern)}
+    entries = {name: known[name].description for name in matching(pattern, known)}
     if not entries:
         raise ReproduceError(f"no dataset named {pattern!r}.{nearest(pattern, list(known))}")
     print(json.dumps(entries, indent=1) if as_json else "\n".join(f"{k:24} {v}" for k, v in entries.items()))
@@ -78,7 +78,8 @@ def compare(pattern: Some = "*", as_json: Json = False) -> int:
     """
     from data.catalog import registry
 
-    known = {k: v for k, v in registry.datasets().items() if v.published and fnmatchcase(k, pattern)}
+    entries = registry.datasets()
+    known = {name: entries[name] for name in matching(pattern, entries) if entries[name].published}
     if not known:
         raise ReproduceError(f"no dataset named {pattern!r} has published statistics; `reproduce data list` shows all.")
     ours = _built_statistics(list(known))
@@ -116,7 +117,7 @@ def _named(pattern: str) -> list[str]:
     """The datasets that a word stands for. Raises ReproduceError with the nearest names."""
     from data.catalog import registry
 
-    found = [name for name in registry.datasets() if fnmatchcase(name, pattern)]
+    found = matching(pattern, registry.datasets())
     if not found:
         registry.dataset(pattern)  # raises
     return found

@@ -74,7 +74,9 @@ def settings(ctx: typer.Context, incomplete: str) -> list[str]:
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")]
 Row = Annotated[
     str,
-    typer.Argument(metavar="ROW", help="A row or a glob of rows.", autocompletion=complete(rows), show_default=False),
+    typer.Argument(
+        metavar="ROW", help="A row, or a prefix or glob of rows.", autocompletion=complete(rows), show_default=False
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -12,7 +12,7 @@ Moved = Annotated[
     str,
     typer.Argument(
         metavar="PATTERN",
-        help="A row or a glob of rows; `losses` moves the loss fingerprints.",
+        help="A row, or a prefix or glob of rows; `losses` moves the loss fingerprints.",
         autocompletion=complete(lambda: [*rows(), "losses"]),
         show_default=False,
     ),
@@ -21,7 +21,7 @@ Gated = Annotated[
     str,
     typer.Argument(
         metavar="PATTERN",
-        help="A row or a glob of rows; without it, all that have a reference.",
+        help="A row, or a prefix or glob of rows; without it, all that have a reference.",
         autocompletion=complete(rows),
         show_default=False,
     ),

@@ -11,7 +11,7 @@ Some = Annotated[
     str,
     typer.Argument(
         metavar="PATTERN",
-        help="A row or a glob of rows; without it, all of them.",
+        help="A row, or a prefix or glob of rows; without it, all of them.",
         autocompletion=complete(published_rows),
         show_default=False,
     ),

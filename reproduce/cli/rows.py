@@ -14,7 +14,7 @@ Listed = Annotated[
     str,
     typer.Argument(
         metavar="PATTERN",
-        help="A published row, a claim, or a glob of them.",
+        help="A published row, a claim, or a prefix or glob of them.",
         autocompletion=complete(published_rows_and_claims),
         show_default=False,
     ),
@@ -23,7 +23,7 @@ Recorded = Annotated[
     str,
     typer.Argument(
         metavar="PATTERN",
-        help="A row or a glob of rows that have records.",
+        help="A row, or a prefix or glob of rows, that have records.",
         autocompletion=complete(published_rows),
         show_default=False,
     ),
@@ -40,12 +40,11 @@ def list_rows(
     A row's answer is the run with its own settings. Other readings stand below it and are not counted. --all lists the
     published numbers that cannot run yet as well.
     """
-    from fnmatch import fnmatchcase
-
+    from data.common.patterns import matching
     from reproduce import published, records, standing
     from reproduce.config import claim_ids
 
-    claims = [name for name in claim_ids() if fnmatchcase(name, pattern)]
+    claims = matching(pattern, claim_ids())
     names = [] if claims and pattern.startswith("claims") else published.match(pattern)
     left_out: dict[Path, str] = {}
     found = records.read(left_out=left_out)

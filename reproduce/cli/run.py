@@ -15,10 +15,14 @@ Target = Annotated[
     str,
     typer.Argument(
         metavar="ROW",
-        help="A row, a claim, or a glob of them such as 'inspo/*'.",
+        help="A row, a claim, or a prefix or glob of them such as inspo/xor or 'inspo/*'.",
         autocompletion=complete(rows_and_claims),
         show_default=False,
     ),
+]
+Sweep = Annotated[
+    list[str] | None,
+    typer.Option("--sweep", metavar="KEY=V1,V2", help="Run each value; several of these options make a grid."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="What would run, how long and how large; launches nothing.")]
 
@@ -27,6 +31,7 @@ def run(
     ctx: typer.Context,
     target: Target,
     overrides: Overrides = None,
+    sweep: Sweep = None,
     dry_run: DryRun = False,
     as_json: Json = False,
     junit: ci.Junit = None,
@@ -44,6 +49,10 @@ def run(
 
         overrides, knobs = split(overrides)
         launcher = launcher_from(knobs)
+    if sweep:
+        from reproduce.cli.grid import run_grid
+
+        return run_grid(names, overrides, sweep, launcher, as_json, run_one, _dry_run if dry_run else None)
     if dry_run:
         return _dry_run(names, overrides, launcher, as_json)
     documents = _here(names, overrides, as_json) if launcher is None else _sweep(names, overrides, launcher, as_json)

@@ -122,6 +122,25 @@ def _resolver(value: Any) -> str:
     return next((found for one in inner if (found := _resolver(one))), "")
 
 
+SWEEPS = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")  # Hydra's words for several values
+
+
+def several(text: str) -> list[str]:
+    """The values of `a,b`, split at commas outside brackets and quotes."""
+    parts, depth, quote = [""], 0, ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        depth += (letter in "[{(") - (letter in "]})") if not quote else 0
+        if letter == "," and depth == 0 and not quote:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
 def _check_key(override: str, settings: list[str]) -> None:
     """Refuse an override whose key the row does not have, naming the nearest key that it has."""
     key, sep, value = override.partition("=")
@@ -135,6 +154,12 @@ def _check_key(override: str, settings: list[str]) -> None:
         if any(o.startswith(f"{key}.") for o in known):
             raise ReproduceError(f"{key} in {override!r} is a group of settings; set one of its keys.")
         raise ReproduceError(f"unknown setting {key!r} in {override!r}.{nearest(key, known)}")
+    if len(several(value)) > 1 or SWEEPS.match(value):
+        listed = value if len(several(value)) > 1 else "A,B"
+        raise ReproduceError(
+            f"{override!r} states several values, and a setting has one. A grid is `--sweep {key}={listed}`; a list is "
+            f"written in brackets, {key}=[{listed}]."
+        )
     options = sorted(path.stem for path in (CONFIGS / key).glob("*.yaml")) if key in groups else []
     if options and value not in options:
         raise ReproduceError(f"{override}: choose one of {', '.join(options)}.{nearest(value, options)}")

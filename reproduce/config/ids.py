@@ -1,10 +1,10 @@
-"""Ids of rows and claims that can run, and the globs over them."""
+"""Ids of rows and claims that can run, and the prefixes and globs over them."""
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 from data.common.errors import ReproduceError, nearest
 from data.common.paths import CONFIGS
+from data.common.patterns import matching
 from reproduce.config.tables import columns
 
 
@@ -22,8 +22,8 @@ def claim_ids() -> list[str]:
 
 
 def expand(pattern: str, known: Sequence[str]) -> list[str]:
-    """The ids that a name or glob stands for. Raises ReproduceError with the nearest names."""
-    hits = [name for name in known if fnmatchcase(name, pattern)]
+    """The ids of a name, a prefix such as `inspo/xor`, or a glob. Raises ReproduceError with the nearest names."""
+    hits = matching(pattern, known)
     if not hits:
         raise ReproduceError(
             f"no row or claim named {pattern!r}.{nearest(pattern, list(known))} `reproduce list` shows all of them."

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -81,6 +82,16 @@ def differences(used: dict[str, Any], row: dict[str, Any]) -> list[dict[str, Any
     ours, rows = flat(used), flat(row)
     keys = [k for k in sorted(ours | rows) if not k.startswith(NOT_PART_OF_FINGERPRINT) and ours.get(k) != rows.get(k)]
     return [{"key": key, "row": rows.get(key), "used": ours.get(key)} for key in keys]
+
+
+def in_words(apart: Iterable[dict[str, Any]], says: str = "the row says") -> list[str]:
+    """Differences as sentences. Another algorithm is one of them: its settings have no counterpart in the row's."""
+    found = list(apart)
+    name = next((d for d in found if d["key"] == "algo.name"), None)
+    if name is None:
+        return [f"{d['key']} is {d['used']}, {says} {d['row']}" for d in found]
+    rest = [d for d in found if not d["key"].startswith("algo.")]
+    return [f"algo is {name['used']}, {says} {name['row']}", *in_words(rest, says)]
 
 
 def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

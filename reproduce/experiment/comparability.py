@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from reproduce.config import Settings
+from reproduce.config import Settings, in_words
 
 
 def why_not_comparable(settings: Settings, measured: str, manifest: dict[str, Any]) -> list[str]:
     """Reasons, none when the run is the row's. `measured` is the fingerprint of the world that was played."""
-    reasons = [f"{d['key']} is {d['used']}, the row says {d['row']}" for d in settings.differs]
+    reasons = in_words(settings.differs)
     if manifest.get("path") != manifest.get("default_path"):
         reasons.append(f"the data are {manifest['path']}, the row's are {manifest['default_path']}")
     if measured != (expected := settings.task.fingerprint):

@@ -11,14 +11,17 @@ from pydantic import BeforeValidator, Field
 from data.common.errors import ReproduceError
 from data.common.validation import Model, checked
 from data.common.yaml_files import read_yaml
-from reproduce import records
 from reproduce.config import Settings, compose, expand, row_ids
+from reproduce.records import recorded
 
 
 def _one_string(command: Any) -> str:
     if not isinstance(command, str):
         raise ValueError(f"{command!r}: expected a row and its overrides in one string.")
     return command
+
+
+__all__ = ["Job", "QueueFile", "read_queue", "recorded"]
 
 
 class QueueFile(Model):
@@ -92,14 +95,3 @@ def _read(path: Path) -> QueueFile:
     if not isinstance(stated, dict) or ("commands" in stated and not stated["commands"]):
         raise ReproduceError(f"queue file {path}: expected `commands:` and a list of rows with their overrides.")
     return checked(QueueFile, stated, f"queue file {path}", noun="key")
-
-
-def recorded(settings: Settings) -> dict[str, Any] | None:
-    """The newest record of exactly these settings, seeds and kind of data; None where there is none."""
-    data = settings.values["data"]
-    for record in reversed(records.read_sound(settings.row, "row")):
-        used = record["config"]["data"]
-        same = all(used.get(key) == data[key] for key in ("kind", "seed"))
-        if same and record["config_fingerprint"] == settings.fingerprint and record["seeds"] == settings.protocol.seeds:
-            return record
-    return None

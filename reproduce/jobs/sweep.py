@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from reproduce.jobs.locks import hold, hold_with_children
 from reproduce.jobs.processes import POLL_S, python, python_path, thread_variables
 
 JOBS = "jobs.json"
+MARK = "#"  # between a row and the number of its point: no row id holds it
 CODE = (  # a result depends on it besides the settings of its run: programs, configs, published numbers
     *("reproduce/**/*.py", "lit_modules/**/*.py", "data/**/*.py", "data/**/*.yaml", "paper_results/**/*.yaml"),
     *("configs/rows/**/*.yaml", "configs/tables/**/*.yaml", "configs/claims/**/*.yaml"),
@@ -33,26 +34,41 @@ CODE = (  # a result depends on it besides the settings of its run: programs, co
 Report = Callable[[dict[str, Any]], None]
 
 
-def run_sweep(names: list[str], overrides: list[str], launcher: Launcher, report: Report) -> list[dict[str, Any]]:
+def run_sweep(
+    names: list[str],
+    overrides: list[str],
+    launcher: Launcher,
+    report: Report,
+    points: Sequence[Sequence[str]] = ((),),
+) -> list[dict[str, Any]]:
     """The result of each row or claim, in the order of `names`; `report` is called with each as it comes in.
+
+    `points` are overrides on top: each name runs once per point, and its result says which as `point`.
 
     A row with bad settings or data, and one whose process died more often than `launcher.retries`, is an error among
     the results. Raises ReproduceError when the same sweep is running already.
     """
-    n_threads = job_threads(overrides, launcher)
-    jobs, refused, identity = _prepared(names, overrides, n_threads)
+    n_threads = job_threads([*overrides, *points[0]], launcher)
+    wanted = {_job(name, k): (name, list(point)) for name in names for k, point in enumerate(points)}
+    jobs, refused, identity = _prepared(wanted, overrides, n_threads)
     folder = outputs_dir().resolve() / "sweeps" / hashlib.sha256(identity.encode()).hexdigest()[:12]
-    results, seen = dict(refused), set(refused)
-    for document in refused.values():
-        report(document)
+    results, seen = {}, set()
+
+    def took(job: str, document: dict[str, Any]) -> None:
+        name, point = wanted[job]
+        results[job] = document | {"row": name} | ({"point": point} if point else {})
+        report(results[job])
+
+    for job, document in refused.items():
+        seen.add(job)
+        took(job, document)
 
     def collect() -> None:
         for name in jobs:
             path = folder / f"{name}.json"
             if name not in seen and path.exists():
                 seen.add(name)
-                results[name] = json.loads(path.read_text(encoding="utf-8"))
-                report(results[name])
+                took(name, json.loads(path.read_text(encoding="utf-8")))
 
     with hold(folder / "lock", "this sweep is running in another process; wait for it."):
         for path in (folder / f"{name}.json" for name in jobs):  # an error may have been mended
@@ -72,26 +88,32 @@ def run_sweep(names: list[str], overrides: list[str], launcher: Launcher, report
                 _launch(folder, launcher, n_threads, numbers, collect)
         for name in jobs:
             if name not in seen:
-                results[name] = _died(folder, name, launcher.retries + 1)
-                report(results[name])
-        if len(seen) == len(names):
+                took(name, _died(folder, name, launcher.retries + 1))
+        if len(seen) == len(wanted):
             shutil.rmtree(folder, ignore_errors=True)
-    return [results[name] for name in names]
+    return [results[job] for job in wanted]
 
 
-def _prepared(names: list[str], overrides: list[str], threads: int) -> tuple[dict[str, list[str]], dict, str]:
-    """({row: the overrides of its job}, {row: its error}, whatever decides the results). Datasets are built here, once:
-    two workers would build the same one beside each other."""
+def _job(name: str, k: int) -> str:
+    """The name of a job, which begins with its row's; the worker knows the row by it."""
+    return f"{name}{MARK}{k}" if k else name
+
+
+def _prepared(
+    wanted: dict[str, tuple[str, list[str]]], overrides: list[str], threads: int
+) -> tuple[dict[str, list[str]], dict, str]:
+    """({job: its overrides}, {job: its error}, whatever decides the results). Datasets are built here, once: two
+    workers would build the same one beside each other."""
     from data.catalog import store
     from reproduce.experiment.identity import run_folder
 
     jobs: dict[str, list[str]] = {}
     refused, runs, files = {}, {}, {}
-    own = with_threads(overrides, threads)
-    for name in names:
+    for job, (name, point) in wanted.items():
         if name.startswith("claims/"):
-            jobs[name], runs[name] = overrides, threads
+            jobs[job], runs[job] = overrides, threads
             continue
+        own = with_threads([*overrides, *point], threads)
         try:
             settings = compose(name, own)
             data = settings.values["data"]
@@ -99,9 +121,9 @@ def _prepared(names: list[str], overrides: list[str], threads: int) -> tuple[dic
             if key not in files:
                 found = store.get(data["id"], data["kind"], data["root"], seed=data["seed"])
                 files[key] = json.dumps(found.manifest["files"], sort_keys=True)
-            jobs[name], runs[name] = own, run_folder(settings, files[key]).name
+            jobs[job], runs[job] = own, run_folder(settings, files[key]).name
         except ReproduceError as error:
-            refused[name] = error_document(name, str(error))
+            refused[job] = error_document(name, str(error))
     return jobs, refused, json.dumps([list(jobs.items()), runs, _code()])
 
 

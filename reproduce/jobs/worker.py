@@ -15,7 +15,7 @@ from data.common.files import write_json
 from data.common.paths import CONFIGS
 from reproduce.jobs.locks import is_free, wait_for
 from reproduce.jobs.processes import POLL_S, end_with_parent, python
-from reproduce.jobs.sweep import JOBS, error_document, text_of
+from reproduce.jobs.sweep import JOBS, MARK, error_document, text_of
 
 ROW = "from reproduce.cli.job import row; row()"  # named in text: a job is the command, which imports this room
 
@@ -43,7 +43,7 @@ def run_job(folder: Path, number: int) -> None:
             return
         with open(printed, "wb") as out, open(log, "wb") as err:
             process = subprocess.Popen(
-                python(ROW, name, *overrides, "--json"),
+                python(ROW, name.partition(MARK)[0], *overrides, "--json"),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

@@ -123,8 +123,8 @@ def gate(reference: Sequence[float], new: Sequence[float], tolerance: float = 1e
     return gain >= -tolerance or p >= 0.005, p
 
 
-def welch_bounds(left: Sequence[float], right: Sequence[float]) -> tuple[float, float]:
-    """One-sided 95 % bounds of mean(left) - mean(right); a single right value is a constant.
+def welch_bounds(left: Sequence[float], right: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """One-sided bounds at `level` of mean(left) - mean(right); a single right value is a constant.
 
     scipy's own interval computes the moments in floating point, warns of scores without spread, and is off by 1e-7
     where the spread is a billionth of the scores. Raises ReproduceError for fewer than 2 left or no right scores.
@@ -142,5 +142,5 @@ def welch_bounds(left: Sequence[float], right: Sequence[float]) -> tuple[float, 
     if squared == 0:
         return difference, difference
     freedom = squared**2 / sum(error**2 / degrees for error, degrees in errors)
-    half = float(stdtrit(freedom, 0.95)) * math.sqrt(squared)
+    half = float(stdtrit(freedom, level)) * math.sqrt(squared)
     return difference - half, difference + half

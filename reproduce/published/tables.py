@@ -8,13 +8,13 @@ Row ids: <paper>/<table>/<row> is the table's headline algorithm, <paper>/<table
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from data.common.errors import ReproduceError, nearest
 from data.common.paths import PAPER_RESULTS
+from data.common.patterns import matching
 from reproduce.config import flat
 from reproduce.judge import Bound
 from reproduce.published.schema import (
@@ -220,8 +220,8 @@ def row(row_id: str) -> PaperRow:
 
 
 def match(pattern: str) -> list[str]:
-    """Row ids that are, or glob-match, the pattern (`inspo/*` is all of InSPO). Raises ReproduceError for none."""
-    found = [row_id for row_id in rows() if row_id == pattern or fnmatchcase(row_id, pattern)]
+    """Row ids of a name, a prefix or a glob (`inspo` is all of InSPO). Raises ReproduceError for none."""
+    found = matching(pattern, rows())
     if not found:
         raise ReproduceError(f"no row matches {pattern!r}.{nearest(pattern, list(rows()))} `reproduce list` shows all.")
     return found

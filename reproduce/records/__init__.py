@@ -2,6 +2,7 @@
 
 from reproduce.records.cloning import CLONING, cloning_returns, data_facts, recorded_cloning, same_data
 from reproduce.records.document import claim_document, row_document
+from reproduce.records.exact import recorded
 from reproduce.records.recheck import why_not_today
 from reproduce.records.schema import RECORD_SCHEMA, ROW_ID, json_schema
 from reproduce.records.select import latest, of_own_algorithm
@@ -21,6 +22,7 @@ __all__ = [
     "of_own_algorithm",
     "read",
     "read_sound",
+    "recorded",
     "recorded_cloning",
     "row_document",
     "same_data",

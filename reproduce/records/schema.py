@@ -17,6 +17,7 @@ from data.common.errors import ReproduceError
 from data.common.text import control_character
 from data.common.validation import Count, Model, NonNegative, Size, checked
 from reproduce.judge import Verdict
+from reproduce.records.comparison import Arm, ArmDifference, check_arms
 from reproduce.records.parts import (
     Check,
     Config,
@@ -40,7 +41,7 @@ class Record(Model):
 
     model_config = ConfigDict(populate_by_name=True)
     version: Literal[1] = Field(alias="schema")
-    kind: Literal["row", "reference", "claim", "bench"]
+    kind: Literal["row", "reference", "claim", "bench", "comparison"]
     row: str
     created: str
     provenance: Provenance
@@ -95,7 +96,29 @@ class Bench(Record):
     lines: list[Json]
 
 
-KINDS: dict[str, type[Record]] = {"row": Row, "reference": Reference, "claim": Claim, "bench": Bench}
+class Comparison(Record):
+    """Arms of one row on the same data and seeds; `judged` differences share their error."""
+
+    of: str
+    overrides: list[str]
+    metric: str
+    data: Data
+    seeds: list[Count]
+    arms: dict[str, Arm]
+    reference: str
+    judged: Size
+    method: str
+    differences: list[ArmDifference]
+
+
+KINDS: dict[str, type[Record]] = {
+    "row": Row,
+    "reference": Reference,
+    "claim": Claim,
+    "bench": Bench,
+    "comparison": Comparison,
+}
+PREFIXES = {"claim": "claims/", "bench": "bench/", "comparison": "comparisons/"}
 
 
 def check_record(record: Any, what: str) -> None:
@@ -111,8 +134,8 @@ def check_record(record: Any, what: str) -> None:
     row_id = record["row"]
     if not ROW_ID.fullmatch(row_id):
         raise ReproduceError(f"{what}: row {row_id!r} is no row id (<paper>/<table>/<row>, lower case).")
-    prefix = {"claim": "claims/", "bench": "bench/"}.get(kind, "")
-    taken = ("claims/", "bench/", "reference/")
+    prefix = PREFIXES.get(kind, "")
+    taken = (*PREFIXES.values(), "reference/")
     if row_id.startswith(prefix or taken) != bool(prefix):
         raise ReproduceError(f"{what}: a {kind} cannot be filed under {row_id!r}.")
     instant(record["created"], what)
@@ -120,6 +143,8 @@ def check_record(record: Any, what: str) -> None:
         raise ReproduceError(f"{what}: time.wall_s is missing; every key must be given.")
     if kind in ("row", "reference"):
         _check_seeds(record, what)
+    if kind == "comparison":
+        check_arms(record, what)
     if kind == "row":
         verdict = Verdict.from_json(record["verdict"])
         for key in ("exit_code", "headline"):

@@ -15,12 +15,12 @@ NO_VERDICTS: Mapping[int, Verdict] = {}
 def settings_of(record: dict[str, Any]) -> str | None:
     """The overrides that say what ran, e.g. `algo.method=ctde`, without free settings and the dataset's id.
 
-    None for a point of a sweep over numbers: a sensitivity plot shows it.
+    None for a point of a sweep over numbers of the row's own algorithm: a sensitivity plot shows it.
     """
     kept = [
         o for o in record["overrides"] if not o.startswith(NOT_PART_OF_FINGERPRINT) and not o.startswith("data.id=")
     ]
-    if any(_is_number(o.partition("=")[2]) for o in kept):
+    if not any(o.startswith("algo=") for o in kept) and any(_is_number(o.partition("=")[2]) for o in kept):
         return None
     return ", ".join(sorted(kept)) or OWN
 

@@ -3,17 +3,19 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from data.common.errors import ReproduceError
+from data.common.patterns import as_glob, matching
 from reproduce import published, records
+from reproduce.config import claim_ids
 from reproduce.judge import Verdict
 from reproduce.report import comparison_matrix
 from reproduce.report.aggregate import bootstrap_interval, interquartile_mean
+from reproduce.report.comparisons import Shown, comparisons
 from reproduce.report.sensitivity import SensitivityPlot, sensitivity_plots
 from reproduce.standing import Counts, Result, Standing, count, standings
 
@@ -76,6 +78,7 @@ class Table:
     runs: list[Run]
     matrix: list[list[str]]
     sensitivity: list[SensitivityPlot]
+    comparisons: list[Shown] = field(default_factory=list)
 
     @property
     def caption(self) -> str:
@@ -134,9 +137,11 @@ def collect(pattern: str = "*", left_out: dict[Path, str] | None = None) -> Cont
     A record that cannot be read is added to `left_out`. Raises ReproduceError when neither a row nor a recorded claim
     matches, and for such a record where `left_out` is None.
     """
-    recorded = records.read(pattern, left_out=left_out)
+    every = published.rows()
+    glob = as_glob(pattern, [*every, *claim_ids()])
+    recorded = records.read(glob, left_out=left_out)
     claims = list({record["row"]: record for record in recorded if record["kind"] == "claim"}.values())
-    chosen = [i for i in published.rows() if i == pattern or fnmatchcase(i, pattern)]
+    chosen = matching(pattern, every)
     if not chosen and not claims:
         published.match(pattern)  # raises, with the nearest names
     for record in [record for record in recorded if record["kind"] == "row" and record["row"] not in chosen]:
@@ -148,13 +153,15 @@ def collect(pattern: str = "*", left_out: dict[Path, str] | None = None) -> Cont
     rows = standings(chosen, recorded)
     plots = sensitivity_plots(recorded, {i: each.row for i, each in rows.items()})
     words = {id(r.record): r.verdict for each in rows.values() for r in [each.own, *each.readings] if r}
+    compared = records.read(f"comparisons/{glob}", "comparison", {} if left_out is None else left_out)
     tables = []
     for paper in published.tables().values():
         if of_table := {i: each for i, each in rows.items() if i in paper.rows}:
-            matrix = comparison_matrix.matrix(recorded, {i: each.row for i, each in of_table.items()}, words)
+            about = {i: each.row for i, each in of_table.items()}
+            matrix = comparison_matrix.matrix(recorded, about, words)
             runs = [_run(each) for each in of_table.values() if each.own]
             drawn = [plot for plot in plots if plot.row.id in of_table]
-            tables.append(Table(paper, of_table, runs, matrix, drawn))
+            tables.append(Table(paper, of_table, runs, matrix, drawn, comparisons(compared, about)))
     speed = [r for r in recorded if r["row"] == "bench/all"] if pattern == "*" else []
     return Content(datetime.now(UTC), rows, tables, claims, speed[-1] if speed else None)
 

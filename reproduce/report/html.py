@@ -126,6 +126,7 @@ def _table(table: Table, folder: Path) -> dict[str, Any]:
         "runs": [_run(run, folder) for run in table.runs],
         "aggregates": table.aggregates,
         "matrix": comparison_matrix.blocks(table.matrix),
+        "comparisons": table.comparisons,
         "figures": [figure for figure in curves if figure] + [_sensitivity(plot) for plot in table.sensitivity],
         "counts": table.counts,
         "published": _published(table),

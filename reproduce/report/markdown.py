@@ -6,16 +6,20 @@ from reproduce.report.content import Content, theirs
 
 HEAD = ("row", "theirs", "ours", "ours - theirs, 90 % interval", "verdict")
 LONGEST = 40  # rows, of which a summary has at most 60 lines
+MOST = 8  # comparisons
 
 
 def document(content: Content) -> str:
     """Counts, a line for each row that ran with its own settings, a line for each claim."""
     out = ["# Reproduction report", "", content.counts.sentence, ""]
+    compared = _compared(content)
     if runs := content.runs:
-        lines = [[run.row.id, theirs(run.row), *run.cells()[2:5]] for run in runs[:LONGEST]]
+        longest = LONGEST - len(compared)
+        lines = [[run.row.id, theirs(run.row), *run.cells()[2:5]] for run in runs[:longest]]
         out += grid([HEAD, *lines])
-        if more := len(runs) - LONGEST:
+        if more := len(runs) - longest:
             out += [f"{more} more rows ran: see the page.", ""] if more > 0 else []
+    out += compared
     held = sum(bool(claim["passed"]) for claim in content.claims)
     if content.claims:
         failed = [claim["row"] for claim in content.claims if not claim["passed"]]
@@ -27,6 +31,15 @@ def document(content: Content) -> str:
     out += ["", f"{n_readings} other readings are not counted. Published numbers: {tables}.", ""]
     out.append(f"Written {content.written:%Y-%m-%d %H:%M} UTC; report.html holds the rest.")
     return "\n".join(out).rstrip() + "\n"
+
+
+def _compared(content: Content) -> list[str]:
+    """A section of recorded comparisons, a line each, the newest first; empty where there are none."""
+    found = sorted((one for table in content.tables for one in table.comparisons), key=lambda one: one.created)[::-1]
+    if not found:
+        return []
+    more = [f"- {len(found) - MOST} more: see the page"] if len(found) > MOST else []
+    return ["## Compared on the same data", "", *(f"- {one.sentence}" for one in found[:MOST]), *more, ""]
 
 
 def grid(cells: Sequence[Sequence[str]]) -> list[str]:
