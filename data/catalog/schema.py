@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from data.common.validation import Count, Model, NonNegative, Size
+from data.common.web import safe_name, safe_url
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Interval = Annotated[list[int | float], Field(min_length=2, max_length=2)]
@@ -56,6 +57,32 @@ class PublishedCloning(Model):
     source: str
 
 
+class Address(Model):
+    """Where files can be fetched: `url`, or a file of a Hugging Face dataset. Of several files, `url` is their folder.
+
+    Unknown stays null: a size is then asked of the server, a checksum is not compared.
+    """
+
+    url: str | None = None
+    repo: str | None = None
+    file: str | None = None
+    revision: str | None = None
+    archive: Literal["zip"] | None = None  # unpacked into data.root; else the file is what the loader reads
+    bytes: Size | None = None
+    sha256: Sha256 | None = None
+
+    @model_validator(mode="after")
+    def _leads_somewhere(self) -> "Address":
+        hub = (self.repo, self.file, self.revision)
+        if (self.url is None) == all(part is None for part in hub) or (self.url is None and None in hub):
+            raise ValueError("an address is either url, or repo with file and revision")
+        if self.url is not None:
+            safe_url(self.url)
+        else:
+            safe_name(str(self.file))
+        return self
+
+
 class OtherConversion(Model):
     """Files that hold the same official data in another format."""
 
@@ -63,10 +90,16 @@ class OtherConversion(Model):
     path: str  # below data.root; of several dataset seeds, the one that rows read
     published: str  # where
     license: str
+    address: Address | None = None  # null: none is known, or none that a program may fetch from
+
+    @model_validator(mode="after")
+    def _stays_below_the_root(self) -> "OtherConversion":
+        safe_name(self.path)
+        return self
 
 
 class OfficialEntry(OtherConversion):
-    """The authors' files, never downloaded and never shipped."""
+    """The authors' files, never shipped, and downloaded by `reproduce data fetch` alone."""
 
     episodes: Size | None = None  # their number, where the loader needs it
     world_params: dict[str, Any] = Field(default_factory=dict)  # parameters of the world where they differ from ours

@@ -11,7 +11,7 @@ from data.common.environment import ignore_variables
 from data.common.errors import ReproduceError
 from data.common.text import printable
 from reproduce import __version__
-from reproduce.cli import compare, data, jobs, new, regression, report, rows, run
+from reproduce.cli import compare, data, fetch, jobs, new, regression, report, rows, run
 from reproduce.cli.options import RUN
 from reproduce.cli.usage import BareRow, Commands, Reproduce, usage_error
 from reproduce.core import console
@@ -55,11 +55,12 @@ def assembled() -> Any:
     app.command("compare")(compare.compare)
     app.command("plan")(jobs.plan)
     app.command("queue")(jobs.queue)
-    datasets = typer.Typer(cls=Commands, help="List, show, build and compare datasets.", **PLAIN)
+    datasets = typer.Typer(cls=Commands, help="List, show, build, compare, fetch and export datasets.", **PLAIN)
     datasets.command("list")(data.list_datasets)
     datasets.command("show")(data.show)
     datasets.command("build")(data.build)
     datasets.command("compare")(data.compare)
+    datasets.command("fetch")(fetch.fetch)
     app.add_typer(datasets, name="data")
     files = typer.Typer(cls=Commands, help="Write the files of an algorithm or of a paper.", **PLAIN)
     files.command("algorithm")(new.algorithm)

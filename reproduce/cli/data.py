@@ -41,15 +41,25 @@ def list_datasets(pattern: Some = "*", as_json: Json = False) -> int:
 def show(dataset: Dataset, root: Root = None, seed: Seed = None, as_json: Json = False) -> int:
     """Print a dataset's manifest, and what cloning earns on it.
 
-    The manifest holds statistics and checksums, and how the data were made. It is shown as it was written; a dataset
-    that is not there is built first.
+    The manifest holds statistics and checksums, and how the data were made. It is shown as it was written; nothing is
+    built for it.
     """
     from data.catalog.manifest import is_built, read_manifest
 
-    found = {}
-    for name in _named(dataset):
-        stored = root is None and seed is None and is_built(name)
-        found[name] = read_manifest(name) if stored else _got(name, root, seed)
+    found, names = {}, _named(dataset)
+    here = root is None and seed is None
+    missing = [name for name in names if here and not is_built(name)]
+    for name in missing if len(missing) < len(names) else []:
+        console.note(f"{name} is not built: `reproduce data build {name}` builds it")
+    if len(missing) == len(names):
+        one = len(names) == 1
+        raise ReproduceError(
+            f"{dataset} is not built: `reproduce data build {dataset}` builds {'it' if one else f'all {len(names)}'}, "
+            "and running a row builds its own. `reproduce data compare` shows what records say of datasets."
+        )
+    for name in names:
+        if name not in missing:
+            found[name] = read_manifest(name) if here else _got(name, root, seed)
     print(json.dumps(_first_or_all(_with_cloning(found)), indent=1))
     return 0
 
@@ -74,7 +84,8 @@ def build(dataset: Dataset, force: Force = False, root: Root = None, seed: Seed 
 def compare(pattern: Some = "*", as_json: Json = False) -> int:
     """Show statistics beside the published ones of the official data.
 
-    A dataset that is not built says so. The return of cloning stands beside either where it is known.
+    Ours are of the built dataset, else of the newest record that ran on it. The return of cloning stands beside either
+    where it is known.
     """
     from data.catalog import registry
 
@@ -82,7 +93,7 @@ def compare(pattern: Some = "*", as_json: Json = False) -> int:
     known = {name: entries[name] for name in matching(pattern, entries) if entries[name].published}
     if not known:
         raise ReproduceError(f"no dataset named {pattern!r} has published statistics; `reproduce data list` shows all.")
-    ours = _built_statistics(list(known))
+    ours = _statistics(list(known))
     compared = {name: {"official": _published(entry), "ours": ours.get(name)} for name, entry in known.items()}
     if as_json:
         print(json.dumps(compared, indent=1))
@@ -99,17 +110,27 @@ def _published(entry: Any) -> dict[str, Any]:
     return entry.published.model_dump() | {"cloning": cloning.model_dump() if cloning else None}
 
 
-def _built_statistics(names: list[str]) -> dict[str, dict[str, Any]]:
-    """Statistics of those datasets that are built, by name, from their manifests."""
+def _statistics(names: list[str]) -> dict[str, dict[str, Any]]:
+    """Statistics by name of those datasets that are built, from their manifests, or that a record ran on."""
     from data.catalog.manifest import is_built, read_manifest
+    from reproduce import records
 
-    found = {}
-    for name, manifest in _with_cloning({name: read_manifest(name) for name in names if is_built(name)}).items():
-        statistics = manifest["statistics"]
-        found[name] = {key: statistics["return"][key] for key in ("mean", "std", "min", "max")}
-        n_rows = statistics.get("n_rows") or statistics["n_transitions"]
-        found[name] |= {"n_rows": n_rows, "n_episodes": statistics["n_episodes"]}
-        found[name] |= {"cloning": manifest["cloning"]}
+    runs, found = records.read_sound("*", "row"), {}
+    read = [record["data"] for record in runs if record["data"].keys() >= {"return", "n_transitions", "n_episodes"}]
+    recorded = {data["id"]: data for data in read if data["kind"] == "regenerated"}  # the newest of each stays
+    for name in names:
+        if is_built(name):
+            manifest = read_manifest(name)
+            statistics, data = manifest["statistics"], records.data_facts(manifest)
+            n_rows = statistics.get("n_rows") or statistics["n_transitions"]
+        elif name in recorded:
+            data = recorded[name]
+            n_rows = data["n_transitions"] + data["n_episodes"]  # an episode's last state is a row too
+        else:
+            continue
+        found[name] = {key: data["return"].get(key) for key in ("mean", "std", "min", "max")}
+        found[name] |= {"n_rows": n_rows, "n_episodes": data["n_episodes"]}
+        found[name] |= {"cloning": records.cloning_returns(data, runs), "from": "build" if is_built(name) else "record"}
     return found
 
 

@@ -54,13 +54,14 @@ def size(n_bytes: int | None) -> str:
 
 
 def dataset_cell(statistics: dict[str, Any] | None) -> str:
-    """Returns, sizes and cloning of a dataset in a cell of `data compare`; None where it is not built."""
+    """Returns, sizes and cloning of a dataset in a cell of `data compare`; None where nothing is known."""
     if statistics is None:
         return "not built"
     s = statistics
     extremes = f" [{s['min']:.0f}, {s['max']:.0f}]" if "min" in s else ""  # not published everywhere
     returns = f"{s['mean']:.0f} ± {s['std']:.0f}{extremes}"
     text = f"{returns}, {s['n_episodes']} episodes, {s['n_rows'] / 1e6:.2f}M rows"
+    text += " (as recorded)" if s.get("from") == "record" else ""
     if clone := s["cloning"]:
         text += f"; cloning {clone['mean']:.0f} ± {clone['std'] or 0:.0f}"
         text += f" ({clone['n_updates']:,} updates)" if "n_updates" in clone else ""

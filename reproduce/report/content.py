@@ -153,7 +153,7 @@ def collect(pattern: str = "*", left_out: dict[Path, str] | None = None) -> Cont
     rows = standings(chosen, recorded)
     plots = sensitivity_plots(recorded, {i: each.row for i, each in rows.items()})
     words = {id(r.record): r.verdict for each in rows.values() for r in [each.own, *each.readings] if r}
-    compared = records.read(f"comparisons/{glob}", "comparison", {} if left_out is None else left_out)
+    compared = records.read(f"comparisons/{glob}", "comparison", left_out)
     tables = []
     for paper in published.tables().values():
         if of_table := {i: each for i, each in rows.items() if i in paper.rows}:
