@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 
-def agent_views(features: Tensor, n_agents: int, n_zeros: int = 0) -> Tensor:
-    """features [..., F] -> obs [..., N, F + n_zeros + N] float32.
+def agent_views(features: Tensor, n_agents: int, n_zeros: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    """features [..., F] -> obs [..., N, F + n_zeros + N]; in float64 `features_of` gives float32 features back to the bit.
 
     `n_zeros` constant zeros stand between features and one-hot (the contact forces of Ant-v2 under MuJoCo 2.0). Mean
     and deviation do not depend on the agent, since a one-hot holds the same elements wherever its one stands. Computed
@@ -22,7 +22,9 @@ def agent_views(features: Tensor, n_agents: int, n_zeros: int = 0) -> Tensor:
     # Two passes: the features' squared distances, then those of the zeros and of the single one.
     rest = (n_zeros + n_agents - 1) * mean.square() + (1 - mean).square()
     std = (((x - mean).square().sum(-1, keepdim=True) + rest) / size).sqrt()
-    scaled, zero, one = (((value - mean) / std).float() for value in (x, torch.zeros_like(mean), torch.ones_like(mean)))
+    scaled, zero, one = (
+        ((value - mean) / std).to(dtype) for value in (x, torch.zeros_like(mean), torch.ones_like(mean))
+    )
     shared = torch.cat([scaled, zero.expand(*zero.shape[:-1], n_zeros + n_agents)], -1)  # [..., D]
     views = shared.unsqueeze(-2).repeat(*(1,) * (shared.ndim - 1), n_agents, 1)  # [..., N, D]
     views.diagonal(size - n_agents, -2, -1).copy_(one.expand(*one.shape[:-1], n_agents))

@@ -87,7 +87,7 @@ def _files(dataset_id: str, conversion: OtherConversion, entry: DatasetEntry) ->
         return {safe_name(url.rpartition("/")[2]): Remote(url, address.bytes, address.sha256)}
     from data.official import SOURCES
 
-    known: dict[str, str] = getattr(conversion, "files", {})
+    known: dict[str, str] = getattr(conversion, "files", {}) | address.checksums
     wanted = SOURCES[conversion.source].files(conversion.model_dump(), entry.world.flat)
     if list(wanted) == [""]:
         return {conversion.path: Remote(url, address.bytes, address.sha256)}

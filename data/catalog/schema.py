@@ -70,6 +70,7 @@ class Address(Model):
     archive: Literal["zip"] | None = None  # unpacked into data.root; else the file is what the loader reads
     bytes: Size | None = None
     sha256: Sha256 | None = None
+    checksums: dict[str, Sha256] = Field(default_factory=dict)  # of several files, beside those in `files`
 
     @model_validator(mode="after")
     def _leads_somewhere(self) -> "Address":

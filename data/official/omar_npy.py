@@ -235,8 +235,10 @@ def _features(slab: _Slab, seen: list[Tensor], scenario: str) -> Tensor:
     return torch.cat([part.flatten(-2) for part in (pos, vel, landmarks)], -1).float()
 
 
-def write(rows: TensorDict, folder: Path, world: dict) -> None:
+def write(rows: TensorDict, folder: Path, world: dict, exact: bool = False) -> None:
     """A particle world's rows in OMAR's layout, float32; `load` gives them back to float32's precision.
+
+    `exact`: in float64, from which they come back to the bit.
 
     The prey acts by the policy of `world`; its rewards, which rows do not have, and all `dones` are written as zeros.
     Raises ReproduceError where an episode is not `episode_limit` steps long.
@@ -262,14 +264,15 @@ def write(rows: TensorDict, folder: Path, world: dict) -> None:
         view = made.physics.views(*state)[j]
         return made.prey(view) if kind == "acs" else view
 
+    descr = "<f8" if exact else "<f4"
     for name, shape in layout(world).items():
         kind, j = name.removesuffix(".npy").rsplit("_", 1)
 
         def save(partial: Path, kind: str = kind, j: int = int(j), shape: tuple[int, ...] = shape) -> None:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (len(now), *shape)}
+            header = {"descr": descr, "fortran_order": False, "shape": (len(now), *shape)}
             with open(partial, "wb") as file:
                 np.lib.format.write_array_header_1_0(file, header)
                 for at in now.split(SLAB):
-                    file.write(column(kind, j, at).float().numpy().astype("<f4").tobytes())
+                    file.write(column(kind, j, at).numpy().astype(descr).tobytes())
 
         write_with(Path(folder) / name, save)

@@ -134,18 +134,27 @@ def _compare_views(what: str, at: int, features: Tensor, slab: dict[str, Tensor]
             )
 
 
-def write(rows: TensorDict, path: Path, world: dict) -> None:
-    """Trajectories in the authors' layout, float32; `load` gives them back (to 1e-6, final rows zero)."""
+def write(rows: TensorDict, path: Path, world: dict, exact: bool = False) -> None:
+    """Trajectories in the authors' layout, float32; `load` gives them back (to 1e-6, final rows zero).
+
+    `exact`: views in float64, from which features come back to the bit.
+    """
+    dtype = torch.float64 if exact else torch.float32
     n_agents, _, _, n_zeros = view_sizes(world["scenario"], world["agent_conf"])
     Trajectories(spec_of(world["scenario"], world["agent_conf"])).check(rows)
 
     def save(partial: Path) -> None:
         with needed("h5py").File(partial, "w") as file:
-            made = {k: file.create_dataset(k, (len(rows), *shape), "f4") for k, shape in layout(world).items() if shape}
+            kinds = {"s": "f8", "o": "f8"} if exact else {}
+            made = {
+                k: file.create_dataset(k, (len(rows), *shape), kinds.get(k, "f4"))
+                for k, shape in layout(world).items()
+                if shape
+            }
             scalars = {k: file.create_dataset(k, (len(rows), 1), "f4") for k in SCALARS}
             for at in range(0, len(rows), SLAB):
                 part = rows[at : at + SLAB]
-                views = agent_views(part["features"], n_agents, n_zeros).numpy()  # type: ignore
+                views = agent_views(part["features"], n_agents, n_zeros, dtype).numpy()  # type: ignore
                 values = {"s": views, "o": views, "a": part["action"].numpy()}  # type: ignore
                 values |= {"r": part["reward"].numpy(), "d": part["final"].float().numpy()}  # type: ignore
                 for key, value in values.items():

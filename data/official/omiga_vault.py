@@ -190,15 +190,18 @@ def _lacking(folder: Path, leaf: str, start: int, stop: int) -> ReproduceError:
     )
 
 
-def write(rows: TensorDict, folder: Path, world: dict) -> None:
-    """Trajectories as a Vault in a folder that does not exist yet; metadata last, without which it does not load."""
+def write(rows: TensorDict, folder: Path, world: dict, exact: bool = False) -> None:
+    """Trajectories as a Vault in a folder that does not exist yet; metadata last, without which it does not load.
+
+    `exact`: views in float64, from which features come back to the bit.
+    """
     folder, ts = Path(folder), _tensorstore()
     n_agents, _, _, n_zeros = view_sizes(world["scenario"], world["agent_conf"])
     Trajectories(spec_of(world["scenario"], world["agent_conf"])).check(rows)
     if folder.exists():
         raise ReproduceError(f"{folder} exists; a Vault is written into a new folder.")
     folder.mkdir(parents=True)
-    views = agent_views(rows["features"], n_agents, n_zeros).numpy()
+    views = agent_views(rows["features"], n_agents, n_zeros, torch.float64 if exact else torch.float32).numpy()
     each = (len(rows), n_agents)
     values = {
         "observations": views, "actions": rows["action"].numpy(),

@@ -11,9 +11,9 @@ from data.common.environment import ignore_variables
 from data.common.errors import ReproduceError
 from data.common.text import printable
 from reproduce import __version__
-from reproduce.cli import compare, data, fetch, jobs, new, regression, report, rows, run
+from reproduce.cli import compare, data, export, fetch, jobs, new, regression, report, rows, run
 from reproduce.cli.options import RUN
-from reproduce.cli.usage import BareRow, Commands, Reproduce, usage_error
+from reproduce.cli.usage import BareRow, Commands, OfSettings, Reproduce, usage_error
 from reproduce.core import console
 
 EPILOG = """\
@@ -51,9 +51,9 @@ def assembled() -> Any:
     app.command(RUN, cls=BareRow)(run.run)
     app.command("list")(rows.list_rows)
     app.command("check")(rows.check)
-    app.command("diff")(rows.diff)
-    app.command("compare")(compare.compare)
-    app.command("plan")(jobs.plan)
+    app.command("diff", cls=OfSettings)(rows.diff)
+    app.command("compare", cls=OfSettings)(compare.compare)
+    app.command("plan", cls=OfSettings)(jobs.plan)
     app.command("queue")(jobs.queue)
     datasets = typer.Typer(cls=Commands, help="List, show, build, compare, fetch and export datasets.", **PLAIN)
     datasets.command("list")(data.list_datasets)
@@ -61,6 +61,7 @@ def assembled() -> Any:
     datasets.command("build")(data.build)
     datasets.command("compare")(data.compare)
     datasets.command("fetch")(fetch.fetch)
+    datasets.command("export")(export.export)
     app.add_typer(datasets, name="data")
     files = typer.Typer(cls=Commands, help="Write the files of an algorithm or of a paper.", **PLAIN)
     files.command("algorithm")(new.algorithm)

@@ -7,6 +7,7 @@ import typer
 
 from data.common.errors import ReproduceError
 
+CHOSEN = ("algo", "budget", "variant")  # settings that are chosen by name
 RUN = "ROW"  # the command of a bare row: nobody has to type its name
 
 
@@ -61,12 +62,13 @@ def settings(ctx: typer.Context, incomplete: str) -> list[str]:
     """`KEY=` for the settings of the row that stands before them, and `launcher=NAME`."""
 
     def known() -> list[str]:
-        from reproduce.config import sources
+        from reproduce.config import choices, sources
         from reproduce.jobs import launcher_names
 
-        row, runs = ctx.params.get("target"), ctx.info_name == RUN
+        row, runs = ctx.params.get("target"), ctx.info_name in (RUN, "compare")
         keys = sorted(sources(row)) if row in rows() else []
-        return [f"{key}=" for key in keys] + [f"launcher={name}" for name in launcher_names() if runs]
+        named = [f"{group}={name}" for group in CHOSEN for name in choices(group)]
+        return [f"{key}=" for key in keys] + named + [f"launcher={name}" for name in launcher_names() if runs]
 
     return complete(known)(incomplete)
 

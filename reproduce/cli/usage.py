@@ -6,7 +6,7 @@ import typer
 from typer.core import CompletionItem, TyperCommand, TyperGroup
 
 from data.common.errors import ReproduceError, nearest
-from reproduce.cli.options import RUN, complete, rows_and_claims
+from reproduce.cli.options import CHOSEN, RUN, complete, rows_and_claims
 
 
 class Commands(TyperGroup):
@@ -52,7 +52,17 @@ class Reproduce(Commands):
         return found + [CompletionItem(name) for name in complete(rows_and_claims)(incomplete)]
 
 
-class BareRow(TyperCommand):
+class OfSettings(TyperCommand):
+    """A command that takes settings: its help ends with what may be chosen by name."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from reproduce.config import choices
+
+        with formatter.section("Choices"):
+            formatter.write_dl([(f"{group}=", ", ".join(choices(group))) for group in (*CHOSEN, "launcher")])
+
+
+class BareRow(OfSettings):
     """The command of a bare row, whose name is its argument's."""
 
     def format_usage(self, ctx: Any, formatter: Any) -> None:

@@ -141,6 +141,16 @@ def several(text: str) -> list[str]:
     return parts
 
 
+def groups_of_rows() -> list[str]:
+    """Words that choose a file of a group, as in `budget=full`."""
+    return sorted(p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in NOT_GROUPS)
+
+
+def choices(group: str) -> list[str]:
+    """What may stand behind `group=`."""
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
 def _check_key(override: str, settings: list[str]) -> None:
     """Refuse an override whose key the row does not have, naming the nearest key that it has."""
     key, sep, value = override.partition("=")
@@ -148,7 +158,7 @@ def _check_key(override: str, settings: list[str]) -> None:
         raise ReproduceError(f"{override!r}: write the value itself; a record would hold what ${{..}} stood for here.")
     if not sep or not key:
         raise ReproduceError(f"{override!r} is not an override; write KEY=VALUE, e.g. algo.lr=0.001.")
-    groups = [p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in NOT_GROUPS]
+    groups = groups_of_rows()
     known = [*settings, *groups]
     if key not in known and not key.startswith("task.params."):
         if any(o.startswith(f"{key}.") for o in known):
@@ -160,6 +170,6 @@ def _check_key(override: str, settings: list[str]) -> None:
             f"{override!r} states several values, and a setting has one. A grid is `--sweep {key}={listed}`; a list is "
             f"written in brackets, {key}=[{listed}]."
         )
-    options = sorted(path.stem for path in (CONFIGS / key).glob("*.yaml")) if key in groups else []
+    options = choices(key) if key in groups else []
     if options and value not in options:
         raise ReproduceError(f"{override}: choose one of {', '.join(options)}.{nearest(value, options)}")
