@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def agent_views(features: Tensor, n_agents: int, n_zeros: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """features [..., F] -> obs [..., N, F + n_zeros + N]; in float64 `features_of` gives float32 features back to the bit.
+    """features [..., F] -> obs [..., N, F + n_zeros + N] of `dtype`.
 
     `n_zeros` constant zeros stand between features and one-hot (the contact forces of Ant-v2 under MuJoCo 2.0). Mean
     and deviation do not depend on the agent, since a one-hot holds the same elements wherever its one stands. Computed

@@ -1,9 +1,10 @@
 """Minari's layout, a folder `data/` with main_data.hdf5 and metadata.json, to and from both layouts of data.layout.
 
-Written with h5py alone, as Minari 0.5 reads it. Group `episode_<k>` of an episode of T steps: observations/obs [T+1, N, O],
-observations/state where it is not the agents' views, observations/legal_actions [T+1, N, A] where actions are indices;
-actions [T, N, A], or actions/_index_<j> [T] of agent j; rewards [T] of the team, terminations and truncations [T].
-infos/features [T+1, F] and infos/rewards [T+1, N] (the first row, of the reset, is 0) hold what the others leave out.
+Written with h5py alone, as Minari 0.5 reads it. Group `episode_<k>` of an episode of T steps: observations/obs
+[T+1, N, O], observations/state where it is not the agents' views, observations/legal_actions [T+1, N, A] where actions
+are indices; actions [T, N, A], or actions/_index_<j> [T] of agent j; rewards [T] of the team, terminations and
+truncations [T]. infos/features [T+1, F] and infos/rewards [T+1, N], whose first row is the reset's and 0, hold what the
+others leave out.
 """
 
 import json

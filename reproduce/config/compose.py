@@ -8,6 +8,7 @@ from data.catalog.registry import dataset
 from data.common.errors import ReproduceError, nearest
 from data.common.paths import CONFIGS
 from data.common.validation import checked
+from data.common.yaml_files import read_yaml
 from lit_modules import algo_config, algorithms
 from reproduce.config.ids import expand, row_ids
 from reproduce.config.schema import GROUPS, RowFile, RowSettings, RunSettings
@@ -31,7 +32,7 @@ def compose(row: str, overrides: Sequence[str] = ()) -> Settings:
     if swapped in algorithms():
         known += [f"algo.{name}" for name in algo_config(swapped).model_fields]
     for override in overrides:
-        _check_key(override, known)
+        _check_key(override, known, row)
     used = _checked(row, _values(row, overrides)) if overrides else own
     return Settings(used, own, overrides)
 
@@ -146,12 +147,20 @@ def groups_of_rows() -> list[str]:
     return sorted(p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in NOT_GROUPS)
 
 
+def _groups_of(row: str) -> list[str]:
+    """The groups that the row's file chooses from; Hydra overrides no others."""
+    found = column_of(row, CONFIGS) if not (CONFIGS / "rows" / f"{row}.yaml").is_file() else None
+    file = CONFIGS / "rows" / f"{found[0] if found else row}.yaml"
+    listed = read_yaml(file, str(file)).get("defaults", [])
+    return [key.strip("/") for entry in listed if isinstance(entry, dict) for key in entry]
+
+
 def choices(group: str) -> list[str]:
     """What may stand behind `group=`."""
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
 
 
-def _check_key(override: str, settings: list[str]) -> None:
+def _check_key(override: str, settings: list[str], row: str) -> None:
     """Refuse an override whose key the row does not have, naming the nearest key that it has."""
     key, sep, value = override.partition("=")
     if "${" in override:
@@ -170,6 +179,8 @@ def _check_key(override: str, settings: list[str]) -> None:
             f"{override!r} states several values, and a setting has one. A grid is `--sweep {key}={listed}`; a list is "
             f"written in brackets, {key}=[{listed}]."
         )
+    if key in groups and key not in (chosen := _groups_of(row)):
+        raise ReproduceError(f"{override}: {row} takes no {key}; what it chooses by name: {', '.join(chosen)}.")
     options = choices(key) if key in groups else []
     if options and value not in options:
         raise ReproduceError(f"{override}: choose one of {', '.join(options)}.{nearest(value, options)}")

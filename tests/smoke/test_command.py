@@ -143,6 +143,10 @@ def test_data_commands(capsys):
     assert main(["data", "show", "xor/ab"]) == 0
     assert json.loads(capsys.readouterr().out)["statistics"]["n_transitions"] == 5000
     assert "bridge/mix" in error_of(capsys, "data", "show", "bridge/mixx")
+    assert "`reproduce data build xor/ab_ba` builds it" in error_of(capsys, "data", "show", "xor/ab_ba")
+    assert main(["data", "show", "xor", "--json"]) == 0  # what is built; the others are named
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["id"] == "xor/ab"
 
 
 def test_data_compare_shows_published_statistics_and_what_is_not_built(capsys):

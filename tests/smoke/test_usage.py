@@ -10,7 +10,7 @@ from limits import cpu_of, in_a_cpu_second
 
 from data.catalog.manifest import MANIFEST, folder_of
 from data.common.files import write_json
-from data.common.paths import ROOT, outputs_dir
+from data.common.paths import CONFIGS, ROOT, outputs_dir
 from reproduce import __version__
 from reproduce.cli import main
 from reproduce.cli.app import assembled
@@ -19,7 +19,7 @@ from reproduce.config import claim_ids, row_ids
 
 ROW = "inspo/bridge/mix"
 COMMANDS = [name for name in assembled().commands if name.islower()]
-DATA = ["list", "show", "build", "compare"]
+DATA = ["list", "show", "build", "compare", "fetch", "export"]
 MANY = [[name] for name in COMMANDS] + [["data", name] for name in DATA] + [["inspo/xor/ab"]]
 
 
@@ -49,6 +49,31 @@ def test_alone_it_shows_the_help_with_all_commands_and_exit_codes(capsys):
     assert "..." not in first.partition("Commands:")[2]  # summaries fit their lines
 
 
+@pytest.mark.parametrize("argv", [[ROW], ["diff"], ["plan"], ["compare"]], ids=" ".join)
+def test_the_help_of_settings_lists_what_is_chosen_by_name(argv, capsys):
+    assert main([*argv, "--help"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    for group in ("algo", "budget", "variant", "launcher"):
+        names = sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+        assert f"{group}= {', '.join(names)}" in printed
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("budget=shrt", "takes no budget; what it chooses by name: algo, task, protocol"),
+        ("budget=short", "takes no budget"),
+        ("variant=known", "takes no variant"),
+        ("algo=inspoo", "choose one of bc, gaussian_bc, inspo, omiga, omsd. Nearest: inspo"),
+        ("launcher=jobib", "choose one of joblib, ray, slurm, submitit_local, none. Nearest: joblib"),
+    ],
+)
+def test_misspelt_choices_are_told_in_our_words(override, words, capsys):
+    message = error_of(capsys, ROW, override)
+    assert words in message
+    assert "defaults list" not in message
+
+
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"reproduce {__version__}\n"
@@ -67,8 +92,8 @@ def test_version(capsys):
         (["--json"], "missing argument 'ROW'"),
         (["queue", "file.yaml", "--jobs", "many"], "'--jobs'"),
         (["queue", "file.yaml", "--pause", "--resume"], "--pause and --resume exclude each other"),
-        (["data"], "Choose list, show, build or compare"),
-        (["data", "lst"], "choose list, show, build or compare. Nearest: list."),
+        (["data"], "Choose list, show, build, compare, fetch or export"),
+        (["data", "lst"], "choose list, show, build, compare, fetch or export. Nearest: list."),
         (["data", "list", "bridge/mixx"], "Nearest: bridge/mix"),
         (["report", "--json"], "no such option: --json"),
     ],
@@ -116,6 +141,9 @@ def test_completion_offers_the_ids_that_begin_as_the_word_does():
         ("data c", "compare", "list"),
         (f"diff {ROW} algo.alp", "algo.alpha=", "launcher=joblib"),
         (f"{ROW} launcher=j", "launcher=joblib", "launcher=ray"),
+        (f"{ROW} algo=o", "algo=omiga", "algo=inspo"),
+        (f"compare {ROW} algo=o", "algo=omiga", "algo=inspo"),
+        ("data export bridge/mix --to m", "minari", "omar"),
         (f"{ROW} --dr", "--dry-run", "--json"),
     ],
 )
@@ -163,6 +191,11 @@ def built(dataset_id: str) -> None:
         (["data", "build", "bridge/mixx"], 4),
         (["record", "inspo/brigde/mix"], 4),
         (["gate", "inspo/brigde/mix"], 4),
+        (["compare", ROW, "algo=bd"], 4),
+        ([ROW, "--sweep", "algo.alhpa=1,2"], 4),
+        (["data", "fetch", "bridge/mixx", "--yes"], 4),
+        (["data", "export", "bridge/mixx", "x", "--to", "minari"], 4),
+        (["data", "show", "bridge/mix"], 4),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
