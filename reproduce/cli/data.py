@@ -117,6 +117,7 @@ def _statistics(names: list[str]) -> dict[str, dict[str, Any]]:
 
     runs, found = records.read_sound("*", "row"), {}
     read = [record["data"] for record in runs if record["data"].keys() >= {"return", "n_transitions", "n_episodes"}]
+    read = [data for data in read if data["return"].keys() >= {"mean", "std", "min", "max"}]
     recorded = {data["id"]: data for data in read if data["kind"] == "regenerated"}  # the newest of each stays
     for name in names:
         if is_built(name):
@@ -128,7 +129,7 @@ def _statistics(names: list[str]) -> dict[str, dict[str, Any]]:
             n_rows = data["n_transitions"] + data["n_episodes"]  # an episode's last state is a row too
         else:
             continue
-        found[name] = {key: data["return"].get(key) for key in ("mean", "std", "min", "max")}
+        found[name] = {key: data["return"][key] for key in ("mean", "std", "min", "max")}
         found[name] |= {"n_rows": n_rows, "n_episodes": data["n_episodes"]}
         found[name] |= {"cloning": records.cloning_returns(data, runs), "from": "build" if is_built(name) else "record"}
     return found

@@ -10,6 +10,7 @@ from data.common.errors import ReproduceError
 from reproduce.cli.format import mean_std, result_line, seconds
 
 RunOne = Callable[[str, list[str]], dict[str, Any]]
+After = Callable[[list[dict[str, Any]]], None]
 DryRun = Callable[[list[str], list[str], Any, bool], int]
 
 
@@ -44,11 +45,12 @@ def run_grid(
     launcher: Any,
     as_json: bool,
     run_one: RunOne,
+    after: After,
     dry_run: DryRun | None = None,
 ) -> int:
     """Run every point of every row; the highest exit code. All settings are checked before the first starts.
 
-    `dry_run` estimates each point instead.
+    `after` takes the results before they are printed; `dry_run` estimates each point instead.
     """
     grid = points(sweeps, overrides)
     _check(names, overrides, grid)
@@ -59,6 +61,7 @@ def run_grid(
             codes.append(dry_run(names, [*overrides, *point], launcher, as_json))
         return max(codes)
     documents = _run(names, overrides, grid, launcher, as_json, run_one)
+    after(documents)
     if as_json:
         print(json.dumps({"rows": documents}, indent=1))
     else:

@@ -52,7 +52,10 @@ def run(
     if sweep:
         from reproduce.cli.grid import run_grid
 
-        return run_grid(names, overrides, sweep, launcher, as_json, run_one, _dry_run if dry_run else None)
+        def after(documents: list[dict[str, Any]]) -> None:
+            ci.write(documents, junit, summary, target)
+
+        return run_grid(names, overrides, sweep, launcher, as_json, run_one, after, _dry_run if dry_run else None)
     if dry_run:
         return _dry_run(names, overrides, launcher, as_json)
     documents = _here(names, overrides, as_json) if launcher is None else _sweep(names, overrides, launcher, as_json)
