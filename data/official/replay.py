@@ -95,7 +95,8 @@ def particles(folder: Path, arrays: Mapping[str, np.ndarray], scenario: str, lim
 
 def tables(folder: Path, transitions: TensorDict, world: dict[str, Any]) -> dict[str, Any]:
     """The same of AlberDICE's games. Raises ReproduceError below ENOUGH: the released files agree throughout."""
-    rows = transitions[torch.from_numpy(_sample(len(transitions)))]
+    at = torch.from_numpy(_sample(len(transitions)))
+    rows: Any = transitions[at]
     action, reward, n = rows["action"], rows["reward"].double(), len(rows)
     if world["name"] == "matrix":
         payoff = payoff_tensor(world["payoff"])
@@ -116,7 +117,7 @@ def tables(folder: Path, transitions: TensorDict, world: dict[str, Any]) -> dict
 
     found = _share(agree(action, reward))
     if found < ENOUGH:
-        backward = transitions["reward"].flip(0)[torch.from_numpy(_sample(len(transitions)))].double()
+        backward = transitions.get("reward").flip(0)[at].double()  # type: ignore[union-attr]
         others = {
             "agents are swapped": (action.flip(-1), reward),
             "rewards are negated": (action, -reward),

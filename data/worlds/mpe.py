@@ -164,9 +164,10 @@ class Prey(nn.Module):
             wanted |= {f"in_fn.{k}": (obs_size,) for k in ("weight", "bias", "running_mean", "running_var")}
         for key, shape in wanted.items():
             value = state.get(key, "missing")
-            plain = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
-            found = tuple(value.shape) if plain else value if isinstance(value, str) else f"a {type(value).__name__}"
-            if found != shape:
+            found = value if isinstance(value, str) else f"a {type(value).__name__}"
+            if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized:
+                found = tuple(value.shape)
+            if not isinstance(value, Tensor) or found != shape:
                 raise ReproduceError(f"{what}: {key} is {found}, a prey of this world has {list(shape)}.")
             if not value.is_floating_point() or not value.isfinite().all():
                 raise ReproduceError(f"{what}: {key} holds {value.dtype} numbers that are not all finite floats.")
