@@ -16,9 +16,14 @@ INSTALL := $(BIN)/pip install --no-deps --require-hashes -r
 
 .PHONY: reproduce test test-slow lint gate bench docs locks clean
 
-# Runs the row or glob, then writes the report whatever the verdict; exits with the verdict's code.
+# Runs the row or glob, then writes the report whatever the verdict; exits with the verdict's code. A signal reaches the
+# command also where it is sent to make alone; then its code is 130 or 143, and no report is written.
 reproduce: $(NEEDED)
-	@status=0; $(BIN)/reproduce '$(ROW)' || status=$$?; $(BIN)/reproduce report; exit $$status
+	@trap 'sent=130; kill -TERM $$pid' INT; trap 'sent=143; kill -TERM $$pid' TERM; \
+	$(BIN)/reproduce '$(ROW)' & pid=$$!; wait $$pid; status=$$?; \
+	if [ -n "$$sent" ]; then wait $$pid; exit $$sent; fi; \
+	[ $$status -ge 128 ] || $(BIN)/reproduce report; \
+	exit $$status
 
 test: $(DEV)
 	$(BIN)/pytest -n auto -m 'not slow'
@@ -44,7 +49,7 @@ docs: $(DEV)
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 
 $(READY): requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11 to 3.13 is needed; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --no-deps torch==$(TORCH)+cpu || $(BIN)/pip install --no-deps --index-url $(TORCH_INDEX) torch==$(TORCH)
 	$(INSTALL) requirements.lock

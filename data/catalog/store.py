@@ -19,6 +19,7 @@ from data.catalog.schema import DatasetEntry, Kind
 from data.common.errors import DiskFull, ReproduceError
 from data.common.files import sha256, write_json, write_with
 from data.common.foreign import check_regular
+from data.common.partials import sweep
 from data.common.validation import SHORT
 from data.generate import generate, n_rows
 from data.schema import flatten
@@ -62,6 +63,7 @@ def build(dataset_id: str, force: bool = False, progress: Progress | None = None
     if not force and (folder / MANIFEST).exists():
         with contextlib.suppress(ReproduceError):
             return _load(dataset_id, entry).manifest
+    sweep(folder)
     _check_space(dataset_id, folder)
     recipe, layout = entry.generator, layout_of(entry.world)
     if recipe.parts:

@@ -13,6 +13,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from data.common.errors import DiskFull, ReproduceError
+from data.common.partials import in_the_making
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 FULL = 1 << 20  # bytes left, below which a failure to write is one of space
@@ -29,7 +30,7 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
 
     Raises ReproduceError when the folder is not writable, DiskFull when there is no room; `path` is then as it was.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = in_the_making(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)

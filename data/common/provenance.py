@@ -38,6 +38,13 @@ def provenance(device: str = "cpu", threads: int | None = None, root: Path = ROO
     }
 
 
+def cpu_capability() -> str:
+    """The instructions that torch's kernels are made of here, AVX2 say; another capability rounds otherwise."""
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
+
+
 def peak_memory() -> int | None:
     """The most bytes that this process held so far; None where the system does not say."""
     try:
@@ -83,6 +90,7 @@ def _machine(device: str, threads: int | None) -> dict[str, Any]:
         "cores": cores or UNKNOWN,
         "threads": threads or (int(asked) if asked.isdigit() else cores or UNKNOWN),
         "device": device,
+        "cpu_capability": cpu_capability(),
         "ram_gib": _ram_gib(),
         "python": platform.python_version(),
         "platform": platform.platform(),

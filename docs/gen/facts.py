@@ -152,9 +152,14 @@ def mean_std(scores: list[float], digits: int | None = None) -> str:
     return text if len(scores) == 5 else f"{text} (n = {len(scores)})"
 
 
+def scores(record: dict[str, Any]) -> list[float]:
+    """The score of each seed that has one."""
+    return records.healthy(record["scores"]["per_seed"])
+
+
 def raw_returns(record: dict[str, Any]) -> list[float]:
-    """Mean episode return of each seed, in the mode of the score."""
-    return [fmean(episodes) for episodes in record["evaluation"][record["scores"]["mode"]]]
+    """Mean episode return of each seed that did not diverge, in the mode of the score."""
+    return [fmean(episodes) for episodes in records.healthy(record["evaluation"][record["scores"]["mode"]])]
 
 
 def theirs(row: published.PaperRow) -> str:

@@ -18,12 +18,12 @@ from reproduce import published  # noqa: E402
 
 def score(row: str, settings: str = "", digits: int | None = None) -> str:
     """Our mean score over seeds, in the row's metric. `facts.find` says which record counts."""
-    return facts.number(fmean(facts.find(row, settings)["scores"]["per_seed"]), digits)
+    return facts.number(fmean(facts.scores(facts.find(row, settings))), digits)
 
 
 def spread(row: str, settings: str = "", digits: int | None = None) -> str:
     """Our mean ± sample standard deviation over seeds, with their number where it is not five."""
-    return facts.mean_std(facts.find(row, settings)["scores"]["per_seed"], digits)
+    return facts.mean_std(facts.scores(facts.find(row, settings)), digits)
 
 
 def raw(row: str, settings: str = "", digits: int | None = None) -> str:
@@ -133,7 +133,7 @@ def bench(case: str, what: str, key: str = "value", digits: int = 2, section: st
 
 def std(row: str, settings: str = "", digits: int | None = None) -> str:
     """Our sample standard deviation over seeds."""
-    return facts.number(stdev(facts.find(row, settings)["scores"]["per_seed"]), digits)
+    return facts.number(stdev(facts.scores(facts.find(row, settings))), digits)
 
 
 MACROS = (

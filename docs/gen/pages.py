@@ -43,7 +43,8 @@ def ours(row: published.PaperRow, record: dict[str, Any] | None) -> str:
         return ""
     delta = row.bound.delta
     digits = max(1, row.bound.decimals or 0) if delta is None or delta >= 0.1 else 4
-    scores = record["scores"]["per_seed"]
+    if not (scores := facts.scores(record)):
+        return "diverged"
     text = facts.mean_std(scores, digits)
     return _unbroken(text if "n =" in text else f"{text} (n = {len(scores)})")
 

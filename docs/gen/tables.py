@@ -30,6 +30,12 @@ MEANING = {
     "INCONCLUSIVE": "neither; the message says how many seeds would decide",
     "NOT COMPARABLE": "another dataset, environment or setting than the row's: no statistics are done",
 }
+ENDINGS = {  # by exit code, beside the verdicts
+    4: ("error", "the message says what is wrong and the cure"),
+    5: ("fault", "a fault in the program; the trace is in a file under `outputs/faults`, which the message names"),
+    130: ("stopped", "Ctrl-C; the same command continues"),
+    143: ("stopped", "SIGTERM; the same command continues"),
+}
 STACKED = "S=5"
 
 
@@ -101,9 +107,8 @@ def claims() -> str:
 def exit_codes() -> str:
     """States of a verdict with the command's exit codes."""
     lines = [[state, MEANING[state], code] for state, code in judge.EXIT_CODES.items()]
-    return table(
-        ["verdict", "meaning", "exit code"], [*lines, ["error", "the message says what is wrong and the cure", 4]]
-    )
+    lines += [[how, meaning, code] for code, (how, meaning) in ENDINGS.items()]
+    return table(["verdict", "meaning", "exit code"], lines)
 
 
 def installed() -> str:

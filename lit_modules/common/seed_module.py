@@ -183,6 +183,16 @@ class SeedModule(L.LightningModule):
         if len(self.crashed) == len(self.seeds):
             self.trainer.should_stop = True
 
+    def broken_weights(self) -> dict[int, str]:
+        """{seed: its first parameter that is not finite}: the gradient of a last update shows in no diagnostic."""
+        found: dict[int, str] = {}
+        for name, parameter in self.named_parameters():  # (S, ..), or (1, ..) of all seeds
+            finite = parameter.detach().isfinite().flatten(1).all(1).expand(len(self.seeds))
+            for seed, good in zip(self.seeds, finite.tolist(), strict=True):
+                if not good:
+                    found.setdefault(seed, name)
+        return found
+
     def initial_carry(self, n_seeds: int, n_episodes: int) -> Any:
         """What `act` remembers at the start of S x E episodes; None for policies without memory."""
         return None

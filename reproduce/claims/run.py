@@ -10,6 +10,7 @@ from reproduce import records
 from reproduce.claims.checks import decide
 from reproduce.claims.schema import Arm, Exact, load_claim
 from reproduce.config import claim_ids, compose, expand
+from reproduce.core import console
 
 
 def run_claim(name: str, write: bool = True) -> dict[str, Any]:
@@ -22,7 +23,10 @@ def run_claim(name: str, write: bool = True) -> dict[str, Any]:
     if claim.exact is not None:
         arms, checks = _exact(claim.exact, name)
     else:
-        arms = {arm: _run_arm(spec) for arm, spec in claim.arms.items()}
+        arms = {}
+        for number, (arm, spec) in enumerate(claim.arms.items(), 1):
+            with console.row(f"{arm} ({spec.row})", number, len(claim.arms), "arm"):
+                arms[arm] = _run_arm(spec)
         checks = [decide(check, arms) for check in claim.checks]
     record = {
         "kind": "claim",

@@ -1,15 +1,12 @@
 """The command, assembled. Imports stay inside the commands: `list` and `--help` answer without torch."""
 
 import os
-import sys
 from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
 
 from data.common.environment import ignore_variables
-from data.common.errors import ReproduceError
-from data.common.text import printable
 from reproduce import __version__
 from reproduce.cli import compare, data, export, fetch, jobs, new, regression, report, rows, run
 from reproduce.cli.options import RUN
@@ -20,7 +17,9 @@ EPILOG = """\
 \b
 A prefix such as inspo/xor and a glob such as 'inspo/*' work wherever a row does.
 --json prints one JSON document on stdout and nothing else.
-Exit codes: 0 REPRODUCED, 1 BELOW or ABOVE, 2 INCONCLUSIVE, 3 NOT COMPARABLE, 4 error.
+Exit codes: 0 REPRODUCED or OPTIMUM MET, 1 BELOW or ABOVE, 2 INCONCLUSIVE,
+3 NOT COMPARABLE, 4 error, 5 a fault in the program; 130 and 143 stopped by
+Ctrl-C and SIGTERM, then the same command continues.
 `reproduce COMMAND --help` explains a command.
 """
 COMPLETE = "_REPRODUCE_COMPLETE"  # set by a shell that asks for the words that may follow
@@ -73,9 +72,12 @@ def assembled() -> Any:
     return get_command(app)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
+def execute(argv: list[str]) -> int:
+    """Run the command that `argv` states; its exit code.
+
+    Raises ReproduceError for whatever the user can mend. typer would exit with 2 on bad usage, which means INCONCLUSIVE
+    here: it is a ReproduceError too.
+    """
     command = assembled()
     if COMPLETE in os.environ:
         command.main([], prog_name="reproduce")  # answers the shell and exits
@@ -88,21 +90,4 @@ def main(argv: list[str] | None = None) -> int:
     except typer.Exit as ended:
         return ended.exit_code
     except typer.TyperException as error:
-        return _failed(str(usage_error(error)))
-    except ReproduceError as error:
-        _failed(str(error))
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("reproduce: stopped; the same command continues from the last checkpoint", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except OSError as error:
-        return _failed(f"{error}. Mend it and repeat the command: nothing half-written is read.")
-
-
-def _failed(message: str) -> int:
-    """typer would exit with 2 on bad usage; here 2 means INCONCLUSIVE."""
-    print(f"reproduce: {printable(message)}", file=sys.stderr)
-    return ReproduceError.exit_code
+        raise usage_error(error) from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from data.common.errors import ReproduceError
 from reproduce.cli.format import mean_std, result_line, seconds
+from reproduce.core import console, ending
 
 RunOne = Callable[[str, list[str]], dict[str, Any]]
 After = Callable[[list[dict[str, Any]]], None]
@@ -103,10 +104,12 @@ def _run(
 
         return run_sweep(names, overrides, launcher, report, grid)
     documents = []
-    for name, point in product(names, grid):
+    for number, (name, point) in enumerate(product(names, grid), 1):
         try:
-            document = run_one(name, [*overrides, *point])
-        except ReproduceError as error:  # the other points still run
+            with console.row(" ".join([name, *point]), number, len(names) * len(grid)):
+                document = run_one(name, [*overrides, *point])
+        except Exception as raised:  # the other points still run
+            error = ending.as_error(raised)
             document = {"row": name, "error": str(error), "exit_code": error.exit_code}
         documents.append(document | {"point": point})
         report(documents[-1])

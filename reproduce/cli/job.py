@@ -18,22 +18,26 @@ def row() -> None:
 def job() -> None:
     """A job of a queue: PROGRESS ROW OVERRIDES.. Exits as the command does, or with NO_ROOM."""
     from data.common.environment import ignore_variables
-    from data.common.errors import DiskFull, ReproduceError
+    from data.common.errors import DiskFull
     from data.common.files import is_full
     from data.common.paths import outputs_dir
     from reproduce.cli.run import run_one
-    from reproduce.core import console
+    from reproduce.core import console, ending
     from reproduce.jobs.processes import NO_ROOM, follow_parent
 
     ignore_variables()
     progress, name, *overrides = sys.argv[1:]
     follow_parent()
     console.report_to(Path(progress))
-    try:
-        code, error = run_one(name, overrides)["exit_code"], None
-    except (ReproduceError, OSError) as raised:
-        full = isinstance(raised, DiskFull) or (isinstance(raised, OSError) and is_full(outputs_dir(), raised))
-        code, error = NO_ROOM if full else ReproduceError.exit_code, raised
+    with ending.signals():
+        try:
+            code, error = run_one(name, overrides)["exit_code"], None
+        except ending.Stopped as stopped:
+            code, error = stopped.exit_code, ending.stopped_line()
+        except Exception as raised:
+            full = isinstance(raised, DiskFull) or (isinstance(raised, OSError) and is_full(outputs_dir(), raised))
+            error = ending.as_error(raised)
+            code = NO_ROOM if full else error.exit_code
     with suppress(OSError):  # the log may lie on the full disk
         if error:
             print(f"reproduce: {error}", file=sys.stderr, flush=True)

@@ -1,5 +1,6 @@
 """`reproduce ROW KEY=VALUE ..`: rows and claims, here or on a launcher."""
 
+import itertools
 import json
 import sys
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ from data.common.errors import ReproduceError, nearest
 from reproduce.cli import ci
 from reproduce.cli.format import RESULT_DROP, RESULT_HEAD, columns, result_cells, result_line
 from reproduce.cli.options import Json, Overrides, complete, rows_and_claims
+from reproduce.core import console, ending
 
 Target = Annotated[
     str,
@@ -112,12 +114,15 @@ def _targets(target: str, commands: list[str]) -> list[str]:
 def _here(names: list[str], overrides: list[str], as_json: bool) -> list[dict[str, Any]]:
     """The results of rows one after another in this process; of several, an error is a result too."""
     if len(names) == 1:
-        return [run_one(names[0], overrides)]
+        with console.row(names[0], 1, 1):
+            return [run_one(names[0], overrides)]
     documents = []
-    for name in names:
+    for number, name in enumerate(names, 1):
         try:
-            documents.append(run_one(name, overrides))
-        except ReproduceError as error:  # the other rows still run
+            with console.row(name, number, len(names)):
+                documents.append(run_one(name, overrides))
+        except Exception as raised:  # the other rows still run
+            error = ending.as_error(raised)
             print(f"reproduce: {name}: {error}", file=sys.stderr)
             documents.append({"row": name, "error": str(error), "exit_code": error.exit_code})
         if not as_json:
@@ -129,15 +134,21 @@ def _sweep(names: list[str], overrides: list[str], launcher: Any, as_json: bool)
     """The results of rows as jobs of a launcher, in the order of `names`."""
     from reproduce.jobs import run_sweep
 
+    ending.keeps("jobs that are done keep their results, the others their checkpoints")
+
     def report(document: dict[str, Any]) -> None:
+        progress.update(next(done))
         if "error" in document and len(names) > 1:
             print(f"reproduce: {document['row']}: {document['error']}", file=sys.stderr)
         if not as_json and len(names) > 1:
             print(result_line(document), flush=True)
 
-    documents = run_sweep(names, overrides, launcher, report)
+    done = itertools.count(1)
+    with console.bar("jobs", len(names), "rows") as progress:
+        documents = run_sweep(names, overrides, launcher, report)
     if len(names) == 1 and "error" in documents[0]:
-        raise ReproduceError(documents[0]["error"])
+        wrong = documents[0]
+        raise (ending.Fault if wrong["exit_code"] == ending.Fault.exit_code else ReproduceError)(wrong["error"])
     return documents
 
 

@@ -107,6 +107,9 @@ def _write(
     reused: Sequence[bool],
     seconds: float,
 ) -> dict[str, Any]:
+    for arm, one in zip(arms, found, strict=True):
+        if lost := records.why_no_verdict(one["seeds"], one["scores"]["per_seed"]):
+            raise ReproduceError(f"{arm.label}: {lost[0]}; nothing is compared. Lower algo.lr or look at the data.")
     differences = compared({a.label: r["scores"]["per_seed"] for a, r in zip(arms, found, strict=True)})
     judged = len(arms) - 1
     record = {

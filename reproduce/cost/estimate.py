@@ -18,7 +18,7 @@ from reproduce.core import console
 from reproduce.cost.dataset_size import dataset_files, n_rows
 from reproduce.cost.measure import Cost, measure
 from reproduce.experiment.build import build_module
-from reproduce.experiment.train import evaluation_points
+from reproduce.experiment.callback import evaluation_points
 from reproduce.judge import foresee, seeds_for_verdict, why_never
 
 CALIBRATION_S = 30.0
@@ -141,7 +141,7 @@ def _verdict_seeds(settings: Settings) -> tuple[int | str | None, str, Sequence[
     own = [r for r in records.read_sound(settings.row, "row") if records.of_own_algorithm(r)]
     same = [r for r in own if r["config_fingerprint"] == settings.fingerprint]
     record = (same or own or [None])[-1]
-    scores = record["scores"]["per_seed"] if record else ()
+    scores = records.healthy(record["scores"]["per_seed"]) if record else ()
     needed, basis = seeds_for_verdict(published.row(settings.row).bound, scores)
     if record and not same and needed is not None:
         basis += (

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from data.buffer import OfflineDataModule
 from data.catalog import store
 from data.common.errors import ReproduceError
+from data.common.partials import sweep
 from data.common.provenance import provenance
 from data.worlds import fingerprint, make_world
 from lit_modules import algorithm
@@ -28,7 +29,10 @@ from reproduce.records import data_facts
 
 @dataclass(frozen=True)
 class Experiment:
-    """A row ready to run. `origin` is the provenance at its start; `dataset_world_params` come with official data."""
+    """A row ready to run. `origin` is the provenance at its start; `dataset_world_params` come with official data.
+
+    `identity` names whatever decides the run's bits; `folder` is where it writes.
+    """
 
     settings: Settings
     row: published.PaperRow
@@ -39,6 +43,7 @@ class Experiment:
     module: SeedModule
     data: OfflineDataModule
     evaluator: Evaluator
+    identity: str
     folder: Path
 
     @cached_property
@@ -78,10 +83,12 @@ class Experiment:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """One process per run folder; the lock goes with the process, however it ends."""
+        """One process per run folder; the lock goes with the process, however it ends. Leftovers are swept."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.folder / "lock", timeout=0):
+                sweep(self.folder, alone=True)
+                sweep(self.cache.folder)
                 yield
         except Timeout as error:
             text = f"{self.settings.row} with these settings is running in another process; wait for it."
@@ -111,8 +118,9 @@ def build(settings: Settings, folder: Path | None = None) -> Experiment:
     module = build_module(settings, world)
     _check_sizes(transitions, world, settings)
     data = OfflineDataModule(transitions, world.layout, module.keys, module.seeds, settings.data.storage, device)
-    folder = folder or run_folder(settings, data_facts(dataset.manifest)["sha256"])
-    return Experiment(settings, row, device, origin, dataset.manifest, brought, module, data, evaluator, folder)
+    own = run_folder(settings, data_facts(dataset.manifest)["sha256"])
+    parts = (dataset.manifest, brought, module, data, evaluator, f"{settings.row}/{own.name}", folder or own)
+    return Experiment(settings, row, device, origin, *parts)
 
 
 def open_device(settings: Settings) -> tuple[torch.device, int]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from data.common.rng import Stream, generator
 
 EPISODE_RETURN = "episode_return"
-Played = dict[str, dict[str, list[list[float]]]]  # {mode: {metric: [S][E]}}
+Played = dict[str, dict[str, list[list[float] | None]]]  # {mode: {metric: [S][E]}}; None: a seed that diverged
 
 if TYPE_CHECKING:
     from lit_modules.common.seed_module import SeedModule
@@ -19,7 +19,8 @@ class Evaluator:
     """Plays `n_episodes` per seed and mode in one batch of worlds [S, M E], M the number of modes.
 
     Start noise and the draws of sampled actions come from each seed's evaluation stream, offset by the clock: an
-    evaluation is the same whichever seeds train beside it and whether or not the run was resumed.
+    evaluation is the same whichever seeds train beside it and whether or not the run was resumed. Seeds that diverged
+    do not play: their worlds are ended from the start.
     """
 
     def __init__(self, make: Any, seeds: list[int], n_episodes: int, modes: tuple[str, ...] = ("greedy", "sampled")):
@@ -27,7 +28,7 @@ class Evaluator:
         self.seeds, self.n_episodes, self.modes = seeds, n_episodes, modes
         self.world: Any = make(len(modes) * n_episodes * len(seeds))
 
-    def __call__(self, module: "SeedModule") -> dict[str, list[list[float]]]:
+    def __call__(self, module: "SeedModule") -> dict[str, list[list[float] | None]]:
         """Undiscounted episode returns {mode: [S][E]}."""
         return {mode: metrics[EPISODE_RETURN] for mode, metrics in self.play(module).items()}
 
@@ -40,14 +41,17 @@ class Evaluator:
         td = world.reset(TensorDict({"start": starts}, world.batch_size) if world.start_size else None)
         zeros = torch.zeros(len(starts), dtype=torch.float64, device=td.device)
         found = {name: zeros.clone() for name in world.spec.metrics}  # (S * M E,)
+        lost = {*getattr(module, "crashed", ()), *getattr(module, "broken_weights", tuple)()}
+        idle = [s for s, seed in enumerate(self.seeds) if seed in lost]
         running = torch.ones_like(zeros, dtype=torch.bool)
+        running.view(n_seeds, -1)[idle] = False
         carries = [module.initial_carry(n_seeds, n) for _ in self.modes]
 
         def of_seeds(key: str) -> Tensor | None:
             value = td.get(key, None)
             return None if value is None else value.view(n_seeds, -1, *value.shape[1:])  # (S, M E, ..)
 
-        for _ in range(world.episode_limit):
+        for _ in range(world.episode_limit if running.any() else 0):
             obs, legal = of_seeds("obs").to(module.dtype), of_seeds("legal_actions")  # type: ignore[union-attr]
             actions = []
             for k, mode in enumerate(self.modes):
@@ -56,6 +60,9 @@ class Evaluator:
                     draws = torch.stack([torch.rand(n, world.n_agents, generator=g) for g in rngs]).to(obs.device)
                 allowed = None if legal is None else legal[:, part]
                 action, carries[k] = module.act(obs[:, part], allowed, draws, carries[k])
+                if idle:  # NaN is no action
+                    action = action.clone()
+                    action[idle] = 0 if allowed is None else allowed[idle].int().argmax(-1)
                 actions.append(action)
             td["action"] = torch.cat(actions, dim=1).flatten(0, 1)  # (S * M E, N)
             td = world.step(td)["next"]
@@ -67,14 +74,14 @@ class Evaluator:
             if not running.any():
                 break
         shaped = {name: x.view(n_seeds, len(self.modes), n).cpu() for name, x in found.items()}
-        return {m: {name: _rounded(x[:, k]) for name, x in shaped.items()} for k, m in enumerate(self.modes)}
+        return {m: {name: _rounded(x[:, k], idle) for name, x in shaped.items()} for k, m in enumerate(self.modes)}
 
 
-def further_metrics(played: Played) -> dict[str, dict[str, list[list[float]]]]:
+def further_metrics(played: Played) -> dict[str, dict[str, list[list[float] | None]]]:
     """{metric: {mode: [S][E]}} of the metrics beside the return, as a record holds them."""
     names = [name for metrics in played.values() for name in metrics if name != EPISODE_RETURN]
     return {name: {mode: metrics[name] for mode, metrics in played.items()} for name in dict.fromkeys(names)}
 
 
-def _rounded(values: Tensor) -> list[list[float]]:
-    return [[round(x, 7) for x in row] for row in values.tolist()]
+def _rounded(values: Tensor, idle: list[int]) -> list[list[float] | None]:
+    return [None if s in idle else [round(x, 7) for x in row] for s, row in enumerate(values.tolist())]

@@ -56,9 +56,10 @@ def as_record(
             "data": scores.of_data,
             "references": experiment.references,
         },
-        "notes": notes(experiment),
+        "notes": notes(experiment, training),
         "behavior_cloning": scores.behavior_cloning,
         "crashed": scores.crashed,
+        "run": training.run,
         "stage1": experiment.cache.facts(),
         "acceleration": {
             "asked": settings.run.accelerate,

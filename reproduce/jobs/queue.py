@@ -18,6 +18,7 @@ from pathlib import Path
 
 from data.common.errors import DiskFull, ReproduceError
 from data.common.files import is_full, write_text
+from reproduce.core.ending import Fault, keeps
 from reproduce.jobs.locks import hold_with_children
 from reproduce.jobs.processes import NO_ROOM, POLL_S, is_stopped, python, python_path, thread_variables
 from reproduce.jobs.queue_file import Job, read_queue, recorded
@@ -31,8 +32,8 @@ ROW = "from reproduce.cli.job import job; job()"  # named in text: a job is the 
 
 
 def run_queue(path: Path, n_jobs: int = 1, niceness: int = 19) -> int:
-    """Work until every row is recorded or has failed; 0 if all are recorded, else 4. `niceness` 19: only what others
-    leave of the cores.
+    """Work until every row is recorded or has failed; 0 if all are recorded, 5 after a fault in the program, else 4.
+    `niceness` 19: only what others leave of the cores.
 
     Raises ReproduceError for a bad file, or when this file's queue is running already.
     """
@@ -48,6 +49,7 @@ def run_queue(path: Path, n_jobs: int = 1, niceness: int = 19) -> int:
             lock.write(str(os.getpid()))
             lock.flush()
         os.nice(niceness)
+        keeps("rows in progress have their checkpoints, the others their records")
         queue = Queue(jobs, folder, lock.fileno())
         try:
             queue.work(n_jobs)
@@ -57,7 +59,7 @@ def run_queue(path: Path, n_jobs: int = 1, niceness: int = 19) -> int:
     _say(f"{len(jobs) - len(failed)} of {len(jobs)} rows are recorded" + (", these failed:" if failed else ""))
     for job in failed:
         _say(f"  {job.command}: {job.note}")
-    return ReproduceError.exit_code if failed else 0
+    return max((job.code for job in failed), default=0)
 
 
 class Queue:
@@ -137,7 +139,8 @@ class Queue:
             job.free, job.again_at = shutil.disk_usage(self.folder).free, time.monotonic() + RETRY_S
             _say(f"{job.note}: {job.command} waits for room and goes on from its checkpoint")
             return self._write_state()
-        if code == ReproduceError.exit_code:
+        if code in (ReproduceError.exit_code, Fault.exit_code):
+            job.code = code
             return self._end(job, "failed", last)
         if job.starts >= STARTS:
             return self._end(job, "failed", f"its process died {job.starts} times, {_how(code)}; {last}")

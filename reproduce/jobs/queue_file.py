@@ -44,6 +44,7 @@ class Job:
     progress: dict[str, Any] = field(default_factory=dict)
     free: int = 0  # bytes of disk when there was no room
     again_at: float = 0.0
+    code: int = ReproduceError.exit_code  # of the command, once the row has failed
 
     def line(self) -> dict[str, Any]:
         """The job's line of the state file; None = unknown."""

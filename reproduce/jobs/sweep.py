@@ -170,9 +170,9 @@ def _died(folder: Path, name: str, times: int) -> dict[str, Any]:
     )
 
 
-def error_document(name: str, message: str) -> dict[str, Any]:
+def error_document(name: str, message: str, code: int = ReproduceError.exit_code) -> dict[str, Any]:
     """The result of a row or claim that could not run."""
-    return {"row": name, "error": message, "exit_code": ReproduceError.exit_code}
+    return {"row": name, "error": message, "exit_code": code}
 
 
 def text_of(path: Path) -> str:

@@ -13,6 +13,7 @@ import hydra
 from data.common.errors import ReproduceError
 from data.common.files import write_json
 from data.common.paths import CONFIGS
+from reproduce.core.ending import Fault, as_error
 from reproduce.jobs.locks import is_free, wait_for
 from reproduce.jobs.processes import POLL_S, end_with_parent, python
 from reproduce.jobs.sweep import JOBS, MARK, error_document, text_of
@@ -22,7 +23,17 @@ ROW = "from reproduce.cli.job import row; row()"  # named in text: a job is the 
 
 @hydra.main(version_base=None, config_path=str(CONFIGS), config_name="sweep")
 def app(config: Any) -> None:
-    run_job(Path(config.folder), config.job)
+    guarded(Path(config.folder), config.job)
+
+
+def guarded(folder: Path, number: int) -> None:
+    """run_job; a fault of the worker itself is the result of its row."""
+    try:
+        run_job(folder, number)
+    except Exception as raised:
+        error = as_error(raised)
+        name, _ = json.loads((folder / JOBS).read_text(encoding="utf-8"))["jobs"][number]
+        write_json(folder / f"{name}.json", error_document(name, str(error), error.exit_code))
 
 
 def start() -> None:
@@ -77,4 +88,4 @@ def _result(name: str, code: int, printed: str, log: str) -> dict[str, Any] | No
     with suppress(ValueError):
         return json.loads(printed)
     _, mark, message = f"\n{log}".rpartition("\nreproduce: ")
-    return error_document(name, message) if code == ReproduceError.exit_code and mark else None
+    return error_document(name, message, code) if code in (ReproduceError.exit_code, Fault.exit_code) and mark else None

@@ -1,6 +1,7 @@
 """OUR numbers: append-only records, written by programs only."""
 
 from reproduce.records.cloning import CLONING, cloning_returns, data_facts, recorded_cloning, same_data
+from reproduce.records.crashed import healthy, why_no_verdict
 from reproduce.records.document import claim_document, row_document
 from reproduce.records.exact import recorded
 from reproduce.records.recheck import why_not_today
@@ -16,6 +17,7 @@ __all__ = [
     "cloning_returns",
     "data_facts",
     "exit_code",
+    "healthy",
     "json_schema",
     "latest",
     "load",
@@ -26,6 +28,7 @@ __all__ = [
     "recorded_cloning",
     "row_document",
     "same_data",
+    "why_no_verdict",
     "why_not_today",
     "write",
 ]

@@ -45,7 +45,8 @@ def recorded_cloning(
     for record in reversed(runs):
         clone = record["config"]["algo"]
         found = (clone.get("n_updates"), record["seeds"]) == (algo["n_updates"], seeds)
-        if clone["name"] in CLONING and found and same_data(record["data"], data):
+        whole = None not in record["scores"]["per_seed"]
+        if clone["name"] in CLONING and found and whole and same_data(record["data"], data):
             return record["scores"]["per_seed"]
     return None
 
@@ -58,7 +59,7 @@ def cloning_returns(data: dict[str, Any], among: list[dict[str, Any]] | None = N
     """
     runs = store.read_sound("*", "row") if among is None else among
     found = [record for record in reversed(runs) if record["config"]["algo"]["name"] in CLONING]
-    found = [record for record in found if same_data(record["data"], data)]
+    found = [record for record in found if not record["crashed"] and same_data(record["data"], data)]
     if not found:
         return None
     longest = max(found, key=lambda record: record["n_updates"])

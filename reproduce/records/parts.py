@@ -83,11 +83,11 @@ class Environment(Part):
 
 
 class ScoresPart(Part):
-    """Per seed in `metric`, of the way of acting `mode`."""
+    """Per seed in `metric`, of the way of acting `mode`; null for a seed that diverged where no minimum is known."""
 
     metric: str
     mode: Literal["greedy", "sampled"]
-    per_seed: list[float]
+    per_seed: list[float | None]
 
 
 class VerdictPart(Model):

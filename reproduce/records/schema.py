@@ -71,6 +71,7 @@ class Reference(Record):
     behavior_cloning: list[float] | None = None
     stage1: Json = Field(default_factory=dict)
     acceleration: Json = Field(default_factory=dict)
+    run: Json = Field(default_factory=dict)
     memory: Json = Field(default_factory=dict)
 
 
@@ -154,21 +155,30 @@ def check_record(record: Any, what: str) -> None:
 
 
 def _check_seeds(record: dict[str, Any], what: str) -> None:
-    """Each seed stands once, has one score, and played episodes in the mode that is scored."""
+    """Each seed stands once, has one score, and played episodes in the mode that is scored, unless it diverged."""
     seeds, scores = record["seeds"], record["scores"]
     if len(set(seeds)) != len(seeds):
         raise ReproduceError(f"{what}: seeds {seeds} hold one of them twice.")
     if len(scores["per_seed"]) != len(seeds):
         raise ReproduceError(f"{what}: scores.per_seed must hold one score for each of the seeds {seeds}.")
+    diverged = {crash.get("seed") for crash in record["crashed"]}
+    lost = [seed in diverged for seed in seeds]  # may lack their numbers
+    if none := [s for s, x, may in zip(seeds, scores["per_seed"], lost, strict=True) if x is None and not may]:
+        raise ReproduceError(f"{what}: seed {none[0]} has no score in scores.per_seed and is not listed under crashed.")
     for mode in {scores["mode"], *(set(MODES) & set(record["evaluation"]))}:
         played = record["evaluation"].get(mode)
-        if not isinstance(played, list) or len(played) != len(seeds) or not all(map(_are_episodes, played)):
+        if (
+            not isinstance(played, list)
+            or len(played) != len(seeds)
+            or not all(_are_numbers(x) or (x is None and may) for x, may in zip(played, lost, strict=True))
+        ):
             raise ReproduceError(
                 f"{what}: evaluation.{mode} must hold a list of returns for each of the seeds {seeds}."
             )
     points = record["curve"].get("n_updates", [])
     for key, values in record["curve"].items():
-        if len(values) != len(points) or not all(map(_is_count if key == "n_updates" else _are_episodes, values)):
+        fine = _is_count if key == "n_updates" else lambda point: _are_numbers(point, lost)
+        if len(values) != len(points) or not all(map(fine, values)):
             raise ReproduceError(f"{what}: curve.{key} must hold one value per point.")
 
 
@@ -176,8 +186,12 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-def _are_episodes(returns: Any) -> bool:
-    return isinstance(returns, list) and bool(returns) and all(type(value) in (float, int) for value in returns)
+def _are_numbers(values: Any, lost: list[bool] | None = None) -> bool:
+    """Whether it is a list of numbers, or of None at places that are `lost`."""
+    if not isinstance(values, list) or not values:
+        return False
+    may = lost if lost and len(lost) == len(values) else [False] * len(values)
+    return all(type(value) in (float, int) or (value is None and gone) for value, gone in zip(values, may, strict=True))
 
 
 def instant(created: Any, what: str) -> datetime:

@@ -18,6 +18,7 @@ from typing import Any
 from data.common.errors import ReproduceError
 from data.common.files import write_json
 from data.common.foreign import read_json
+from data.common.partials import in_the_making, sweep
 from data.common.paths import records_dir
 from data.common.text import printable
 from reproduce.records.places import without_places
@@ -40,7 +41,8 @@ def write(record: dict[str, Any]) -> Path:
     content = json.dumps(record, sort_keys=True)
     folder = _folder(record["kind"], record["row"])
     stem = instant(record["created"], "the record to be written").strftime(TIME)
-    staged = folder / f".{uuid.uuid4().hex}.new"
+    staged = in_the_making(folder / uuid.uuid4().hex, "new")
+    sweep(folder)
     try:
         write_json(staged, record)
         for attempt in range(1000):  # the same content twice in one second is still two runs

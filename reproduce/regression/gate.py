@@ -37,8 +37,10 @@ def record_references(pattern: str, overrides: Sequence[str] = ()) -> int:
         return 0
     if taken := [o for o in overrides if o.startswith(SEEDS)]:
         raise ReproduceError(f"{taken[0]}: a reference has seeds of its own, 0 to {REFERENCE_SEEDS - 1}.")
-    for row in expand(pattern, row_ids()):
-        record, _ = _run(row, 0, REFERENCE_SEEDS, overrides)
+    rows = expand(pattern, row_ids())
+    for number, row in enumerate(rows, 1):
+        with console.row(row, number, len(rows)):
+            record, _ = _run(row, 0, REFERENCE_SEEDS, overrides)
         for key in ("verdict", "file"):
             record.pop(key, None)
         path = records.write({**record, "kind": "reference"})
@@ -56,8 +58,9 @@ def run_gate(pattern: str, tell: Callable[[str], Any] | None = None) -> list[dic
     references = {row: found for row in rows if (found := records.latest(row, kind="reference"))}
     if not references:
         raise ReproduceError(f"row {rows[0]} has no reference; `reproduce record {rows[0]}` makes one.")
-    for row, reference in references.items():
-        outcomes.append(_judge(row, reference))
+    for number, (row, reference) in enumerate(references.items(), 1):
+        with console.row(row, number, len(references)):
+            outcomes.append(_judge(row, reference))
         if tell:
             o = outcomes[-1]
             tell(f"{row}  {'fine' if o['passed'] else 'WORSE'}  " + "; ".join(o["batches"]))

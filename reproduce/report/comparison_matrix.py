@@ -7,6 +7,7 @@ from typing import Any
 from reproduce import published
 from reproduce.config import NOT_PART_OF_FINGERPRINT
 from reproduce.judge import Verdict
+from reproduce.records import healthy
 
 OWN = "the row's settings"
 NO_VERDICTS: Mapping[int, Verdict] = {}
@@ -65,7 +66,9 @@ def _is_number(text: str) -> bool:
 
 def cell(record: dict[str, Any], verdict: Verdict | None = None) -> str:
     """Mean ± standard deviation over seeds, their number where it is not five, and the verdict of a judged run."""
-    values = record["scores"]["per_seed"]
+    values = healthy(record["scores"]["per_seed"])
+    if not values:
+        return "diverged"
     digits = 1 if abs(fmean(values)) < 1000 else 0
     text = f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
     text += "" if len(values) == 5 else f" (n = {len(values)})"

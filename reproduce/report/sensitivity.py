@@ -112,7 +112,7 @@ def curves(found: list[dict[str, Any]]) -> list[Curve]:
     groups: dict[tuple, dict[float, Point]] = {}
     files: dict[str, dict[str, Any]] = {}  # row -> what its file says, by its newest record that chose no other group
     for record in found:
-        if record["kind"] != "row" or not of_own_algorithm(record):
+        if record["kind"] != "row" or not of_own_algorithm(record) or None in record["scores"]["per_seed"]:
             continue
         row, data, metric = record["row"], record["data"], record["scores"]["metric"]
         used = {

@@ -16,13 +16,15 @@ def judged_today(
     """
     curve = record["curve"].get(record["scores"]["mode"]) or []
     early = curve[0] if record["config"]["algo"]["name"] == "inspo" and curve else None  # before its clones moved
+    early = None if early and None in early else early
     clones = record.get("behavior_cloning") or records.recorded_cloning(  # which may have run later
         record["row"], record["config"]["algo"], record["data"], record["seeds"], among
     )
+    lost = records.why_no_verdict(record["seeds"], record["scores"]["per_seed"])
     verdict = judge(
-        record["scores"]["per_seed"],
+        records.healthy(record["scores"]["per_seed"]),
         published.row(record["row"]).bound,
-        not_comparable=not_comparable,
+        not_comparable=[*not_comparable, *(reason for reason in lost if reason not in not_comparable)],
         data_kind=record["data"]["kind"],
         behavior_cloning=clones or early,
         readings=readings,

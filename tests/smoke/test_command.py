@@ -86,9 +86,12 @@ def test_unwritable_outputs(capsys, monkeypatch, tmp_path):
 
 
 def test_unwritable_records_keep_the_run_for_another_try(capsys, monkeypatch, tmp_path):
+    """The folder becomes unwritable while the run is training."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("REPRODUCE_RECORDS", str(tmp_path / "file"))
-    error_of(capsys, ROW, *QUICK)
+    with monkeypatch.context() as patch:
+        patch.setattr("reproduce.experiment.run.before_training", lambda *_: [])
+        error_of(capsys, ROW, *QUICK)
     assert list(outputs_dir().rglob("last.ckpt"))
     monkeypatch.setenv("REPRODUCE_RECORDS", str(tmp_path / "records"))
     assert main([ROW, *QUICK]) == 3

@@ -131,7 +131,7 @@ def _returns(learned: OMSD, seeds: list[int], mixture: Mixture | None) -> list[f
     for chunk in ChunkLoader(data, module):
         module.training_step(data.to_schema(chunk), 0)
     play = Evaluator(lambda n: make_world("bandit", n, n_agents=2), seeds, 1, module.modes)
-    return [episodes[0] for episodes in play(module)["greedy"]]
+    return [float("nan") if episodes is None else episodes[0] for episodes in play(module)["greedy"]]
 
 
 def _noise_error(learned: OMSD, mixture: Mixture, action: Tensor) -> float:

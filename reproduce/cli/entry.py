@@ -1,0 +1,42 @@
+"""From how the command went to its exit code and its last line."""
+
+import sys
+
+from reproduce.core import ending, output
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit code."""
+    with ending.signals():
+        try:
+            with output.lasting():
+                return _outcome(argv)
+        except OSError as error:  # of stdout, which took nothing more
+            return _failed(ending.as_error(error))
+        except ending.Stopped as stopped:  # in the last moment
+            return stopped.exit_code
+
+
+def _outcome(argv: list[str] | None) -> int:
+    try:
+        try:
+            from reproduce.cli.app import execute
+
+            code = execute(sys.argv[1:] if argv is None else list(argv))
+        except SystemExit:
+            ending.check()
+            raise
+        ending.check()
+        return code
+    except (ending.Stopped, KeyboardInterrupt) as stopped:
+        print(f"reproduce: {ending.stopped_line()}", file=sys.stderr, flush=True)
+        return getattr(stopped, "exit_code", 130)
+    except Exception as error:
+        return _failed(ending.as_error(error))
+
+
+def _failed(error: Exception) -> int:
+    from data.common.text import printable
+
+    print(f"reproduce: {printable(str(error))}", file=sys.stderr, flush=True)
+    return getattr(error, "exit_code", 4)
