@@ -24,13 +24,15 @@ def page() -> str:
         "# Data",
         "",
         "Every row runs on regenerated data, made here by committed programs and accepted only within stated "
-        "intervals, or on the authors' own files with `data.kind=official data.root=DIR`. Nothing is downloaded. A "
+        "intervals, or on the authors' own files with `data.kind=official data.root=DIR`, which `reproduce data fetch` can [fetch](official_data.md). A "
         "verdict on regenerated data says so.",
         "",
         "```",
         "reproduce data list                # every dataset",
         "reproduce data show bridge/mix     # a dataset's manifest: how it was made, counts, checksums",
-        "reproduce data compare             # official statistics beside those of the datasets built here",
+        "reproduce data compare             # official statistics beside those of the datasets built or recorded here",
+        "reproduce data fetch ID            # the authors' files, where they have an address; it asks first",
+        "reproduce data export ID --to minari FILE   # for other people's programs",
         "```",
         "",
         "The tables are written from the catalog. Returns are mean ± standard deviation [lowest, highest] over "
