@@ -24,7 +24,8 @@ def page() -> str:
         "# Data",
         "",
         "Every row runs on regenerated data, made here by committed programs and accepted only within stated "
-        "intervals, or on the authors' own files with `data.kind=official data.root=DIR`, which `reproduce data fetch` can [fetch](official_data.md). A "
+        "intervals, or on the authors' own files with `data.kind=official data.root=DIR`, which `reproduce data fetch` "
+        "can [fetch](official_data.md). A "
         "verdict on regenerated data says so.",
         "",
         "```",

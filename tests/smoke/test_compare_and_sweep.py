@@ -154,4 +154,4 @@ def test_grids_and_arms_on_a_launcher(capsys):
     assert [row["point"] for row in rows] == [["algo.lr=0.01"], ["algo.lr=0.02"]]
     assert {row["row"] for row in rows} == {ROW}
     assert main(["compare", ROW, *COMMON, *own, "algo=bc", "algo=inspo", BEHAVIOR, "--json"]) == 0
-    assert [arm["reused"] for arm in json.loads(capsys.readouterr().out)["arms"].values()] == [False, False]
+    assert [arm["reused"] for arm in json.loads(capsys.readouterr().out)["arms"].values()] == [False, True]  # lr=0.01
