@@ -30,7 +30,7 @@ Quoted = Annotated[
 
 
 def compare(target: One, words: Arms = None, arm: Quoted = None, as_json: Json = False) -> int:
-    """Hold algorithms against each other on the data and seeds of a row.
+    """Hold algorithms against each other on one row's data.
 
     Each algo=NAME begins an arm, and the KEY=VALUE behind it are its own: `algo=omiga algo.alpha=5 algo=gaussian_bc`.
     KEY=VALUE before the first are common to all arms, launcher=NAME among them. `own` is the row's settings, and the

@@ -35,7 +35,6 @@ def fetch(dataset: Dataset, root: Root = None, yes: Yes = False, as_json: Json =
     Address, size, licence and folder are shown, and nothing is fetched before the answer. What is partly there goes on;
     size, checksum and content are checked. Rows read the files with data.kind=official data.root=DIR.
     """
-    from data.catalog import fetch as fetching
     from data.catalog import registry
 
     names = matching(dataset, registry.datasets())
@@ -43,6 +42,8 @@ def fetch(dataset: Dataset, root: Root = None, yes: Yes = False, as_json: Json =
         registry.dataset(dataset)  # raises, with the nearest names
     if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ReproduceError(f"data fetch asks before it downloads, and here is no terminal: add --yes for {dataset}.")
+    from data.catalog import fetch as fetching
+
     plans = [fetching.plan(name, root) for name in names]
     missing = [fetching.sized(plan) for plan in plans if not plan.is_there]
     if missing:
