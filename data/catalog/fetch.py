@@ -103,7 +103,8 @@ def _files(dataset_id: str, conversion: OtherConversion, entry: DatasetEntry) ->
 def _hub_url(address: Address) -> str:
     """The address of a file of a Hugging Face dataset."""
     hub = _hub()
-    assert address.repo and address.file  # the schema's own rule for an address without a url
+    assert address.repo is not None  # the schema's own rule for an address without a url
+    assert address.file is not None
     return hub.hf_hub_url(address.repo, address.file, repo_type="dataset", revision=address.revision, endpoint=HUB)
 
 
