@@ -161,8 +161,10 @@ def test_the_shell_is_told_what_may_follow(words, offered, not_offered, monkeypa
 def built(dataset_id: str) -> None:
     """A manifest as a built dataset has it; the data are not there, and nothing that only reads it may ask for them."""
     spread = {"mean": 2400.0, "std": 1000.0, "min": 90.0, "max": 3700.0}
-    statistics = {"n_transitions": 10, "n_rows": 11, "n_episodes": 1, "return": spread}
-    manifest = {"id": dataset_id, "kind": "regenerated", "sha256": "00", "files": {}, "statistics": statistics}
+    counts = {"n_transitions": 10, "n_rows": 11, "n_episodes": 1, "n_terminated": 1, "n_truncated": 0}
+    statistics = counts | {"return": spread, "length": spread}
+    manifest = {"id": dataset_id, "kind": "regenerated", "sha256": "0" * 64, "files": {}, "statistics": statistics}
+    manifest |= {"description": "", "world": {}, "fingerprint": "", "license": "MIT", "made_by": {}, "acceptance": {}}
     write_json(folder_of(dataset_id) / MANIFEST, manifest)
 
 

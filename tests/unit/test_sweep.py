@@ -246,7 +246,11 @@ def _write_records(worker: int) -> None:
     }
     for k in range(20):
         records.write(
-            {**record, "checks": [{"worker": worker, "k": k}] if k % 2 else [], "created": "2026-01-01T00:00:00Z"}
+            {
+                **record,
+                "checks": [{"text": f"{worker} {k}", "passed": True}] if k % 2 else [],
+                "created": "2026-01-01T00:00:00Z",
+            }
         )
 
 
