@@ -1,8 +1,6 @@
 """Text of unknown origin, before a terminal or a page shows it."""
 
-import json
 import re
-from typing import Any
 
 # C0 but for tab and newline, delete, C1, and what turns the direction of writing.
 _CODES = "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]"
@@ -15,7 +13,7 @@ def printable(text: str) -> str:
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def control_character(document: Any) -> str:
-    """The first control character in any text of a JSON document, escaped; empty where there is none."""
-    found = _ESCAPED.search(json.dumps(document))
+def control_character(text: str) -> str:
+    """The first control character in any string of a JSON document's text, escaped; empty where there is none."""
+    found = _ESCAPED.search(text)
     return found[1] if found else ""

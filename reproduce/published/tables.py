@@ -213,10 +213,10 @@ def rows() -> dict[str, PaperRow]:
 
 def row(row_id: str) -> PaperRow:
     """Raises ReproduceError with the nearest ids for an unknown one."""
-    known = rows()
-    if row_id not in known:
-        raise ReproduceError(f"no row {row_id!r} in paper_results.{nearest(row_id, list(known))}")
-    return known[row_id]
+    for table in tables().values():
+        if row_id in table.rows:
+            return table.rows[row_id]
+    raise ReproduceError(f"no row {row_id!r} in paper_results.{nearest(row_id, list(rows()))}")
 
 
 def match(pattern: str) -> list[str]:

@@ -33,6 +33,7 @@ HERE = os.uname().nodename
         ("a.json", 10**7, True),
         ("a.partial", 10**7, True),
     ],
+    ids=[str(k) for k in range(12)],  # alike in every process of the tests
 )
 def test_who_is_swept(name, age_s, left, tmp_path):
     path = tmp_path / name
