@@ -109,7 +109,8 @@ def test_a_seed_without_a_minimum_score_is_recorded_and_gets_no_verdict(name, mo
     assert record["scores"]["per_seed"] == [healthy["scores"]["per_seed"][0], None]
     assert record["evaluation"]["greedy"] == [healthy["evaluation"]["greedy"][0], None]
     curve, whole = record["curve"]["greedy"], healthy["curve"]["greedy"]
-    assert curve == [[point[0], None] for point in whole]
+    assert [point[0] for point in curve] == [point[0] for point in whole]
+    assert curve[-1][1] is None
     assert record["verdict"]["state"] == "NOT COMPARABLE"
     assert any("seed 1 diverged" in reason for reason in record["verdict"]["reasons"])
     assert record["verdict"]["mean"] == record["scores"]["per_seed"][0]

@@ -48,7 +48,7 @@ def test_a_trace_goes_to_a_temporary_folder_where_outputs_cannot_be_written(monk
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("REPRODUCE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("reproduce.records.read", lambda *_: 1 // 0)
+    monkeypatch.setattr("reproduce.records.read", lambda *_, **__: 1 // 0)
     assert main(["list"]) == 5
     path = Path(capsys.readouterr().err.split(" is in ")[1].strip())
     assert tmp_path in path.parents
@@ -57,7 +57,7 @@ def test_a_trace_goes_to_a_temporary_folder_where_outputs_cannot_be_written(monk
 
 def test_bad_input_and_full_disks_stay_4(monkeypatch, capsys):
     for error in (ReproduceError("bad"), OSError(28, "No space left on device")):
-        monkeypatch.setattr("reproduce.records.read", lambda *_, e=error: (_ for _ in ()).throw(e))
+        monkeypatch.setattr("reproduce.records.read", lambda *_, e=error, **__: (_ for _ in ()).throw(e))
         assert main(["list"]) == 4
     assert not (outputs_dir() / "faults").exists()
 
@@ -101,7 +101,7 @@ def test_a_signal_that_meets_a_destructor_is_not_lost(monkeypatch, capsys):
         def __del__(self):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    def read(*_):
+    def read(*_, **__):
         late = Late()
         del late
         return []
@@ -121,7 +121,7 @@ def test_an_ignored_interrupt_stays_ignored(monkeypatch):
 
 
 def test_a_library_that_turns_a_signal_into_an_exit_is_not_believed(monkeypatch, capsys):
-    def read(*_):
+    def read(*_, **__):
         try:
             os.kill(os.getpid(), signal.SIGINT)
         except BaseException:
@@ -206,7 +206,7 @@ def test_a_fault_in_a_job_reaches_the_command(monkeypatch, tmp_path, capsys):
 
 def test_a_fault_of_a_worker_is_the_result_of_its_row(monkeypatch, tmp_path):
     (tmp_path / "jobs.json").write_text(json.dumps({"jobs": [["inspo/xor/ab", []]]}))
-    monkeypatch.setattr(worker, "run_job", lambda *_: 1 // 0)
+    monkeypatch.setattr(worker, "run_job", lambda *_, **__: 1 // 0)
     worker.guarded(tmp_path, 0)
     assert json.loads((tmp_path / "inspo/xor/ab.json").read_text())["exit_code"] == 5
 
