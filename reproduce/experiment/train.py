@@ -1,7 +1,6 @@
 """Training: all seeds of a row at once, by Lightning. Killed at any moment, it resumes to the bit."""
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
+from data.common.environment import without
 from data.common.errors import ReproduceError
 from data.common.files import sha256, write_with
 from lit_modules.common.seed_module import SeedModule
@@ -90,9 +90,8 @@ def train(experiment: Experiment) -> Training:
 def _trainer(experiment: Experiment, callback: RunCallback, resume: int) -> L.Trainer:
     """One process of its own: a cluster's variables (SLURM, torchrun, MPI, LSF) neither requeue it nor make it a part
     of several, and Lightning looks for nothing in the current folder."""
-    variables = {key: os.environ.pop(key) for key in list(os.environ) if key.startswith(TRAINER_VARIABLES)}
     rank_zero_only.rank = 0
-    try:
+    with without(TRAINER_VARIABLES):
         return L.Trainer(
             accelerator="gpu" if experiment.device.type == "cuda" else "cpu",
             devices=1,
@@ -108,8 +107,6 @@ def _trainer(experiment: Experiment, callback: RunCallback, resume: int) -> L.Tr
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-    finally:
-        os.environ.update(variables)
 
 
 class OneProcess(LightningEnvironment):
