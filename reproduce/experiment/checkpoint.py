@@ -50,7 +50,7 @@ def read(path: Path, identity: str) -> dict[str, Any]:
 
 def unusable(path: Path, why: str) -> ReproduceError:
     """The error of a checkpoint from which nothing can go on."""
-    return ReproduceError(f"checkpoint {path} cannot be used: {why}. Delete it to train anew.")
+    return ReproduceError(f"checkpoint {path} cannot be used: {why}; delete it to train anew.")
 
 
 def checksum(value: Any) -> str:

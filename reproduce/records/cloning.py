@@ -59,7 +59,8 @@ def cloning_returns(data: dict[str, Any], among: list[dict[str, Any]] | None = N
     """
     runs = store.read_sound("*", "row") if among is None else among
     found = [record for record in reversed(runs) if record["config"]["algo"]["name"] in CLONING]
-    found = [record for record in found if not record["crashed"] and same_data(record["data"], data)]
+    found = [record for record in found if same_data(record["data"], data)]
+    found = [record for record in found if None not in record["evaluation"][record["scores"]["mode"]]]
     if not found:
         return None
     longest = max(found, key=lambda record: record["n_updates"])

@@ -146,7 +146,7 @@ def test_a_damaged_or_foreign_checkpoint_is_an_error_that_names_it(update, kille
         assert main([ROW, *TINY]) == 4, name
         err = capsys.readouterr().err
         assert str(path) in err.splitlines()[-1], (name, err)
-        assert "Delete it to train anew" in err, name
+        assert "delete it to train anew" in err, name
         assert "Traceback" not in err
         assert not records.read(ROW)
     path.write_bytes(whole)
