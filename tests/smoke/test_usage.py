@@ -224,7 +224,7 @@ def test_a_stopped_command_and_a_reader_that_left(monkeypatch, capsys):
 
     monkeypatch.setattr(reproduce.config, "row_ids", interrupted)
     assert main([ROW]) == 130
-    assert "the same command continues from the last checkpoint" in capsys.readouterr().err
+    assert "stopped; the same command continues" in capsys.readouterr().err
     command = f"{sys.executable} -m reproduce list | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines()[1:] == ["0"]

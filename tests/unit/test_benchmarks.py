@@ -75,18 +75,17 @@ def test_a_timed_episode_moves_every_world_to_its_end(scenario, tmp_path):
 
 def test_the_report_shows_the_newest_whole_benchmark(tmp_path):
     records.write(record())
-    page, text = (path.read_text() for path in write_report(tmp_path / "before"))
-    assert "<h2>Speed" not in page + text
+    page = write_report(tmp_path / "before")[0].read_text()
+    assert ">Speed</h2>" not in page
     records.write(bench())
     records.write(bench("bench/part") | {"repeats": 99})
-    page, text = (path.read_text() for path in write_report(tmp_path / "after"))
-    speed = page[page.index("<h2>Speed</h2>") :]
+    page = write_report(tmp_path / "after")[0].read_text()
+    speed = page[page.index(">Speed</h2>") :]
     assert speed.count("<svg") == 2
     assert "a &lt;fast&gt; one" in speed
     assert "Medians of 3" in speed
     assert "cost per seed / plain" in speed
     assert "<td>S=5 compiled</td><td>10 ms</td><td>0.200</td><td>plain, per seed</td><td>0.20</td>" in speed
-    assert "| update | omiga | S=5 compiled | 10 ms | 0.200 | plain, per seed | 0.20 |" in text
 
 
 @pytest.mark.parametrize(("kind", "row"), [("bench", "inspo/xor/ab"), ("row", "bench/all"), ("bench", "claims/a")])

@@ -54,6 +54,7 @@ def test_lightnings_variables_do_not_reach_a_run():
     assert "PL_TRAINER_PRECISION" in ran.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["osmesa", "egl", "nonsense", "glx"])
 def test_nothing_is_drawn_whatever_mujoco_gl_says(value):
     pytest.importorskip("mujoco")
@@ -124,6 +125,7 @@ def test_ray_listens_on_the_loopback_address_alone():
 # ---- memory-mapped storage
 
 
+@pytest.mark.slow
 def test_streamed_data_lie_below_the_outputs_and_end_with_the_process():
     code = (
         "import torch; from tensordict import TensorDict; from data.buffer import OnDisk; "
