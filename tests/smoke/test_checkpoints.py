@@ -169,6 +169,7 @@ def test_another_rows_checkpoint_is_refused(killed, capsys):
     assert "it is of inspo/xor/ab/" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_its_record_is_not_recorded_again(monkeypatch, capsys):
     def discard(_):
         raise Killed
@@ -186,6 +187,7 @@ def test_a_run_killed_after_its_record_is_not_recorded_again(monkeypatch, capsys
     assert len({record["run"]["id"] for record in records.read(ROW)}) == 2
 
 
+@pytest.mark.slow
 def test_a_run_resumed_on_another_cpu_capability_says_so(killed, monkeypatch):
     killed(10)
     monkeypatch.setattr("reproduce.experiment.callback.cpu_capability", lambda: "ABACUS")
@@ -214,6 +216,7 @@ def test_metrics_of_a_resumed_run_do_not_overlap(killed, monkeypatch):
     assert seen == [("metrics_from_0", [5.0, 10.0, 15.0]), ("metrics_from_15", [20.0, 25.0])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal_number", [2, 15])
 def test_a_signal_in_training_leaves_a_checkpoint_and_the_same_bits(signal_number, monkeypatch, capsys):
     whole = run_row(compose(ROW, TINY), write=False)
@@ -236,6 +239,7 @@ def test_a_signal_in_training_leaves_a_checkpoint_and_the_same_bits(signal_numbe
         assert record[key] == whole[key]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environment",
     [

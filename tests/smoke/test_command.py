@@ -169,6 +169,7 @@ def test_report_is_written(capsys, tmp_path):
     assert all(Path(line).exists() for line in capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_json_is_the_only_thing_on_stdout():
     env = {**os.environ, "REPRODUCE_HOME": str(outputs_dir()), "REPRODUCE_RECORDS": str(records_dir())}
     command = [sys.executable, "-m", "reproduce", ROW, *QUICK, "--json"]

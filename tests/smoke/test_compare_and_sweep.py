@@ -24,6 +24,7 @@ def compared(capsys, *words: str) -> dict:
     return json.loads(captured.out)
 
 
+@pytest.mark.slow
 def test_arms_run_once_and_are_recorded(capsys):
     first = compared(capsys, "algo=bc", "algo=inspo", BEHAVIOR)
     assert list(first["arms"]) == ["bc", f"inspo {BEHAVIOR}"]
@@ -91,6 +92,7 @@ def test_an_arm_that_fails_keeps_what_the_others_recorded(capsys, monkeypatch):
 # ---- grids
 
 
+@pytest.mark.slow
 def test_a_grid_is_one_record_per_point_and_a_table(capsys):
     command = [ROW, *COMMON, BEHAVIOR, "--sweep", "algo.lr=0.01,0.02", "--sweep", "algo.tau=0.1,0.2"]
     assert main([*command, "--json"]) == 3

@@ -113,6 +113,7 @@ def test_what_never_ran_cannot_be_asked_or_paused(tmp_path, capsys):
         assert main(["queue", str(path), option, value]) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((CONFIGS / "queue").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_queues_of_this_project_can_run(path):
     jobs = read_queue(path)

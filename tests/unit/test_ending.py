@@ -150,6 +150,7 @@ def test_rows_run_to_their_end_when_nobody_reads():
     assert "Exception" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["list", "data compare", "--help", "diff inspo/xor/ab", "check inspo/xor/*"])
 def test_ascii_output(pattern):
     for environment in (

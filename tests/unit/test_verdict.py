@@ -182,6 +182,7 @@ def simulate(difference: float, delta: float, n: int = 5, trials: int = 1500) ->
     return states
 
 
+@pytest.mark.slow
 def test_false_alarms_are_rare_when_equal_and_bounded_at_the_margin():
     equal = simulate(0.0, delta=2.0)
     assert equal.get("BELOW", 0) + equal.get("ABOVE", 0) <= 0.003
