@@ -115,7 +115,8 @@ def installed() -> str:
     record = facts.all_records("bench/install", "bench")[-1]
     found = {(line["case"], line["what"]): line["value"] for line in record["lines"]}
     size, seconds = (found["what rows need", what] for what in ("on disk", "wall time"))
-    return f"The installation takes {size / 1e9:.1f} GB and took {seconds / 60:.0f} minutes on two CPU cores."
+    cores = record["provenance"]["machine"]["cores"]
+    return f"The installation takes {size / 1e9:.1f} GB and took {seconds / 60:.0f} minutes on {cores} CPU cores."
 
 
 def headline() -> str:

@@ -1,5 +1,6 @@
 """Real processes that are told to stop: which code they end with, what they say, and what the same command finds."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -101,7 +102,8 @@ WAIT = "trap 'echo asked; exit 143' TERM; touch begun; while :; do sleep 0.1; do
 
 @pytest.fixture
 def made(tmp_path):
-    """made(what): a checkout whose command is a stub, and make working on `reproduce` there."""
+    """made(what): a checkout whose command is a stub, and make working on `reproduce` there; it ends with the test."""
+    started: list[subprocess.Popen] = []
 
     def start_make(what: str) -> subprocess.Popen:
         shutil.copy(ROOT / "Makefile", tmp_path)
@@ -112,12 +114,16 @@ def made(tmp_path):
         stub.write_text(STUB.format(what=what))
         stub.chmod(0o755)
         (tmp_path / ".venv" / ".ready").write_text("")
-        return subprocess.Popen(
+        started.append(subprocess.Popen(
             ["make", "reproduce"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             process_group=0, env=os.environ | {"MAKEFLAGS": "", "MAKELEVEL": ""},
-        )  # fmt: skip
+        ))  # fmt: skip
+        return started[-1]
 
-    return start_make
+    yield start_make
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.skipif(MAKE is None, reason="needs make")
