@@ -138,7 +138,7 @@ def _readings(rows: dict[str, published.PaperRow]) -> list[str]:
     for row in rows.values():
         for record in facts.readings(row.id):
             found = facts.verdict(record)
-            state = found.state.lower() + (", vacuous" if found.vacuous else "")
+            state = found.found.lower()
             label = f"`{facts.label(record) or 'regenerated data'}`"
             lines.append([_link(row.id, "../"), label, facts.theirs(row), ours(row, record), interval(record), state])
     if not lines:

@@ -71,8 +71,7 @@ def page(row_id: str) -> str:
         lines = []
         for choice in [*choices, *(label for label in done if label not in choices)]:
             found = done.get(choice)
-            state = "" if found is None else facts.verdict(found).state.lower()
-            state += ", vacuous" if found is not None and facts.verdict(found).vacuous else ""
+            state = "" if found is None else facts.verdict(found).found.lower()
             lines.append([f"`{choice or 'regenerated data'}`", ours(about, found), interval(found), state or "not run"])
         out += [table(["reading", "ours", "ours - theirs, 90 % interval", "found"], lines), ""]
     out += _settings(row_id)
@@ -108,7 +107,7 @@ def _history(about: published.PaperRow) -> list[str]:
         verdict, made = facts.verdict(record), record["provenance"]
         commit = f"`{str(made.get('commit', 'unknown'))[:10]}`" + (" with local changes" if made.get("dirty") else "")
         settings = facts.label(record)
-        state = verdict.state.lower() + (", vacuous" if verdict.vacuous else "")
+        state = verdict.found.lower()
         wall = record["time"].get("wall_s")
         took = "" if wall is None else f"{wall / 60:.1f} min"
         lines.append(

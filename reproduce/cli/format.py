@@ -176,16 +176,11 @@ def listed_lines(each: Any) -> list[list[str]]:
         lines = [[row.id, printed, "", state, ""]]
     else:
         v = own.verdict
-        lines = [[row.id, printed, short_mean(v.mean, v.std, v.n), _state(v), duration(own.record["time"]["wall_s"])]]
+        lines = [[row.id, printed, short_mean(v.mean, v.std, v.n), v.found, duration(own.record["time"]["wall_s"])]]
     for one in each.readings:
         v = one.verdict
-        lines.append([f"  {one.name or 'regenerated data'}", "", short_mean(v.mean, v.std, v.n), f"({_state(v)})", ""])
+        lines.append([f"  {one.name or 'regenerated data'}", "", short_mean(v.mean, v.std, v.n), f"({v.found})", ""])
     return lines
-
-
-def _state(verdict: Any) -> str:
-    vacuous = verdict.vacuous and verdict.exit_code == 0
-    return f"{verdict.state}, vacuous" if vacuous else verdict.state
 
 
 def short_mean(mean: float | None, std: float | None, n: int) -> str:

@@ -73,11 +73,14 @@ class Verdict:
         return f"{self.state} ({self.data_kind} data)"
 
     @property
+    def found(self) -> str:
+        """The state, with `vacuous` where cloning alone falls within the bounds too."""
+        return f"{self.state}, vacuous" if self.vacuous and self.exit_code == 0 else self.state
+
+    @property
     def word(self) -> str:
-        """The headline, with `vacuous` where cloning alone falls within the bounds too."""
-        if not (self.vacuous and self.exit_code == 0):
-            return self.headline
-        return self.headline.replace(self.state, f"{self.state}, vacuous", 1)
+        """The headline, with `vacuous` likewise."""
+        return self.headline.replace(self.state, self.found, 1)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON document; `exit_code` and `headline` are written for readers and recomputed on reading."""

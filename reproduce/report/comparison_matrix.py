@@ -72,9 +72,7 @@ def cell(record: dict[str, Any], verdict: Verdict | None = None) -> str:
     digits = 1 if abs(fmean(values)) < 1000 else 0
     text = f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
     text += "" if len(values) == 5 else f" (n = {len(values)})"
-    if verdict is None:
-        return text
-    return f"{text} {verdict.state}" + (", vacuous" if verdict.vacuous and verdict.exit_code == 0 else "")
+    return text if verdict is None else f"{text} {verdict.found}"
 
 
 def blocks(cells: list[list[str]], width: int = 4) -> list[list[list[str]]]:
