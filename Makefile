@@ -70,7 +70,7 @@ locks: export UV_CUSTOM_COMPILE_COMMAND = make locks
 locks:
 	$(LOCK) --python-version 3.11 --output-file requirements.lock
 	$(LOCK) --python-version 3.11 --extra mujoco --output-file requirements-mujoco.lock
-	$(LOCK) --python-version 3.11.5 $(addprefix --extra ,mujoco vault launchers dev docs) --output-file requirements-dev.lock
+	$(LOCK) --python-version 3.11.5 $(addprefix --extra ,mujoco vault launchers fetch dev docs) --output-file requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) outputs build *.egg-info
