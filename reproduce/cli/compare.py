@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from data.common.errors import ReproduceError
-from reproduce.cli.format import interval, mean_std
+from reproduce.cli.format import fill, interval, mean_std
 from reproduce.cli.options import Json, complete, rows, settings
 
 One = Annotated[
@@ -72,12 +72,12 @@ KEYS = (
 
 
 def text(record: dict[str, Any]) -> str:
-    """The comparison on lines of at most 80 columns, but for names that are longer."""
+    """The comparison in lines that fit the terminal, but for names that are longer."""
     arms, data = record["arms"], record["data"]
     letters = dict(zip(arms, map(_letter, range(len(arms))), strict=True))
     out = [f"{record['of']}: {len(arms)} arms on {data['id']} ({data['kind']} data)"]
     seeds = record["seeds"]
-    out += _wrapped(f"{record['metric'].replace('_', ' ')}, seeds {seeds[0]} to {seeds[-1]}{_common(record)}")
+    out.append(fill(f"{record['metric'].replace('_', ' ')}, seeds {seeds[0]} to {seeds[-1]}{_common(record)}"))
     out.append("")
     for name, arm in arms.items():
         scores, how = arm["per_seed"], "recorded" if arm["reused"] else "run now"
@@ -90,7 +90,7 @@ def text(record: dict[str, Any]) -> str:
         between = f"{letters[pair['arm']]} - {letters[pair['against']]}"
         found = pair["found"] or "not judged"
         out.append(f"{between:8} {pair['difference'] + 0.0:<10.4g} in {interval(low, high):24} {found}")
-    out += ["", *_wrapped(record["method"]), f"{record['file']}"]
+    out += ["", fill(record["method"]), f"{record['file']}"]
     return "\n".join(out)
 
 
@@ -100,9 +100,3 @@ def _letter(k: int) -> str:
 
 def _common(record: dict[str, Any]) -> str:
     return f"; common to all: {' '.join(record['overrides'])}" if record["overrides"] else ""
-
-
-def _wrapped(words: str) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(words, 80, break_long_words=False, break_on_hyphens=False)

@@ -3,11 +3,11 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import groupby, product
 from typing import Any
 
 from data.common.errors import ReproduceError
-from reproduce.cli.format import mean_std, result_line, seconds
+from reproduce.cli.format import columns, mean_std, result_line, seconds
 from reproduce.core import console, ending
 
 RunOne = Callable[[str, list[str]], dict[str, Any]]
@@ -118,16 +118,14 @@ def _run(
 
 def table(documents: Sequence[dict[str, Any]]) -> str:
     """A line per point under the name of its row, with the settings' values first."""
-    out: list[str] = []
-    heads = [setting.partition("=")[0] for setting in documents[0]["point"]]
-    cells = [_cells(document) for document in documents]
-    head = [*(key.rpartition(".")[2] for key in heads), "ours", "verdict", "s"]
-    widths = [max(len(line[k]) for line in [head, *cells]) for k in range(len(head))]
-    for k, document in enumerate(documents):
-        if k == 0 or document["row"] != documents[k - 1]["row"]:
-            out += ["", document["row"], _line(head, widths)]
-        out.append(_line(cells[k], widths))
-    return "\n".join(out)
+    head = [
+        *(setting.partition("=")[0].rpartition(".")[2] for setting in documents[0]["point"]),
+        "ours",
+        "verdict",
+        "s",
+    ]
+    rows = groupby(documents, lambda document: document["row"])
+    return "\n".join(f"\n{row}\n{columns(head, list(map(_cells, points)), ['s'])}" for row, points in rows)
 
 
 def _cells(document: dict[str, Any]) -> list[str]:
@@ -137,7 +135,3 @@ def _cells(document: dict[str, Any]) -> list[str]:
     v = document["verdict"]
     ours = "" if v["mean"] is None else mean_std(v["mean"], v["std"], v["n"])
     return [*values, ours, v["state"], seconds(document["time"]["wall_s"])]
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()

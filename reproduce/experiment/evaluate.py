@@ -41,7 +41,7 @@ class Evaluator:
         td = world.reset(TensorDict({"start": starts}, world.batch_size) if world.start_size else None)
         zeros = torch.zeros(len(starts), dtype=torch.float64, device=td.device)
         found = {name: zeros.clone() for name in world.spec.metrics}  # (S * M E,)
-        lost = {*getattr(module, "crashed", ()), *getattr(module, "broken_weights", tuple)()}
+        lost = {*module.crashed, *module.broken_weights()}
         idle = [s for s, seed in enumerate(self.seeds) if seed in lost]
         running = torch.ones_like(zeros, dtype=torch.bool)
         running.view(n_seeds, -1)[idle] = False

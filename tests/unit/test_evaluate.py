@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -23,11 +24,15 @@ from reproduce.regression import gate
 XOR = {"payoff": [[0.0, 1.0], [1.0, -2.0]], "episode_limit": 1}
 
 
-class Fixed:
-    """A stand-in module: agent 0 plays A; agent 1 plays B with probability `p` where actions are drawn."""
+class StandIn:
+    """What an evaluation asks of a module whose seeds are all well."""
 
-    n_updates, dtype = 0, torch.float32
-    initial_carry = SeedModule.initial_carry
+    n_updates, dtype, crashed = 0, torch.float32, MappingProxyType({})
+    initial_carry, broken_weights = SeedModule.initial_carry, staticmethod(dict)
+
+
+class Fixed(StandIn):
+    """Agent 0 plays A; agent 1 plays B with probability `p` where actions are drawn."""
 
     def __init__(self, p: float):
         self.p = p
@@ -62,10 +67,7 @@ def test_draws_belong_to_the_seed_and_the_clock():
 
 
 def test_rewards_after_an_end_do_not_count():
-    class Walk:
-        n_updates, dtype = 0, torch.float32
-        initial_carry = SeedModule.initial_carry
-
+    class Walk(StandIn):
         def act(self, obs, legal, uniform, carry):
             return torch.zeros(obs.shape[:3], dtype=torch.int64), carry
 
@@ -88,10 +90,8 @@ class Counting(MatrixGame):
         return super()._step(td).set("metrics", TensorDict({"win_rate": agree}, self.batch_size))
 
 
-class Remembering:
+class Remembering(StandIn):
     """Recurrent: agent 0 plays A once and B from then on; agent 1 always B. Its memory is the number of steps."""
-
-    n_updates, dtype = 0, torch.float32
 
     def initial_carry(self, n_seeds, n_episodes):
         return torch.zeros(n_seeds, n_episodes, 1, dtype=torch.int64)

@@ -5,11 +5,11 @@ import math
 
 import pytest
 import torch
+from test_evaluate import StandIn
 
 from data.catalog import store
 from data.worlds import fingerprint
 from data.worlds.bridge import Bridge
-from lit_modules.common.seed_module import SeedModule
 from reproduce.cli import main
 from reproduce.config import compose
 from reproduce.experiment.build import build
@@ -77,11 +77,8 @@ class Fenced(Bridge):
         return td
 
 
-class Wanderer:
+class Wanderer(StandIn):
     """Acts by a fixed linear function of what it sees, among the legal actions; drawn where noise is given."""
-
-    n_updates, dtype = 0, torch.float32
-    initial_carry = SeedModule.initial_carry
 
     def act(self, obs, legal, uniform, carry):
         weights = torch.randn(obs.shape[-1], legal.shape[-1], generator=torch.Generator().manual_seed(3))
