@@ -6,7 +6,7 @@ import sys
 
 PATIENCE = 1800.0  # seconds to wait for what must come
 IMPORTS = "import pydantic, typer, hydra, yaml"  # most of what a quick command does
-SHARE = 0.25  # of a CPU second of an ordinary machine that they take at most
+IMPORTS_TAKE = 0.25  # CPU seconds of an ordinary machine
 
 
 def cpu_of(command: list[str], **how) -> tuple[float, subprocess.CompletedProcess]:
@@ -17,6 +17,14 @@ def cpu_of(command: list[str], **how) -> tuple[float, subprocess.CompletedProces
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done
 
 
-def in_a_cpu_second(took: float) -> bool:
-    """Whether CPU seconds are less than one of an ordinary machine; on one that is slower now, it lasts longer."""
-    return took < 1 or took < min(cpu_of([sys.executable, "-c", IMPORTS])[0] for _ in range(3)) / SHARE
+def ordinary_seconds_of(command: list[str], **how) -> tuple[float, subprocess.CompletedProcess]:
+    """CPU seconds that the process takes on an ordinary machine, and what it printed.
+
+    The imports that nearly every command makes are timed just before it and just after it: what slows the machine at
+    that moment slows them as well.
+    """
+    imports = [sys.executable, "-c", IMPORTS]
+    before, _ = cpu_of(imports)
+    took, done = cpu_of(command, **how)
+    after, _ = cpu_of(imports)
+    return took * IMPORTS_TAKE / max(before, after), done
