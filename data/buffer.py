@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from tensordict import TensorDict
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, ReplayBuffer
 
+from data.common.minibatches import INDEPENDENT, Minibatches
 from data.common.paths import outputs_dir
 from data.layout import Layout
 
@@ -107,8 +108,7 @@ class ChunkLoader:
             if chunk.start >= self.module.n_updates:
                 if chunk.streams is not None:
                     self.data.sampler.start(chunk.streams)
-                n_seeds = 1 if chunk.shared else None
-                yield self.data.sample(chunk.n_updates, chunk.batch_size, n_seeds, chunk.keys, chunk.sequence_length)
+                yield self.data.chunk(chunk)
 
     def state_dict(self) -> dict[str, Any]:
         return self.data.sampler.state_dict()
@@ -157,6 +157,8 @@ class OfflineDataModule(L.LightningDataModule):
         n_seeds: int | None = None,
         keys: Sequence[Any] = (),
         sequence_length: int = 1,
+        minibatches: Minibatches = INDEPENDENT,
+        first_update: int = 0,
     ) -> TensorDict:
         """A chunk [K, S, B], or [K, S, B, T] of sequences, for the first S = `n_seeds` of the seeds (default all), not
         yet on the device. `keys`: the part of the schema that is needed, by default all that updates of any phase read.
@@ -164,6 +166,7 @@ class OfflineDataModule(L.LightningDataModule):
         n_seeds = n_seeds or len(self.seeds)
         sampler, shape = self.sampler, (n_updates, n_seeds, batch_size)
         sampler.n_updates, sampler.n_seeds, sampler.sequence_length = n_updates, n_seeds, sequence_length
+        sampler.minibatches, sampler.first_update = minibatches, first_update
         sampler.with_next = any(isinstance(key, tuple) for key in keys or self.keys)
         drawn = self.buffer.sample(math.prod(shape))
         if sequence_length == 1:
@@ -172,6 +175,13 @@ class OfflineDataModule(L.LightningDataModule):
         chunk = self.layout.cut(drawn, shape, keys)
         flags = {"mask": sampler.mask, "is_init": sampler.is_init}
         return chunk.update({key: flag.view(*shape, 1).to(self.storage_device) for key, flag in flags.items()})
+
+    def chunk(self, planned: Any) -> TensorDict:
+        """What a chunk of a plan (lit_modules.common.schedule.Chunk) asks for."""
+        return self.sample(
+            planned.n_updates, planned.batch_size, 1 if planned.shared else None, planned.keys,
+            planned.sequence_length, planned.minibatches, planned.start,
+        )  # fmt: skip
 
     def to_schema(self, chunk: TensorDict) -> TensorDict:
         """The chunk as the schema has it: where features are stored, observations now and next are derived."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchrl.data.replay_buffers import Sampler
 
 from data.common.errors import ReproduceError
+from data.common.minibatches import INDEPENDENT
 from data.common.rng import Stream, generator
 
 
@@ -50,6 +51,25 @@ class Episodes:
         return self.first[episode] + offset, self.length[episode].clamp(max=size), offset
 
 
+def distinct(n: int, size: int, g: torch.Generator) -> Tensor:
+    """`size` different indices below n in a random order: the first ones of independent draws. Raises ReproduceError
+    where there are not so many."""
+    if size > n:
+        raise ReproduceError(
+            f"a minibatch of {size} different transitions from data that hold {n}: algo.batch_size is at most {n} here."
+        )
+    if 2 * size > n:
+        return torch.randperm(n, generator=g)[:size]
+    drawn = torch.empty(0, dtype=torch.int64)
+    while len(drawn) < size:
+        drawn = torch.cat([drawn, torch.randint(n, (size - len(drawn),), generator=g)])
+        values, place = drawn.sort(stable=True)
+        later = torch.zeros(len(drawn), dtype=torch.bool)
+        later[place[1:][values[1:] == values[:-1]]] = True  # it was drawn before
+        drawn = drawn[~later]
+    return drawn
+
+
 class SeedSampler(Sampler):
     """Uniform sampling with replacement; every seed draws its own indices from its own generator.
 
@@ -57,12 +77,14 @@ class SeedSampler(Sampler):
     of the seeds (all set by the loader). With a `sequence_length` T above 1 it is answered in the order [K, S, B, T]:
     sequences within episodes, drawn uniformly (see `Episodes.windows`); `mask` and `is_init`, [K * S * B * T] bool,
     then tell the steps that are the episode's and those that are its first. Steps beyond the end repeat the last one.
+    `minibatches` says how, for the updates from `first_update` of the clock on.
     """
 
     def __init__(self, seeds: Sequence[int], episodes: Episodes | None = None):
         super().__init__()
         self.seeds, self.episodes = list(seeds), episodes
         self.n_updates, self.n_seeds, self.sequence_length = 1, len(self.seeds), 1
+        self.minibatches, self.first_update = INDEPENDENT, 0
         self.with_next = False  # a request for n rows answers with the n rows after them too
         self.mask = self.is_init = torch.ones(0, dtype=torch.bool)
         self._windows: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
@@ -70,6 +92,7 @@ class SeedSampler(Sampler):
 
     def start(self, clock: int) -> None:
         """Begin every seed's stream of minibatches at `clock`."""
+        self.clock = clock
         self.rngs = [generator(seed, Stream.MINIBATCHES, clock) for seed in self.seeds]
 
     def sample(self, storage: Any, batch_size: int) -> tuple[Tensor, dict]:
@@ -79,9 +102,22 @@ class SeedSampler(Sampler):
 
     def _draw(self, n: int, batch_size: int) -> Tensor:
         """[K * S * B] uniform indices below n."""
-        shape = (self.n_updates, batch_size // (self.n_updates * self.n_seeds))
-        drawn = [torch.randint(n, shape, generator=g) for g in self.rngs[: self.n_seeds]]
+        size, period = batch_size // (self.n_updates * self.n_seeds), self.minibatches.repeat_after
+        if period is None:
+            drawn = [self._updates(n, self.n_updates, size, g) for g in self.rngs[: self.n_seeds]]
+        else:  # what repeats follows from the seed alone, wherever a run goes on
+            turns = (self.first_update + torch.arange(self.n_updates)) % period
+            again = (generator(seed, Stream.MINIBATCHES, self.clock) for seed in self.seeds[: self.n_seeds])
+            drawn = [self._updates(n, period, size, g)[turns] for g in again]
         return torch.stack(drawn, dim=1).flatten()
+
+    def _updates(self, n: int, n_updates: int, size: int, g: torch.Generator) -> Tensor:
+        """[n_updates, size] indices below n."""
+        if self.minibatches.replacement:
+            return torch.randint(n, (n_updates, size), generator=g)
+        parts = self.minibatches.parts
+        rows = [distinct(n, size // parts, g) for _ in range(n_updates * parts)]
+        return torch.stack(rows).view(n_updates, size)
 
     def _transitions(self, n_rows: int, batch_size: int) -> Tensor:
         return self._draw(n_rows, batch_size)
@@ -101,9 +137,10 @@ class SeedSampler(Sampler):
         return (first[drawn].unsqueeze(-1) + within).flatten()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"generators": [g.get_state() for g in self.rngs]}
+        return {"generators": [g.get_state() for g in self.rngs], "clock": self.clock}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.clock = state_dict.get("clock", 0)
         for rng, state in zip(self.rngs, state_dict["generators"], strict=True):
             rng.set_state(state)
 

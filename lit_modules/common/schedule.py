@@ -4,11 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from data.common.minibatches import INDEPENDENT, Minibatches
+
 
 @dataclass(frozen=True)
 class Phase:
     """`n_updates` calls of the module's `update_<name>`, each on a minibatch of `batch_size` transitions per seed,
-    or of so many sequences of `sequence_length` transitions within episodes (data.schema).
+    or of so many sequences of `sequence_length` transitions within episodes (data.schema). `minibatches` says how its
+    rows are drawn.
 
     A phase with `result`, the networks that it trains, can be kept and used again by a run that agrees in `decided_by`,
     data and seeds. A module that has such a phase starts every phase with random streams of the phase's own, so that
@@ -23,6 +26,7 @@ class Phase:
     result: tuple[str, ...] = ()
     decided_by: dict[str, Any] = field(default_factory=dict)  # settings by name
     sequence_length: int = 1
+    minibatches: Minibatches = INDEPENDENT
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Chunk:
     keys: tuple[Any, ...] = ()
     streams: int | None = None  # the phase's number, where its streams start here
     sequence_length: int = 1
+    minibatches: Minibatches = INDEPENDENT
 
 
 def make_plan(phases: Sequence[Phase], chunk_size: int, restored: Iterable[str] = ()) -> list[Chunk]:
@@ -52,8 +57,9 @@ def make_plan(phases: Sequence[Phase], chunk_size: int, restored: Iterable[str] 
             n = min(chunk_size, phase.n_updates - done)
             streams = number if apart and not done else None
             chunk = Chunk(
-                phase.name, clock + done, n, phase.batch_size, phase.shared, phase.keys, streams, phase.sequence_length
-            )
+                phase.name, clock + done, n, phase.batch_size, phase.shared, phase.keys, streams, phase.sequence_length,
+                phase.minibatches,
+            )  # fmt: skip
             plan.append(chunk)
             done += n
         clock += phase.n_updates

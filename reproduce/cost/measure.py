@@ -135,8 +135,7 @@ def _time_updates(
         chunk = make_plan([replace(phase, n_updates=n_updates)], n_updates)[0]
         module.__dict__["plan"] = [replace(chunk, start=start, streams=None)]
         started = time.perf_counter()
-        drawn = data.sample(n_updates, phase.batch_size, 1 if phase.shared else None, phase.keys, phase.sequence_length)
-        batch = data.to_schema(drawn.to(device))
+        batch = data.to_schema(data.chunk(chunk).to(device))
         module.training_step(batch, 0)
         _synchronize(device)
         return (time.perf_counter() - started) / n_updates, bytes_of(batch) // n_updates
