@@ -21,7 +21,14 @@ LINES = {
     standing.UNMATCHED: "run, no published number to compare with",
     standing.UNTRIED: "not yet run with the row's own settings",
 }
-NAMES = {"inspo": "InSPO", "omiga": "OMIGA", "omsd": "OMSD"}
+NAMES = {
+    "inspo": "InSPO",
+    "omiga": "OMIGA",
+    "omsd": "OMSD",
+    "omar": "OMAR",
+    "cfcql": "CFCQL",
+    "comadice": "ComaDICE",
+}
 MEANING = {
     "REPRODUCED": "the whole interval of the difference lies within the margin",
     "OPTIMUM MET": "the published number is unknown; the score is within the margin of the task's known optimum",

@@ -23,13 +23,14 @@ Run = Callable[[Sequence[Settings]], None]
 
 def run_here(missing: Sequence[Settings]) -> None:
     """Run arms one after another in this process. Raises ReproduceError at the first that leaves no record."""
-    for settings in missing:
-        console.note(f"{settings.row}: {settings.algo.name} {' '.join(settings.overrides)}")
-        try:
-            run_row(settings)
-        except ReproduceError:
-            if records.recorded(settings) is None:  # with all seeds diverged there is a record, of minimum scores
-                raise
+    for number, settings in enumerate(missing, 1):
+        name = f"{settings.row} {settings.algo.name} {' '.join(settings.overrides)}".strip()
+        with console.row(name, number, len(missing), "arm"):
+            try:
+                run_row(settings)
+            except ReproduceError:
+                if records.recorded(settings) is None:  # with all seeds diverged there is a record, of minimum scores
+                    raise
 
 
 def compare(arms: Sequence[Arm], settings: Sequence[Settings], common: Sequence[str], run: Run) -> dict[str, Any]:
