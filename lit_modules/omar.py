@@ -143,7 +143,7 @@ class OMAR(SeedModule):
                 sigma = (a - mu).square().mean(-2, keepdim=True).sqrt()
             else:
                 a, q = (torch.cat(values, -2) for values in zip((a, q), *elites, strict=True))
-                at = q.topk(c.sampler_elites, -2).indices
+                at = q.topk(c.sampler_elites or 1, -2).indices
                 chosen = a.take_along_dim(at, -2)
                 mu, sigma = chosen.mean(-2, keepdim=True), chosen.std(-2, keepdim=True).clamp(min=1e-10)  # D3
                 elites = [(chosen, q.take_along_dim(at, -2))]

@@ -10,10 +10,12 @@ from lit_modules.common.schedule import Chunk
 from reproduce.regression.cases import cases
 
 N_UPDATES = 30  # of each phase
+NORMS = (nn.LayerNorm, nn.BatchNorm1d)
+STATISTICS = ("running_mean", "running_var")  # of a stack's own norm
 SETTINGS = [(name, parity) for name, case in cases().items() for parity in case.parity]
 
 
-def layers(net: nn.Module, kind: type) -> list:
+def layers(net: nn.Module, kind: type | tuple[type, ...]) -> list:
     return [layer for layer in net.modules() if isinstance(layer, kind)]
 
 
@@ -23,14 +25,14 @@ def load(stack: nn.Module, row: Tensor, into: nn.Module) -> None:
     for linear in layers(into, nn.Linear):
         linear.weight.data = next(parts).view(linear.in_features, linear.out_features).T.clone()
         linear.bias.data = next(parts).clone()
-    for norm in layers(into, nn.LayerNorm):
+    for norm in layers(into, NORMS):
         norm.weight.data, norm.bias.data = next(parts).clone(), next(parts).clone()
     assert next(parts, None) is None
 
 
 def flat(net: nn.Module) -> Tensor:
     parts = [x.flatten() for linear in layers(net, nn.Linear) for x in (linear.weight.T, linear.bias)]
-    return torch.cat([*parts, *(x for norm in layers(net, nn.LayerNorm) for x in (norm.weight, norm.bias))])
+    return torch.cat([*parts, *(x for norm in layers(net, NORMS) for x in (norm.weight, norm.bias))])
 
 
 def pairs(module: nn.Module, plain: object, seed: int) -> list[tuple[str, nn.Module, tuple[int, ...], nn.Module]]:
@@ -55,7 +57,10 @@ def test_stacked_and_plain_agree(name, setting):
     for seed, plain in enumerate(plains):
         for _, stack, row, net in pairs(module, plain, seed):
             load(stack, stack.theta.detach()[row], net)
-            for key, _ in net.named_buffers():
+            for norm in layers(net, nn.BatchNorm1d):
+                for key in STATISTICS:
+                    setattr(norm, key, getattr(stack, key)[row].clone())
+            for key, _ in net.named_buffers(recurse=False):
                 setattr(net, key, getattr(stack, key)[row].clone())
     first = {key: value.clone() for key, value in module.state_dict().items()}
     start = 0
@@ -81,5 +86,9 @@ def test_stacked_and_plain_agree(name, setting):
                 stack.theta.detach()[row], flat(net), rtol=0, atol=1e-12, msg=lambda m, p=place: f"{p}: {m}"
             )
             compared.add(place.partition("[")[0] + ".theta")
+            for norm in layers(net, nn.BatchNorm1d):
+                for key in STATISTICS:
+                    torch.testing.assert_close(getattr(stack, key)[row], getattr(norm, key), rtol=0, atol=1e-12)
+                    compared.add(f"{place.partition('[')[0]}.{key}")
     assert learned
     assert learned <= compared  # the plain version has everything that moved
