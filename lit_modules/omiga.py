@@ -18,14 +18,12 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from data.common.spec import Box, WorldSpec
-from lit_modules.common.distributions import tanh_normal_log_prob, tanh_normal_mode
-from lit_modules.common.functional import agent_major, make_target, polyak, with_agent_id
+from data.common.spec import WorldSpec
+from lit_modules.common.distributions import tanh_normal_log_prob
+from lit_modules.common.functional import make_target, polyak
+from lit_modules.common.local_to_global import LocalToGlobal
 from lit_modules.common.mlp import StackedMLP
-from lit_modules.common.optim import Adam
 from lit_modules.common.registry import register
-from lit_modules.common.schedule import Phase
-from lit_modules.common.seed_module import SeedModule
 from lit_modules.common.settings import AlgoConfig, Batch, Fraction, Positive, Size, Width
 
 
@@ -52,23 +50,13 @@ class OMIGAConfig(AlgoConfig):
 
 
 @register("omiga")
-class OMIGA(SeedModule):
-    keys = ("obs", "state", "action", "reward", "terminated", ("next", "obs"), ("next", "state"))
-    actions, modes = Box, ("greedy",)
-
+class OMIGA(LocalToGlobal):
     def __init__(self, config: OMIGAConfig, seeds: list[int], spec: WorldSpec, **clock: Any):
         super().__init__(seeds, spec, **clock)
-        self.config = config
-        n, a = spec.n_agents, spec.action_size
-        seen = spec.obs_size + (n if config.shared else 0)
-
-        def agents(inputs: int, outputs: int) -> StackedMLP:
-            lead = (len(seeds),) if config.shared else (len(seeds), n)
-            return StackedMLP((inputs, *config.hidden, outputs), lead, self.weight_rngs)
-
-        self.v, self.q, self.policy = agents(seen, 1), agents(seen + a, 1), agents(seen, 2 * a)
-        mixer = (n * spec.state_size, *config.mixer_hidden, n + 1)
-        self.mixer = StackedMLP(mixer, (len(seeds),), self.weight_rngs)
+        self.config, self.shared = config, config.shared  # D5
+        a, seen = spec.action_size, self.seen_size
+        self.v, self.q, self.policy = self.agents(seen, 1), self.agents(seen + a, 1), self.agents(seen, 2 * a)
+        self.mixer = self.make_mixer()
         self.q_target = make_target(self.q)
         if config.targets == "all":
             self.v_target, self.mixer_target = make_target(self.v), make_target(self.mixer)
@@ -96,12 +84,11 @@ class OMIGA(SeedModule):
     def q_loss(self, d: dict[str, Tensor]) -> Tensor:
         """E ( r + gamma (1 - done) V_tot'(s') - Q_tot(s, a) )^2 -> [S]."""
         with torch.no_grad():
-            w, b = self.mix(self.target_or_online("mixer"), d["next_state"])
             v = self.per_agent(self.target_or_online("v"), d["next_obs"]).squeeze(-1)  # (S, N, B)
-            y = d["reward"] + self.config.gamma * d["mask"] * ((w * v).sum(1) + b)  # (S, B)
-        w, b = self.mix(self.mixer, d["state"])
+            v_tot = self.total(self.target_or_online("mixer"), d["next_state"], v)
+            y = d["reward"] + self.config.gamma * d["mask"] * v_tot  # (S, B)
         q = self.per_agent(self.q, d["obs_action"]).squeeze(-1)  # (S, N, B)
-        return ((w * q).sum(1) + b - y).square().mean(-1)
+        return (self.total(self.mixer, d["state"], q) - y).square().mean(-1)
 
     def regularized_advantage(self, d: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """z = w'(s) (Q'(o, a) - V(o)) / alpha, w' and V, each (S, N, B); only V carries a gradient."""
@@ -129,46 +116,5 @@ class OMIGA(SeedModule):
         """The target network of `name`, or the network itself where it has none. D1"""
         return getattr(self, f"{name}_target" if name == "q" or self.config.targets == "all" else name)
 
-    def unpack(self, batch: TensorDict) -> dict[str, Tensor]:
-        """batch [S, B] -> agent-major tensors (S, N, B, ..); states (S, B, N * St)."""
-        obs, action = self.identified(batch["obs"]), agent_major(batch["action"])
-        return {
-            "obs": obs,  # (S, N, B, O + N)
-            "obs_action": self.with_action(obs, action),  # (S, N, B, O + A + N)
-            "next_obs": self.identified(batch["next", "obs"]),
-            "state": batch["state"].flatten(2),
-            "next_state": batch["next", "state"].flatten(2),
-            "action": action,  # (S, N, B, A)
-            "reward": batch["reward"].squeeze(-1),  # (S, B)
-            "mask": 1 - batch["terminated"].squeeze(-1).to(obs.dtype),
-        }
-
-    def identified(self, obs: Tensor) -> Tensor:
-        """obs [S, B, N, O] -> [S, N, B, O + N], or without the one-hot where each agent has its own networks. D5"""
-        obs = agent_major(obs)
-        return with_agent_id(obs) if self.config.shared else obs
-
-    def with_action(self, obs: Tensor, action: Tensor) -> Tensor:
-        """The input of Q: observation, action, one-hot, in the released order."""
-        size = self.spec.obs_size
-        return torch.cat([obs[..., :size], action, obs[..., size:]], -1)
-
-    def per_agent(self, net: StackedMLP, x: Tensor) -> Tensor:
-        """x [S, N, B, in] -> [S, N, B, out], by one network for all agents or one for each."""
-        return net(x.flatten(1, 2)).view(*x.shape[:3], -1) if self.config.shared else net(x)
-
-    def mix(self, mixer: StackedMLP, state: Tensor) -> tuple[Tensor, Tensor]:
-        """state [S, B, N * St] -> w = |.| [S, N, B] and b [S, B]."""
-        out = mixer(state)  # (S, B, N + 1)
-        return out[..., :-1].abs().transpose(1, 2), out[..., -1]
-
-    def phases(self) -> list[Phase]:
-        return [Phase("train", self.config.n_updates, self.config.batch_size)]
-
     def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        groups = {"policy": [self.policy], "q": [self.q, self.mixer], "v": [self.v]}
-        return {name: Adam([net.theta for net in nets], lr=self.config.lr) for name, nets in groups.items()}
-
-    def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None, carry: Any = None) -> tuple[Tensor, Any]:
-        """obs [S, E, N, O] -> action [S, E, N, A]: the squashed mean. Nothing samples."""
-        return tanh_normal_mode(self.per_agent(self.policy, self.identified(obs))).transpose(1, 2), carry
+        return self.adams(policy=[self.policy], q=[self.q, self.mixer], v=[self.v])

@@ -37,6 +37,15 @@ def tanh_normal_log_prob(out: Tensor, action: Tensor) -> Tensor:
     return (log_normal - 2 * (math.log(2) - u - nn.functional.softplus(-2 * u))).sum(-1)
 
 
+def tanh_normal_sample(out: Tensor, noise: Tensor) -> Tensor:
+    """tanh(mean + deviation * noise): out [..., 2 A], noise [..., A] standard normal -> [..., A], with a gradient.
+
+    The mean is not clamped here, as in OMIGA's code.
+    """
+    mean, log_std = out.chunk(2, -1)
+    return (mean + log_std.clamp(-5.0, 2.0).exp() * noise).tanh()
+
+
 def tanh_normal_mode(out: Tensor) -> Tensor:
     """The squashed mean, [..., A]: what evaluation acts by."""
     return _tanh_normal(out)[0].tanh()

@@ -35,10 +35,33 @@ class StackedMLP(nn.Module):
     def forward(self, x: Tensor, theta: Tensor | None = None) -> Tensor:
         """x: [*lead, B, in] -> [*lead, B, out]; `theta` [*lead', P] evaluates other rows on x [*lead', B, in]."""
         theta = self.theta if theta is None else theta
-        lead = theta.shape[:-1]
-        parts = theta.flatten(0, -2).split(self.split, dim=1)
         h = x.reshape(-1, *x.shape[-2:])  # (rows, B, in)
-        for k, (fan_in, out) in enumerate(self.layers):
+        return self._through(h, self._parts(theta), 0).view(*theta.shape[:-1], *x.shape[-2:-1], -1)
+
+    def of_many(self, x: Tensor, y: Tensor, at: int, theta: Tensor | None = None) -> Tensor:
+        """M inputs that agree in all but k of their numbers: x [*lead, B, in - k], y [*lead, B, M, k], which stand
+        before column `at` of x -> [*lead, B, M, out].
+
+        The first layer takes x once and not M times; all others are one product.
+        """
+        theta = self.theta if theta is None else theta
+        parts, k = self._parts(theta), y.shape[-1]
+        (fan_in, out), bias = self.layers[0], parts[1]
+        weight = parts[0].view(-1, fan_in, out)
+        of_x = torch.cat([weight[:, :at], weight[:, at + k :]], 1)
+        once = torch.baddbmm(bias.unsqueeze(1), x.reshape(-1, *x.shape[-2:]), of_x)  # (rows, B, out)
+        h = torch.bmm(y.reshape(len(weight), -1, k), weight[:, at : at + k])  # (rows, B M, out)
+        h = (h.view(*once.shape[:2], -1, out) + once.unsqueeze(2)).flatten(1, 2)
+        h = self._through(h.relu_() if len(self.layers) > 1 else h, parts, 1)
+        return h.view(*theta.shape[:-1], *y.shape[-3:-1], -1)
+
+    def _parts(self, theta: Tensor) -> tuple[Tensor, ...]:
+        """theta [*lead, P] -> weight and bias of each layer, flat, [rows, ..]."""
+        return theta.flatten(0, -2).split(self.split, dim=1)
+
+    def _through(self, h: Tensor, parts: Sequence[Tensor], first: int) -> Tensor:
+        """h [rows, B, in] of layer `first` -> [rows, B, out] of the last."""
+        for k, (fan_in, out) in enumerate(self.layers[first:], first):
             weight, bias = parts[2 * k].view(-1, fan_in, out), parts[2 * k + 1]
             if out < 16 and not torch.is_grad_enabled():
                 # Narrow outputs on CPU: this product is up to four times faster, its backward three times slower.
@@ -49,4 +72,4 @@ class StackedMLP(nn.Module):
                 h = torch.baddbmm(bias.unsqueeze(1), h, weight)
             if k < len(self.layers) - 1:
                 h = h.relu_()
-        return h.view(*lead, *h.shape[1:])
+        return h

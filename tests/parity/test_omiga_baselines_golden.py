@@ -1,0 +1,115 @@
+"""20 updates of the baselines on OMIGA's networks, in float64, against vectors recorded from released code."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from data.synthetic import continuous_spec
+from lit_modules import algorithm
+from reproduce.regression.cases import cases
+
+Golden = dict[str, Tensor]
+MLP = ["hidden0", "hidden1", "out"]
+GAUSSIAN = ["hidden0", "hidden1", ("mean", "log_std")]
+MIXER = ["hidden0", ("weight_head", "bias_head")]
+ENCODER, DECODER = ["enc0", "enc1", ("mean", "log_std")], ["dec0", "dec1", "out"]
+NETS: dict[str, dict[str, tuple[str, list[Any]]]] = {  # the module's network: its place in the file, its layers
+    "cql": {"q": ("q", MLP), "policy": ("policy", GAUSSIAN), "mixer": ("mixer", MIXER)},
+}
+TARGETS = {"cql": ("q", "mixer")}
+SETTINGS = {"cql": {"conservatism": "cql_alpha", "n_actions": "cql_samples"}}
+
+
+def load(name: str) -> Golden:
+    with np.load(Path(__file__).with_name(f"omiga_{name}.npz"), allow_pickle=False) as file:
+        return {key: torch.from_numpy(file[key]) for key in file.files}
+
+
+def theta(golden: Golden, when: str, net: str, layers: list[Any]) -> Tensor:
+    """The released layers as one row of a stack: weight transposed, then bias, layer by layer; heads side by side."""
+    parts = []
+    for layer in layers:
+        heads = (layer,) if isinstance(layer, str) else layer
+        weights = [golden[f"{when}/{net}/{head}/weight"] for head in heads]  # (out, in) each
+        parts += [torch.cat(weights).T.flatten(), torch.cat([golden[f"{when}/{net}/{head}/bias"] for head in heads])]
+    return torch.cat(parts)
+
+
+def places(name: str) -> dict[str, tuple[str, list[Any]]]:
+    """The networks and their slow copies: q1_target lies in q_target/q1."""
+
+    def slow(place: str) -> str:
+        first, *rest = place.split("/")
+        return "/".join([f"{first}_target", *rest])
+
+    return NETS[name] | {f"{net}_target": (slow(NETS[name][net][0]), NETS[name][net][1]) for net in TARGETS[name]}
+
+
+def module_of(golden: Golden, name: str) -> Any:
+    config = cases()[f"{name}_ma"].config
+    taken = {"gamma": "gamma", "tau": "tau", "lr": "lr", "max_grad_norm": "grad_clip", **SETTINGS[name]}
+    stated = {key: golden[f"config/{theirs}"].item() for key, theirs in taken.items()}
+    stated = {key: type(getattr(config, key))(value) for key, value in stated.items()}
+    n_updates, batch, n, o = golden["batch/obs"].shape
+    config = config.replace(n_updates=n_updates, batch_size=batch, hidden=[16, 16], mixer_hidden=[8], **stated)
+    if name == "bcq":
+        config = config.replace(vae_hidden=[12, 12])
+    module = algorithm(config.name)[0](config, [0], continuous_spec(n, o, golden["batch/action"].shape[-1])).double()
+    for net, (place, layers) in places(name).items():
+        getattr(module, net).theta.data.copy_(theta(golden, "initial", place, layers))
+    module.configure_optimizers()
+    return module
+
+
+def batch_of(golden: Golden, k: int) -> TensorDict:
+    b = {key.removeprefix("batch/"): value[k : k + 1] for key, value in golden.items() if key.startswith("batch/")}
+    later = {key: b[f"next_{key}"] for key in ("obs", "state", "action")}
+    now = {key: b[key] for key in ("obs", "state", "action", "reward")}
+    return TensorDict({**now, "terminated": 1 - b["mask"], "next": later}, b["reward"].shape[:2])
+
+
+def noise_of(golden: Golden, k: int) -> dict[str, Tensor]:
+    """The file's draws (B, M, N, ..) as the modules read them: [1, N, B, M, ..]; the sampler's rounds before M."""
+    n = golden["batch/obs"].shape[2]
+    found = {}
+    for key, value in golden.items():
+        if key.startswith("noise/"):
+            name, x = key.removeprefix("noise/").removeprefix("cql_"), value[k]
+            if name == "sampler":  # (rounds, M, B, N, A)
+                x = x.permute(3, 2, 0, 1, 4)
+            else:
+                x = x.permute(1, 0, 2) if x.ndim == 3 else x.permute(2, 0, 1, 3)
+            assert len(x) == n
+            name = "later" if key == "noise/cql_next" else name
+            found[name] = x.unsqueeze(0)
+    return found
+
+
+def run(name: str) -> tuple[Golden, Any, float]:
+    """(the file, the module after 20 updates, the largest error of a loss)."""
+    golden, worst = load(name), 0.0
+    module = module_of(golden, name)
+    losses = [key for key in golden if key.startswith("loss/")]
+    for k in range(20):
+        found = module.update_train(batch_of(golden, k), noise_of(golden, k))
+        for key in losses:
+            worst = max(worst, (found[key.removesuffix("_loss")] - golden[key][k]).abs().item())
+    return golden, module, worst
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_losses_and_parameters_of_twenty_updates(name):
+    golden, module, worst = run(name)
+    assert worst < 1e-9
+    compared = set()
+    for net, (place, layers) in places(name).items():
+        torch.testing.assert_close(
+            getattr(module, net).theta[0], theta(golden, "final", place, layers), rtol=0, atol=1e-9
+        )
+        compared.add(f"{net}.theta")
+    assert compared == set(cases()[f"{name}_ma"].state)
