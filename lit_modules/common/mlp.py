@@ -42,18 +42,27 @@ class StackedMLP(nn.Module):
         """M inputs that agree in all but k of their numbers: x [*lead, B, in - k], y [*lead, B, M, k], which stand
         before column `at` of x -> [*lead, B, M, out].
 
-        The first layer takes x once and not M times; all others are one product.
+        The first layer takes x once and not M times; all others are one product of B M inputs. On a CPU the networks
+        take turns: a product of that size gains nothing from a batch, and what it makes stays in the cache.
         """
         theta = self.theta if theta is None else theta
-        parts, k = self._parts(theta), y.shape[-1]
-        (fan_in, out), bias = self.layers[0], parts[1]
+        parts = self._parts(theta)
+        x, y = x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-3:])  # (rows, B, ..)
+        size = len(x) if x.is_cuda else 1
+        turns = zip(*(t.split(size) for t in (x, y, *parts)), strict=True)
+        h = torch.cat([self._of_many(x, y, at, parts) for x, y, *parts in turns])
+        return h.view(*theta.shape[:-1], *h.shape[1:])
+
+    def _of_many(self, x: Tensor, y: Tensor, at: int, parts: Sequence[Tensor]) -> Tensor:
+        """x [rows, B, in - k], y [rows, B, M, k] -> [rows, B, M, out]."""
+        (fan_in, out), k = self.layers[0], y.shape[-1]
         weight = parts[0].view(-1, fan_in, out)
         of_x = torch.cat([weight[:, :at], weight[:, at + k :]], 1)
-        once = torch.baddbmm(bias.unsqueeze(1), x.reshape(-1, *x.shape[-2:]), of_x)  # (rows, B, out)
-        h = torch.bmm(y.reshape(len(weight), -1, k), weight[:, at : at + k])  # (rows, B M, out)
-        h = (h.view(*once.shape[:2], -1, out) + once.unsqueeze(2)).flatten(1, 2)
+        once = torch.baddbmm(parts[1].unsqueeze(1), x, of_x)  # (rows, B, out)
+        h = torch.bmm(y.flatten(1, 2), weight[:, at : at + k])  # (rows, B M, out)
+        h = (h.view(*y.shape[:3], out) + once.unsqueeze(2)).flatten(1, 2)
         h = self._through(h.relu_() if len(self.layers) > 1 else h, parts, 1)
-        return h.view(*theta.shape[:-1], *y.shape[-3:-1], -1)
+        return h.view(*y.shape[:3], -1)
 
     def _parts(self, theta: Tensor) -> tuple[Tensor, ...]:
         """theta [*lead, P] -> weight and bias of each layer, flat, [rows, ..]."""

@@ -20,9 +20,12 @@ MIXER = ["hidden0", ("weight_head", "bias_head")]
 ENCODER, DECODER = ["enc0", "enc1", ("mean", "log_std")], ["dec0", "dec1", "out"]
 NETS: dict[str, dict[str, tuple[str, list[Any]]]] = {  # the module's network: its place in the file, its layers
     "cql": {"q": ("q", MLP), "policy": ("policy", GAUSSIAN), "mixer": ("mixer", MIXER)},
+    "omar": {"q": ("q", MLP), "policy": ("policy", GAUSSIAN), "mixer": ("mixer", MIXER)},
 }
-TARGETS = {"cql": ("q", "mixer")}
-SETTINGS = {"cql": {"conservatism": "cql_alpha", "n_actions": "cql_samples"}}
+TARGETS = {"cql": ("q", "mixer"), "omar": ("q", "mixer")}
+OF_CQL = {"conservatism": "cql_alpha", "n_actions": "cql_samples"}
+OF_OMAR = {"coefficient": "omar_coe", "rounds": "omar_iters", "samples": "omar_samples", "elites": "omar_elites"}
+SETTINGS = {"cql": OF_CQL, "omar": OF_CQL | OF_OMAR | {"sigma": "omar_sigma"}}
 
 
 def load(name: str) -> Golden:
