@@ -167,7 +167,8 @@ class OfflineDataModule(L.LightningDataModule):
         sampler, shape = self.sampler, (n_updates, n_seeds, batch_size)
         sampler.n_updates, sampler.n_seeds, sampler.sequence_length = n_updates, n_seeds, sequence_length
         sampler.minibatches, sampler.first_update = minibatches, first_update
-        sampler.with_next = any(isinstance(key, tuple) for key in keys or self.keys)
+        keys = keys or self.keys
+        sampler.with_next = any(isinstance(key, tuple) for key in keys)
         drawn = self.buffer.sample(math.prod(shape))
         if sequence_length == 1:
             return self.layout.cut(drawn, shape, keys)

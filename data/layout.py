@@ -16,9 +16,10 @@ from data import synthetic
 from data.common.errors import ReproduceError
 from data.common.spec import Box, Discrete, WorldSpec
 from data.samplers import Episodes, SeedSampler, TrajectorySampler
-from data.schema import flatten, trajectories_of, transitions_of
+from data.schema import flatten, next_action, trajectories_of, transitions_of
 from data.statistics import return_statistics, trajectory_statistics
 
+NEXT_ACTION = ("next", "action")  # 0 after an episode's last transition
 ACTION_LIMIT = 10.0  # Gaussian behavior policies leave [-1, 1] by a few deviations
 Columns = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 Observe = Callable[[Tensor], dict[str, Tensor]]
@@ -175,6 +176,8 @@ class Transitions(Layout):
         return return_statistics(experience)
 
     def select(self, experience: TensorDict, keys: Sequence[Any]) -> TensorDict:
+        if NEXT_ACTION in keys and NEXT_ACTION not in experience.keys(include_nested=True):
+            experience = experience.clone(recurse=False).set(NEXT_ACTION, next_action(experience))
         return experience.select(*keys)
 
     def sampler(self, seeds: Sequence[int], experience: TensorDict) -> SeedSampler:
@@ -245,8 +248,8 @@ class Trajectories(Layout):
         if "rewards" in keys and "rewards" not in experience:  # the team's reward is each agent's
             rewards = experience["reward"].expand(-1, self.spec.n_agents)
             experience = experience.clone(recurse=False).set("rewards", rewards)
-        later = [key[1] for key in keys if isinstance(key, tuple)]
-        now = [key for key in keys if not isinstance(key, tuple)]
+        later = [key[1] for key in keys if isinstance(key, tuple) and key != NEXT_ACTION]
+        now = [key for key in keys if not isinstance(key, tuple)] + ["action"] * (NEXT_ACTION in keys)
         return experience.select(*dict.fromkeys([*(["features"] if self.derived else later), *now]), strict=False)
 
     def sampler(self, seeds: Sequence[int], experience: TensorDict) -> SeedSampler:
@@ -261,18 +264,24 @@ class Trajectories(Layout):
             chunk["next_features"] = after[0]["features"]
         elif after:
             chunk["next"] = after[0].select(*self.seen(), strict=False)
+        if NEXT_ACTION in keys:
+            chunk["next_action"] = after[0]["action"]
         return chunk.reshape(*shape)
 
     def to_schema(self, chunk: TensorDict, keys: Sequence[Any]) -> TensorDict:
         """obs and state of a world may share memory."""
         if not self.derived:
+            if "next_action" in chunk:
+                chunk["next", "action"] = chunk["next_action"]
             return chunk.select(*keys, "mask", "is_init", strict=False)
         assert self.observe is not None, "these trajectories hold features: give the layout the world's `observe`"
         with torch.no_grad():
             made: dict[str, Any] = dict(self.observe(chunk["features"]))
             if "next_features" in chunk:
                 made["next"] = self.observe(chunk["next_features"])
-        chunk = chunk.exclude("features", "next_features").update(made)
+            if "next_action" in chunk:
+                made["next"] = {**made.get("next", {}), "action": chunk["next_action"]}
+        chunk = chunk.exclude("features", "next_features", "next_action").update(made)
         return chunk.select(*keys, "mask", "is_init", strict=False)
 
     def synthetic(self, n: int, dtype: torch.dtype = torch.float32) -> TensorDict:

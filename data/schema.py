@@ -5,10 +5,11 @@ A minibatch is a TensorDict of transitions; N agents, O observation size, St sta
     obs             [.., N, O]  float32     action      [.., N] int64, index of a discrete action, or [.., N, A] float32
     state           [.., St]    float32     reward      [.., 1] float32, team reward
     legal_actions   [.., N, A]  bool        rewards     [.., N] float32, in worlds whose agents have their own
-    next: obs, state, legal_actions         terminated  [.., 1] bool, the task ended
-                                            truncated   [.., 1] bool, a time limit ended the episode
+    next: obs, state, legal_actions,        terminated  [.., 1] bool, the task ended
+          action                            truncated   [.., 1] bool, a time limit ended the episode
 
 `state` is [.., N, St] where every agent has one of its own; `legal_actions` are there where actions are discrete.
+The next action, 0 after an episode's last transition, is derived where an algorithm reads it and never stored.
 `terminated` and `truncated` are never merged: whether a time limit bootstraps is for a row's protocol to say.
 
 Transitions [n] are stored as they are read, with two keys more: `episode` [n] int64 and `step` [n] int64, 0 at the
@@ -51,3 +52,16 @@ def trajectories_of(tensors: dict[str, Tensor]) -> TensorDict:
     if "final" not in tensors:
         raise ReproduceError(f"trajectories without the key final; found {sorted(tensors)}.")
     return TensorDict(tensors, batch_size=[len(tensors["final"])])
+
+
+def next_action(transitions: TensorDict) -> Tensor:
+    """The action of the transition after each one in its episode, [n, ..]; 0 after the last. Raises ReproduceError
+    where episodes are not known."""
+    if "step" not in transitions or "episode" not in transitions:
+        raise ReproduceError("next actions need experience whose episodes are known: the keys episode and step.")
+    episode, step, action = (transitions[key] for key in ("episode", "step", "action"))
+    follows = (episode[1:] == episode[:-1]) & (step[1:] > 0)
+    later = action.clone()
+    later[-1] = 0
+    later[:-1] = action[1:] * follows.view(-1, *(1,) * (action.ndim - 1))
+    return later

@@ -4,6 +4,7 @@ import torch
 from tensordict import TensorDict
 
 from data.common.spec import Box, Discrete, WorldSpec
+from data.schema import next_action
 
 
 def discrete_spec(n_agents: int, obs_size: int, n_actions: int) -> WorldSpec:
@@ -28,6 +29,7 @@ def transitions(n: int = 200, spec: WorldSpec = DISCRETE, dtype: torch.dtype = t
     episode = begins.cumsum(0) - 1
     made["truncated"] = torch.zeros_like(made["terminated"])
     made["episode"], made["step"] = episode, torch.arange(n) - begins.nonzero().squeeze(-1)[episode]
+    made["next", "action"] = next_action(made)
     return made
 
 

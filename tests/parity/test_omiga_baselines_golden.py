@@ -18,14 +18,19 @@ MLP = ["hidden0", "hidden1", "out"]
 GAUSSIAN = ["hidden0", "hidden1", ("mean", "log_std")]
 MIXER = ["hidden0", ("weight_head", "bias_head")]
 ENCODER, DECODER = ["enc0", "enc1", ("mean", "log_std")], ["dec0", "dec1", "out"]
+TWINS = {"q1": ("q/q1", MLP), "q2": ("q/q2", MLP), "mixer": ("mixer", MIXER)}
 NETS: dict[str, dict[str, tuple[str, list[Any]]]] = {  # the module's network: its place in the file, its layers
     "cql": {"q": ("q", MLP), "policy": ("policy", GAUSSIAN), "mixer": ("mixer", MIXER)},
     "omar": {"q": ("q", MLP), "policy": ("policy", GAUSSIAN), "mixer": ("mixer", MIXER)},
+    "icq": {**TWINS, "policy": ("policy", GAUSSIAN)},
+    "bcq": {**TWINS, "policy": ("policy", MLP), "encoder": ("vae", ENCODER), "decoder": ("vae", DECODER)},
 }
-TARGETS = {"cql": ("q", "mixer"), "omar": ("q", "mixer")}
+TARGETS = {"cql": ("q", "mixer"), "omar": ("q", "mixer"), "icq": ("q1", "q2", "mixer"), "bcq": ("q1", "q2", "mixer", "policy")}
 OF_CQL = {"conservatism": "cql_alpha", "n_actions": "cql_samples"}
 OF_OMAR = {"coefficient": "omar_coe", "rounds": "omar_iters", "samples": "omar_samples", "elites": "omar_elites"}
-SETTINGS = {"cql": OF_CQL, "omar": OF_CQL | OF_OMAR | {"sigma": "omar_sigma"}}
+OF_ICQ = {key: key for key in ("target_temperature", "policy_temperature")} | {"td_lambda": "decay"}
+OF_BCQ = {"phi": "phi", "soft_min": "soft_min", "next_samples": "next_samples", "kl_weight": "kl_weight"}
+SETTINGS = {"cql": OF_CQL, "omar": OF_CQL | OF_OMAR | {"sigma": "omar_sigma"}, "icq": OF_ICQ, "bcq": OF_BCQ}
 
 
 def load(name: str) -> Golden:
