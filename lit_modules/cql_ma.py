@@ -1,9 +1,11 @@
 # CQL-MA: conservative Q-learning (Kumar et al. 2020) on OMIGA's networks, a baseline of its MuJoCo table
-# OMIGA's authors published no baseline. This is the continuous CQL agent of vietbt/ComaDICE (eef0f74), by inference their
-# own code: same skeleton, names and networks as their OMIGA file. The poster's numbers are known, how they were made is not.
+# OMIGA's authors published no baseline. This is the continuous CQL agent of vietbt/ComaDICE (eef0f74), by inference
+# their own code: same skeleton, names and networks as their OMIGA file. The poster's numbers are known, how they were
+# made is not.
 #
-# D1  The policy clones the data with Q(o_i, a_i) itself as weight, not with an advantage. Q_tot leaves the level of each
-#     Q_i open, so that an agent whose Q_i is negative unlearns the data. Alternatives are defined nowhere: no switch.
+# D1  The policy clones the data with Q(o_i, a_i) itself as weight, not with an advantage. Q_tot leaves the level of
+#     each Q_i open, so that an agent whose Q_i is negative unlearns the data. Alternatives are defined nowhere: no
+#     switch.
 # D2  The conservative term is per agent, on w_i Q_i + b: it counts b once for each agent and once in Q_tot.
 # D3  conservatism=1 and 10 actions per source for every dataset; no temperature and no importance correction.
 # D4  Actions at o' are judged at o too, as in the released code of CQL.

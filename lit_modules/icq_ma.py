@@ -1,14 +1,15 @@
 # ICQ-MA: implicit constraint Q-learning (Yang et al. 2021) on OMIGA's networks, a baseline of its MuJoCo table
-# OMIGA's authors published no baseline. This is the continuous ICQ agent of vietbt/ComaDICE (eef0f74), by inference their
-# own code. ICQ as its own authors released it differs in D1 and D2.
+# OMIGA's authors published no baseline. This is the continuous ICQ agent of vietbt/ComaDICE (eef0f74), by inference
+# their own code. ICQ as its own authors released it differs in D1 and D2.
 #
-# D1  weights=released: neither softmax over the minibatch is multiplied by its size. The bootstrapped value is then about
-#     1/128 of Q_tot', and the policy's weights sum to 1. batch: both are multiplied, as ICQ's authors do.
-# D2  td_lambda=0.8: the error of row k counts (td_lambda gamma)^j, j the rows since the minibatch's last terminal one. That
-#     is the decay of TD(lambda) on rows that have nothing to do with each other. null: every row counts alike.
+# D1  weights=released: neither softmax over the minibatch is multiplied by its size. The bootstrapped value is then
+#     about 1/128 of Q_tot', and the policy's weights sum to 1. batch: both are multiplied, as ICQ's authors do.
+# D2  td_lambda=0.8: the error of row k counts (td_lambda gamma)^j, j the rows since the minibatch's last terminal
+#     one. That is the decay of TD(lambda) on rows that have nothing to do with each other. null: every row counts
+#     alike.
 # D3  Temperatures 10 and 100 for every dataset; 100 makes the policy's weights nearly uniform.
-# D4  a' is the data's next action. After an episode's last transition it is 0, where the file holds a dummy. No target
-#     bootstraps there, only the softmax sees it.
+# D4  a' is the data's next action. After an episode's last transition it is 0, where the file holds a dummy. No
+#     target bootstraps there, only the softmax sees it.
 # D5  n_updates: unknown for the baselines; as OMIGA.
 """Implicit constraint Q-learning under OMIGA's mixer."""
 
@@ -78,7 +79,7 @@ class ICQMA(LocalToGlobal):
         return (self.decay(d["mask"]) * (q_tot - y)).square().mean(-1)
 
     def policy_loss(self, d: dict[str, Tensor], w: Tensor, q: Tensor) -> Tensor:
-        """-E softmax(w_i(s) Q_i / T) log pi(a_i | o_i), the softmax over the minibatch, for each agent -> [S]. D1, D3"""
+        """-E softmax(w_i(s) Q_i / T) log pi(a_i | o_i), softmax over the minibatch per agent -> [S]. D1, D3"""
         log_pi = tanh_normal_log_prob(self.per_agent(self.policy, d["obs"]), d["action"])  # (S, N, B)
         weight = self.over_batch((w * q).detach() / self.config.policy_temperature)
         return -(weight * log_pi).mean((1, 2))

@@ -1,16 +1,16 @@
-# OMAR-MA: conservative Q-learning with actor rectification (Pan et al. 2022) on OMIGA's networks, a baseline of its table
-# OMIGA's authors published no baseline. This is the continuous OMAR agent of vietbt/ComaDICE (eef0f74), by inference their
-# own code. OMAR as its own authors released it is another algorithm: independent critics, batch normalization.
+# OMAR-MA: CQL with actor rectification (Pan et al. 2022) on OMIGA's networks, a baseline of its MuJoCo table
+# OMIGA's authors published no baseline. This is the continuous OMAR agent of vietbt/ComaDICE (eef0f74), by inference
+# their own code. OMAR as its own authors released it is another algorithm: independent critics, batch normalization.
 #
 # D1  The critic is CQL-MA's (lit_modules/cql_ma.py, D2 to D6), where OMAR's authors have one TD3 per agent.
-# D2  refine=false: the released sampler computes mean and deviation of the elites and throws them away, so that all rounds
-#     draw from N(0, sigma), most numbers on a bound. true: the next round draws around the elites, as OMAR is defined; its
-#     deviation is the sample deviation of the elites, 0 where all of them agree.
+# D2  refine=false: the released sampler computes mean and deviation of the elites and throws them away, so that all
+#     rounds draw from N(0, sigma), most numbers on a bound. true: the next round draws around the elites, as OMAR is
+#     defined; its deviation is the sample deviation of the elites, 0 where all of them agree.
 # D3  Policy and sampler are judged by the local, unmixed Q_i. Nothing clones the data and nothing limits actions.
 # D4  A slow policy, kept by the released code and never read, is left out.
 """Actor rectification by sampled actions, under OMIGA's mixer."""
 
-from typing import Any, Self
+from typing import Self
 
 import torch
 from pydantic import model_validator
@@ -55,8 +55,8 @@ class OMARMA(CQLMA):
     """Update, critic and target: CQLMA."""
 
     def policy_loss(self, d: dict[str, Tensor], out: Tensor, q: Tensor, noise: dict[str, Tensor]) -> Tensor:
-        """c E (a_i - a*_i)^2 - (1 - c) E Q_i(o_i, a_i), a_i ~ pi(o_i), a*_i the better of a_i and the best sample, means
-        over agents, minibatch and numbers of an action -> [S]. D3"""
+        """c E (a_i - a*_i)^2 - (1 - c) E Q_i(o_i, a_i), a_i ~ pi(o_i), a*_i the better of a_i and the best sample;
+        means over agents, minibatch and numbers of an action -> [S]. D3"""
         c = self.config.coefficient
         a = tanh_normal_sample(out, noise["policy"])  # (S, N, B, A)
         q_a = self.of_many(self.q, d["obs"], a.unsqueeze(-2), frozen=True).squeeze(-1)  # (S, N, B, 1)

@@ -43,9 +43,7 @@ class PlainCQLMA:
             w, bias = mix(self.mixer_target, b["next_state"])
             next_q = judge(self.q_target, b["next_obs"], sample(next_out, noise["next"]))
             y = b["reward"] + c.gamma * b["mask"] * ((w * next_q).sum(1) + bias)
-            current, later = (
-                sample(x.unsqueeze(2), noise[key]) for x, key in ((out, "current"), (next_out, "later"))
-            )
+            current, later = (sample(x.unsqueeze(2), noise[key]) for x, key in ((out, "current"), (next_out, "later")))
         w, bias = mix(self.mixer, b["state"])
         q_tot = (w * judge(self.q, b["obs"], b["action"])).sum(1) + bias
         sampled = [judge(self.q, b["obs"], actions) for actions in (noise["uniform"], current, later)]

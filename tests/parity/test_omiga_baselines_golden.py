@@ -25,7 +25,12 @@ NETS: dict[str, dict[str, tuple[str, list[Any]]]] = {  # the module's network: i
     "icq": {**TWINS, "policy": ("policy", GAUSSIAN)},
     "bcq": {**TWINS, "policy": ("policy", MLP), "encoder": ("vae", ENCODER), "decoder": ("vae", DECODER)},
 }
-TARGETS = {"cql": ("q", "mixer"), "omar": ("q", "mixer"), "icq": ("q1", "q2", "mixer"), "bcq": ("q1", "q2", "mixer", "policy")}
+TARGETS = {
+    "cql": ("q", "mixer"),
+    "omar": ("q", "mixer"),
+    "icq": ("q1", "q2", "mixer"),
+    "bcq": ("q1", "q2", "mixer", "policy"),
+}
 OF_CQL = {"conservatism": "cql_alpha", "n_actions": "cql_samples"}
 OF_OMAR = {"coefficient": "omar_coe", "rounds": "omar_iters", "samples": "omar_samples", "elites": "omar_elites"}
 OF_ICQ = {key: key for key in ("target_temperature", "policy_temperature")} | {"td_lambda": "decay"}
