@@ -11,6 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from lit_modules.common import blocks
+
 
 class StackedMLP(nn.Module):
     """Independent ReLU MLPs of one shape, `sizes` = (in, hidden.., out), one per index of `lead`.
@@ -42,25 +44,31 @@ class StackedMLP(nn.Module):
         """M inputs that agree in all but k of their numbers: x [*lead, B, in - k], y [*lead, B, M, k], which stand
         before column `at` of x -> [*lead, B, M, out].
 
-        The first layer takes x once and not M times; all others are one product of B M inputs. On a CPU the networks
-        take turns: a product of that size gains nothing from a batch, and what it makes stays in the cache.
+        The first layer takes x once and not M times. On a CPU blocks of inputs take turns (lit_modules.common.blocks)
+        unless a gradient is to reach x or y.
         """
         theta = self.theta if theta is None else theta
-        parts = self._parts(theta)
-        x, y = x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-3:])  # (rows, B, ..)
-        size = len(x) if x.is_cuda else 1
-        turns = zip(*(t.split(size) for t in (x, y, *parts)), strict=True)
-        h = torch.cat([self._of_many(x, y, at, parts) for x, y, *parts in turns])
+        x, y, parts = x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-3:]), self._parts(theta)
+        keep = torch.is_grad_enabled()
+        if x.is_cuda or len(self.layers) == 1 or (keep and (x.requires_grad or y.requires_grad)):
+            h = self._of_many(x, y, at, parts)
+        else:
+            h = blocks.of_many(x, y, self._split_parts(at, y.shape[-1], parts), keep)[0]
         return h.view(*theta.shape[:-1], *h.shape[1:])
+
+    def _split_parts(self, at: int, k: int, parts: Sequence[Tensor]) -> list[Tensor]:
+        """The first layer's weight for x and for y, then its bias, then weight and bias of each further layer."""
+        weights = [part.view(-1, *shape) for part, shape in zip(parts[::2], self.layers, strict=True)]
+        of_x = torch.cat([weights[0][:, :at], weights[0][:, at + k :]], 1)
+        rest = [part for pair in zip(weights[1:], parts[3::2], strict=True) for part in pair]
+        return [of_x, weights[0][:, at : at + k], parts[1], *rest]
 
     def _of_many(self, x: Tensor, y: Tensor, at: int, parts: Sequence[Tensor]) -> Tensor:
         """x [rows, B, in - k], y [rows, B, M, k] -> [rows, B, M, out]."""
-        (fan_in, out), k = self.layers[0], y.shape[-1]
-        weight = parts[0].view(-1, fan_in, out)
-        of_x = torch.cat([weight[:, :at], weight[:, at + k :]], 1)
-        once = torch.baddbmm(parts[1].unsqueeze(1), x, of_x)  # (rows, B, out)
-        h = torch.bmm(y.flatten(1, 2), weight[:, at : at + k])  # (rows, B M, out)
-        h = (h.view(*y.shape[:3], out) + once.unsqueeze(2)).flatten(1, 2)
+        of_x, of_y, bias, *_ = self._split_parts(at, y.shape[-1], parts)
+        once = torch.baddbmm(bias.unsqueeze(1), x, of_x)  # (rows, B, h)
+        h = torch.bmm(y.flatten(1, 2), of_y)  # (rows, B M, h)
+        h = (h.view(*y.shape[:3], -1) + once.unsqueeze(2)).flatten(1, 2)
         h = self._through(h.relu_() if len(self.layers) > 1 else h, parts, 1)
         return h.view(*y.shape[:3], -1)
 

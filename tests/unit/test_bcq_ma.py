@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from test_cql_ma import SPEC, batch, constant
 
 from data.synthetic import continuous_spec
 from lit_modules.bcq_ma import BCQMA
 from reproduce.regression.cases import cases, make_module
-from test_cql_ma import SPEC, batch, constant
 
 CONFIG = cases()["bcq_ma"].config
 

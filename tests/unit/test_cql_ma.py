@@ -7,6 +7,7 @@ import torch
 from tensordict import TensorDict
 
 from data.synthetic import continuous_spec
+from lit_modules.common import blocks
 from lit_modules.common.distributions import tanh_normal_log_prob, tanh_normal_mode, tanh_normal_sample
 from lit_modules.common.mlp import StackedMLP
 from lit_modules.cql_ma import CQLMA
@@ -43,7 +44,9 @@ def test_target_by_hand(terminated):
     constant(module, q_target=[5.0], mixer_target=[2.0, -1.0, -1.0], policy=[0.0, 0.0])
     d = module.unpack(batch(terminated=terminated))
     noise = {name: torch.zeros(1, 2, 4, 1, 1, dtype=torch.float64) for name in ("uniform", "current", "later")}
-    actions, y = module.actions_and_target(d, torch.zeros(1, 2, 4, 2).double(), noise | {"next": noise["later"][..., 0]})
+    actions, y = module.actions_and_target(
+        d, torch.zeros(1, 2, 4, 2).double(), noise | {"next": noise["later"][..., 0]}
+    )
     assert actions.shape == (1, 2, 4, 4, 1)
     assert actions[0, 0, 0, :, 0].tolist() == [0.5, 0.0, 0.0, 0.0]
     bootstrap = 0.0 if terminated else 0.9 * (2 * 5 + 1 * 5 - 1)
@@ -79,7 +82,8 @@ def test_samples_clamp_the_deviation_and_not_the_mean():
 
 @pytest.mark.parametrize("hidden", [[], [5], [6, 7]])
 @pytest.mark.parametrize("at", [0, 2, 4])
-def test_many_inputs_at_once_equal_the_plain_product(hidden, at):
+def test_many_inputs_at_once_equal_the_plain_product(hidden, at, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK", 12)  # two of the seven rows
     g = torch.Generator().manual_seed(0)
     net = StackedMLP((4 + 2, *hidden, 3), (2, 3), [g, g]).double()
     x = torch.randn(2, 3, 7, 4, generator=g, dtype=torch.float64)
@@ -88,9 +92,13 @@ def test_many_inputs_at_once_equal_the_plain_product(hidden, at):
     plain = net(torch.cat([wide[..., :at], y, wide[..., at:]], -1).flatten(2, 3)).view(2, 3, 7, 5, 3)
     found = net.of_many(x, y, at)
     torch.testing.assert_close(found, plain, rtol=0, atol=1e-12)
-    for inputs in (net.theta, y):
-        grads = [torch.autograd.grad(out.square().sum(), inputs, retain_graph=True)[0] for out in (found, plain)]
+    blocked = net.of_many(x, y.detach(), at)  # no gradient reaches y: block after block
+    torch.testing.assert_close(blocked, plain, rtol=0, atol=1e-12)
+    for out, inputs in ((found, net.theta), (found, y), (blocked, net.theta)):
+        grads = [torch.autograd.grad(z.square().sum(), inputs, retain_graph=True)[0] for z in (out, plain)]
         torch.testing.assert_close(*grads, rtol=0, atol=1e-11)
+    with torch.no_grad():
+        assert torch.equal(net.of_many(x, y, at), net.of_many(x, y.detach(), at))
     other = torch.randn(2, 3, net.theta.shape[-1], generator=g, dtype=torch.float64)
     assert not torch.allclose(net.of_many(x, y, at, other), plain)
 

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from test_cql_ma import SPEC, batch, constant
+from test_layout import FEATURES, STORED_AS_SEEN, flat, numbered, observe
 
 from data.buffer import OfflineDataModule
 from data.common.errors import ReproduceError
@@ -11,8 +13,6 @@ from data.layout import Trajectories, Transitions
 from data.synthetic import CONTINUOUS, transitions
 from lit_modules.icq_ma import ICQMA
 from reproduce.regression.cases import cases
-from test_cql_ma import SPEC, batch, constant
-from test_layout import FEATURES, STORED_AS_SEEN, flat, numbered, observe
 
 CONFIG = cases()["icq_ma"].config
 
@@ -72,7 +72,7 @@ def test_next_actions_are_those_of_the_row_after(kind):
     assert (chunk["next", "action"][rows["final"].squeeze(-1)[at]] == 0).all()
     alone = OfflineDataModule(rows, data.layout, keys[:3], [0, 1]) if kind != "transitions" else None
     if alone:
-        assert "action" not in alone.to_schema(alone.sample(3, 40))["next"].keys()
+        assert "action" not in alone.to_schema(alone.sample(3, 40))["next"]
 
 
 def test_next_actions_need_episodes():
@@ -83,4 +83,4 @@ def test_next_actions_need_episodes():
         Transitions(CONTINUOUS).select(bare, [("next", "action")])
     first = made.exclude(("next", "action"))
     Transitions(CONTINUOUS).select(first, [("next", "action")])
-    assert "action" not in first["next"].keys()
+    assert "action" not in first["next"]
