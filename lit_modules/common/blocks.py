@@ -1,7 +1,7 @@
 """Stacked MLPs at many inputs that agree in most of their numbers: blocks that fit a CPU's cache, and their gradient.
 
 An update that judges thousands of sampled actions spends its time in products of hidden layers. Each block goes from
-the first layer to the last before the next one begins, so that products read from the cache and no large tensor is made.
+the first layer to the last before the next one begins, so that products read the cache and no large tensor is made.
 Both passes are operators of their own, which a compiler takes as they are. `StackedMLP._of_many` is the plain formula.
 """
 
