@@ -10,6 +10,7 @@ from data.common.errors import ReproduceError
 from lit_modules.common.mlp import StackedMLP
 
 EPSILON, MOMENTUM = 1e-5, 0.1  # as torch.nn.BatchNorm1d
+NARROW = 4  # inputs: compiled, a sum over so few is faster than a product of matrices
 
 
 class NormMLP(StackedMLP):
@@ -91,7 +92,7 @@ class NormMLP(StackedMLP):
             width = part.shape[-1]
             gain, bias = (x[:, None, start : start + width] for x in (gains, biases))
             x = part.flatten(axis, -2).flatten(0, axis - 1) * gain + bias  # (R, B or B * M, width)
-            product = x.unsqueeze(1) @ weights[:, :, start : start + width]
+            product = _product(x.unsqueeze(1), weights[:, :, start : start + width])
             if part.ndim == axis + 2:
                 per_row = per_row + product
             else:
@@ -103,6 +104,17 @@ class NormMLP(StackedMLP):
         h = h.flatten(0, 1)  # (R * H, B * M, hidden)
         for k, (fan_in, out) in enumerate(self.layers[1:], 1):
             weight, shift = heads[2 * k].reshape(-1, fan_in, out), heads[2 * k + 1].reshape(-1, 1, out)
-            h = torch.bmm(h.relu_(), weight) + shift
+            if out == 1 and torch.compiler.is_compiling():
+                h = (h.relu() * weight.mT).sum(-1, keepdim=True) + shift
+            else:
+                h = torch.bmm(h.relu_(), weight) + shift
         shape = (n,) if all(part.ndim == axis + 2 for part in parts) else (n, m)
         return h.view(*self.lead, n_heads, *shape, -1)
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """x [R, 1, n, in] by weight [R, H, in, out] -> [R, H, n, out]."""
+    if x.shape[-1] <= NARROW and torch.compiler.is_compiling():  # a sum that the compiler fuses with what follows
+        first, *others = (x[..., k : k + 1] * weight[:, :, k : k + 1] for k in range(x.shape[-1]))
+        return sum(others, first)
+    return x @ weight
