@@ -81,15 +81,22 @@ class CFCQL(SeedModule):
         c, losses = self.config, []
         policy_loss = torch.zeros(0)
         for j, d in enumerate(self.unpack(batch)):
-            loss = self.critic_loss(d, {name: x[:, j] for name, x in noise.items()})  # (S,)
-            self.descend("critic", loss, c.max_grad_norm)
-            losses.append(loss.detach())
+            losses.append(self.step_critic(d, {name: x[:, j] for name, x in noise.items()}))
             if j == 0:
-                policy_loss = self.policy_loss(d)
-                self.descend("policy", policy_loss, c.max_grad_norm)
+                policy_loss = self.step_policy(d)
         polyak(self.critic_target, self.critic, c.tau)
         polyak(self.policy_target, self.policy, c.tau)
-        return {"loss/critic": torch.stack(losses).mean(0), "loss/policy": policy_loss.detach()}
+        return {"loss/critic": torch.stack(losses).mean(0), "loss/policy": policy_loss}
+
+    def step_critic(self, d: dict[str, Tensor], noise: dict[str, Tensor]) -> Tensor:
+        loss = self.critic_loss(d, noise)  # (S,)
+        self.descend("critic", loss, self.config.max_grad_norm)
+        return loss.detach()
+
+    def step_policy(self, d: dict[str, Tensor]) -> Tensor:
+        loss = self.policy_loss(d)  # (S,)
+        self.descend("policy", loss, self.config.max_grad_norm)
+        return loss.detach()
 
     def critic_loss(self, d: dict[str, Tensor], noise: dict[str, Tensor]) -> Tensor:
         """sum_k E ( r + gamma (1 - done) min_l Q'_l(s', a') - Q_k(s, a) )^2 + alpha CQL_k, a'_i = pi'_i(o'_i) + noise
@@ -186,6 +193,10 @@ class CFCQL(SeedModule):
         n = self.config.critic_updates
         parts = {name: x.chunk(n, 2) for name, x in read.items()} | {name: x.chunk(n, 1) for name, x in flat.items()}
         return [{name: x[j] for name, x in parts.items()} for j in range(n)]
+
+    @property
+    def compile_targets(self) -> list[str]:
+        return ["step_critic"]  # of a round: the same graph for all its critic updates
 
     def phases(self) -> list[Phase]:
         c = self.config

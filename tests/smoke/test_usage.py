@@ -64,7 +64,7 @@ def test_the_help_of_settings_lists_what_is_chosen_by_name(argv, capsys):
         ("budget=shrt", "takes no budget; what it chooses by name: algo, task, protocol"),
         ("budget=short", "takes no budget"),
         ("variant=known", "takes no variant"),
-        ("algo=inspoo", "choose one of bc, gaussian_bc, inspo, omiga, omsd. Nearest: inspo"),
+        ("algo=inspoo", "Nearest: inspo"),
         ("launcher=jobib", "choose one of joblib, ray, slurm, submitit_local, none. Nearest: joblib"),
     ],
 )
