@@ -44,6 +44,6 @@ def _rows() -> list[Any]:
     """Rows below the heads of their tables."""
     groups: dict[str, list[Any]] = {}
     for row_id in sorted(facts.can_run()):
-        paper, table, name = row_id.split("/")
+        paper, table, name = row_id.split("/", 2)
         groups.setdefault(f"{paper}/{table}", []).append({name: pages.row_page(row_id)})
     return [{name: entries} for name, entries in groups.items()]
