@@ -4,6 +4,9 @@ import os
 os.environ["MUJOCO_GL"] = "off"  # nothing here draws
 os.environ.pop("PYOPENGL_PLATFORM", None)
 
-# PyTorch reads this as it first makes a tensor. Pages of 2 MB are mapped far sooner than 512 small ones, which large
-# intermediate results need anew in every update.
+# PyTorch reads this as it first makes a tensor: large ones lie in pages of 2 MB, which are mapped far sooner than 512 small.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+from data.common.memory import keep_freed_memory  # noqa: E402
+
+keep_freed_memory()

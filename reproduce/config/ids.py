@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from data.common.errors import ReproduceError, nearest
 from data.common.paths import CONFIGS
 from data.common.patterns import matching
-from reproduce.config.tables import columns
+from reproduce.config.tables import column_ids
 
 
 def row_ids() -> list[str]:
     """Rows that have a config, hence can run: a file of their own, or a column of their table."""
     root = CONFIGS / "rows"
     files = {path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml")}
-    tables = {row: columns("/".join(row.split("/")[:2]), CONFIGS) for row in files if row.count("/") == 2}
-    return sorted(files | {f"{row}/{algorithm}" for row, found in tables.items() for algorithm in found})
+    return sorted(files | column_ids(files, CONFIGS))
 
 
 def claim_ids() -> list[str]:

@@ -1,5 +1,6 @@
 """Baseline columns: configs/tables/<paper>/<table>.yaml makes every row of a table run with another algorithm."""
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -24,30 +25,48 @@ class Column(Model):
 
 
 class TableColumns(Model):
-    """Columns by the algorithm's part of a row id."""
+    """Columns by the algorithm's part of a row id. `rows`: the table <paper>/<table> whose rows' files they change,
+    where that is another one."""
 
     columns: dict[str, Column]
+    rows: str | None = None
 
 
 def columns(table: str, configs: Path = CONFIGS) -> dict[str, Column]:
     """The columns of <paper>/<table>; none where it has no file. Raises ReproduceError naming file and key."""
-    return _columns(table, configs)
+    return _stated(table, configs).columns
 
 
 @cache
-def _columns(table: str, configs: Path) -> dict[str, Column]:
+def _stated(table: str, configs: Path) -> TableColumns:
     path = configs / "tables" / f"{table}.yaml"
     if not path.is_file():
-        return {}
+        return TableColumns(columns={})
     where = f"configs/tables/{table}.yaml"
-    stated = read_yaml(path, where)
-    return checked(TableColumns, stated, where, noun="key").columns
+    return checked(TableColumns, read_yaml(path, where), where, noun="key")
 
 
 def column_of(row: str, configs: Path = CONFIGS) -> tuple[str, Column] | None:
     """(the row whose file is read, the column) of <paper>/<table>/<row>/<algorithm>; None for every other id."""
     base, _, algorithm = row.rpartition("/")
-    if base.count("/") != 2 or not (configs / "rows" / f"{base}.yaml").is_file():
+    if base.count("/") != 2:
         return None
-    column = columns("/".join(base.split("/")[:2]), configs).get(algorithm)
-    return None if column is None else (base, column)
+    table, _, name = base.rpartition("/")
+    stated = _stated(table, configs)
+    base = f"{stated.rows or table}/{name}"
+    if algorithm not in stated.columns or not (configs / "rows" / f"{base}.yaml").is_file():
+        return None
+    return base, stated.columns[algorithm]
+
+
+def column_ids(rows: Iterable[str], configs: Path = CONFIGS) -> set[str]:
+    """The ids that columns make of rows with a file."""
+    root = configs / "tables"
+    names = [path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml")]
+    return {
+        f"{name}/{row.rpartition('/')[2]}/{algorithm}"
+        for name in names
+        for row in rows
+        if row.rpartition("/")[0] == (_stated(name, configs).rows or name)
+        for algorithm in columns(name, configs)
+    }

@@ -59,7 +59,7 @@ def test_a_wrong_key_or_value_in_any_file_names_key_and_cure(configs, file, old,
 
 def column(configs, text: str) -> None:
     (configs / "tables" / "omiga" / "mujoco.yaml").write_text(f"columns: {{gaussian: {text}}}")
-    tables._columns.cache_clear()
+    tables._stated.cache_clear()
 
 
 def test_one_entry_of_a_table_makes_a_column_of_rows_run(configs):
