@@ -4,9 +4,9 @@ import os
 os.environ["MUJOCO_GL"] = "off"  # nothing here draws
 os.environ.pop("PYOPENGL_PLATFORM", None)
 
-# PyTorch reads this as it first makes a tensor: large ones lie in pages of 2 MB, which are mapped far sooner than 512 small.
+# PyTorch reads this as it first makes a tensor: large ones lie in pages of 2 MB, mapped far sooner than 512 small ones.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-from data.common.memory import keep_freed_memory  # noqa: E402
+from data.common.memory import keep_freed_memory
 
 keep_freed_memory()

@@ -19,6 +19,8 @@ TINY = ["algo.n_updates=3", "protocol.eval_episodes=2", "protocol.n_seeds=2"]
 ALSO = {
     "inspo": (["algo.n_behavior_updates=2"], 5),
     "omiga": (["task.params.episode_limit=100"], 3),  # as many steps as a simulated world's fingerprint takes
+    "cfcql": (["algo.batch_size=8"], 3),
+    "comadice": (["task.params.episode_limit=100"], 3),
     "omar": (["algo.batch_size=8"], 3),
     "omsd": (["algo.n_critic_updates=2", "algo.n_score_updates=2", "algo.score_hidden=8", "algo.batch_size=8"], 7),
 }
