@@ -56,7 +56,7 @@ def _tiny_data(monkeypatch):
     monkeypatch.setattr(registry, "_parsed", lambda: entries)
 
 
-def rows_to_run() -> list:
+def rows_by_turn() -> list:
     """All rows; those after the first one of a table, task and algorithm with the slow tests."""
     marked, seen = [], set()
     for row, settings in zip(row_ids(), stated_today([(row, []) for row in row_ids()]), strict=True):
@@ -66,7 +66,7 @@ def rows_to_run() -> list:
     return marked
 
 
-@pytest.mark.parametrize("row", rows_to_run())
+@pytest.mark.parametrize("row", rows_by_turn())
 def test_row_runs_from_command_to_record(row, capsys):
     overrides, n_updates = tiny(row)
     code = main([row, *overrides, "--json"])
@@ -83,7 +83,7 @@ def test_row_runs_from_command_to_record(row, capsys):
     assert {d["key"] for d in record["differs"]} >= {"algo.n_updates"}
 
 
-@pytest.mark.parametrize("row", row_ids())
+@pytest.mark.parametrize("row", rows_by_turn())
 def test_row_file_is_complete_and_every_value_has_a_source(row):
     settings = compose(row)
     assert settings.row == row == settings.values["row"]
