@@ -29,7 +29,7 @@ def test_unknown_row_names_the_nearest(capsys):
 
 
 def test_planned_row_says_that_it_has_no_config(capsys):
-    assert "no config yet" in error_of(capsys, "omiga/mujoco/hopper_expert/icq")
+    assert "no config yet" in error_of(capsys, "omar/mpe/spread_expert/bc")
 
 
 @pytest.mark.parametrize(

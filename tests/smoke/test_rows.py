@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from turns import rows_by_turn
 
 from data.catalog import registry
 from data.common.errors import ReproduceError
@@ -12,7 +13,6 @@ from reproduce import published, records
 from reproduce.cli import main
 from reproduce.config import claim_ids, compose, expand, flat, row_ids, sources
 from reproduce.config.schema import ProtocolSettings
-from reproduce.config.today import stated_today
 
 TINY = ["algo.n_updates=3", "protocol.eval_episodes=2", "protocol.n_seeds=2"]
 # What the rows of a paper need to be tiny too, and how many updates they make then.
@@ -54,16 +54,6 @@ def shrink(entries: dict) -> dict:
 def _tiny_data(monkeypatch):
     entries = shrink(registry.entries())
     monkeypatch.setattr(registry, "_parsed", lambda: entries)
-
-
-def rows_by_turn() -> list:
-    """All rows; those after the first one of a table, task and algorithm with the slow tests."""
-    marked, seen = [], set()
-    for row, settings in zip(row_ids(), stated_today([(row, []) for row in row_ids()]), strict=True):
-        kind = (*row.split("/")[:2], str(settings["task"]), settings["algo"]["name"], row.count("/"))
-        marked.append(pytest.param(row, marks=[pytest.mark.slow] if kind in seen else []))
-        seen.add(kind)
-    return marked
 
 
 @pytest.mark.parametrize("row", rows_by_turn())

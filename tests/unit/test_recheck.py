@@ -5,10 +5,11 @@ import json
 import pytest
 from scipy.special import stdtrit
 from test_records import record
+from turns import rows_by_turn
 
 from reproduce import records
 from reproduce.cli import main
-from reproduce.config import also_judged, compose, number_of_readings, row_ids, stated, today
+from reproduce.config import also_judged, compose, number_of_readings, stated, today
 from reproduce.judge import Bound, judge
 from reproduce.standing import UNTRIED, category, standings
 
@@ -142,7 +143,7 @@ def test_a_run_that_was_not_comparable_is_where_the_row_became_what_it_was(recor
     assert each.others[0].verdict.reasons == [world]
 
 
-@pytest.mark.parametrize("row", row_ids())
+@pytest.mark.parametrize("row", rows_by_turn())
 def test_what_rows_state_today_is_what_hydra_composes(row):
     """In every reading; nothing but the time differs."""
     readings = [[], *([choice] for choice in also_judged(row)), also_judged(row)[-2:]]
