@@ -7,12 +7,23 @@ from gen.tables import table
 
 from data.common.paths import CONFIGS
 from reproduce import published
+from reproduce.config.tables import column_of
 
 GROUPS = ("data", "task", "protocol", "algo", "run")
 
 
+def file_of(row_id: str) -> str:
+    """The row whose file states the settings: the row itself, or the one that a column of a table changes."""
+    found = None if (CONFIGS / "rows" / f"{row_id}.yaml").is_file() else column_of(row_id)
+    return found[0] if found else row_id
+
+
 def claim_line(row_id: str) -> str:
-    """The first comments of the row's file, which say what is claimed."""
+    """The first comments of the row's file, which say what is claimed. A column claims its own number."""
+    if file_of(row_id) != row_id:
+        about = published.row(row_id)
+        number = "a number that is unknown" if about.printed == "unknown" else about.printed
+        return f"Claim (printed): {about.algorithm} reaches {number} on {about.task}, {about.dataset} data."
     lines = (CONFIGS / "rows" / f"{row_id}.yaml").read_text(encoding="utf-8").splitlines()
     words = []
     for line in lines[1:]:
@@ -24,7 +35,7 @@ def claim_line(row_id: str) -> str:
 
 def also_judged(row_id: str) -> tuple[list[str], str]:
     """The readings that the row's file names, and why: (overrides, reason)."""
-    text = (CONFIGS / "rows" / f"{row_id}.yaml").read_text(encoding="utf-8")
+    text = (CONFIGS / "rows" / f"{file_of(row_id)}.yaml").read_text(encoding="utf-8")
     reason = next(
         (line[len("# also_judged:") :].strip() for line in text.splitlines() if line.startswith("# also_j")), ""
     )
@@ -81,10 +92,12 @@ def page(row_id: str) -> str:
 
 def _settings(row_id: str) -> list[str]:
     values, sources = facts.values(row_id), facts.source_of(row_id)
+    table_id = "/".join(row_id.split("/")[:2])
+    column = f", changed by `configs/tables/{table_id}.yaml`" if file_of(row_id) != row_id else ""
     out = [
         "## Settings",
         "",
-        f"From `configs/rows/{row_id}.yaml` and what it composes, each with its source.",
+        f"From `configs/rows/{file_of(row_id)}.yaml` and what it composes{column}, each with its source.",
         "",
     ]
     for group in GROUPS:

@@ -8,12 +8,14 @@ import pytest
 
 from data.common.errors import ReproduceError
 from data.common.paths import CONFIGS
+from data.common.spec import Box
 from data.common.validation import checked
 from data.worlds import fingerprint, make_world
-from lit_modules import algo_config, algorithms
+from lit_modules import algo_config, algorithm, algorithms
 from reproduce.cli import main
 from reproduce.config import compose, row_ids
 from reproduce.config.schema import GROUPS
+from reproduce.config.today import stated_today
 from reproduce.jobs import launcher_from
 
 ROW, MPE = "inspo/xor/ab", "omsd/mpe/cn_expert"
@@ -29,13 +31,12 @@ NEVER = {  # by type of the value as the row states it
 
 
 def stated() -> list[tuple[str, dict]]:
-    """One row of each algorithm, cloning on its data too."""
-    found = {}
-    for row in (ROW, MPE, next(name for name in row_ids() if name.startswith("omiga/"))):
-        values = compose(row).values
-        found[values["algo"]["name"]] = values
-    found["bc"] = compose(ROW, ["algo=bc"]).values
-    found["gaussian_bc"] = compose(MPE, ["algo=gaussian_bc"]).values
+    """A row of each algorithm; one that no row has stands in another's place."""
+    rows = row_ids()
+    found = {v["algo"]["name"]: v for v in stated_today([(row, []) for row in rows])}
+    for name in set(algorithms()) - set(found):
+        row = MPE if algorithm(name)[0].actions is Box else ROW
+        found[name] = compose(row, [f"algo={name}"]).values
     return list(found.items())
 
 
