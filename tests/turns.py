@@ -7,7 +7,7 @@ from reproduce.config.today import stated_today
 
 
 def rows_by_turn() -> list:
-    """Rows. After the first one of a table, task and algorithm rows come with the slow tests, and columns not at all."""
+    """Rows. After the first of a table, task and algorithm rows come with the slow tests, and columns not at all."""
     marked, seen = [], set()
     for row, settings in zip(row_ids(), stated_today([(row, []) for row in row_ids()]), strict=True):
         column = row.count("/") == 3
