@@ -10,8 +10,8 @@ GIB, MIB = 2**30, 2**20
 def keep_freed_memory() -> None:
     """Let glibc keep what is freed for the next request, in place of returning it to the system each time.
 
-    An update asks for the same large tensors as the one before, and mapping their pages anew takes as long as computing
-    them. Other C libraries stay as they are.
+    An update asks for the same large tensors as the one before, and the system maps and clears their pages anew for
+    each request. Other C libraries stay as they are.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -27,6 +27,29 @@ def mlp(*sizes: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+class NormPolicy(nn.Module):
+    """A squashed policy behind torch's own BatchNorm."""
+
+    def __init__(self, *sizes: int):
+        super().__init__()
+        self.layers, self.norm = mlp(*sizes), nn.BatchNorm1d(sizes[0])
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return self.layers(self.norm(obs)).tanh()
+
+
+class NormCritic(nn.Module):
+    """Twin Q behind one BatchNorm: seen [B, O], action [B, A] -> [2, B]."""
+
+    def __init__(self, *sizes: int):
+        super().__init__()
+        self.q1, self.q2, self.norm = mlp(*sizes), mlp(*sizes), nn.BatchNorm1d(sizes[0])
+
+    def forward(self, seen: Tensor, action: Tensor) -> Tensor:
+        x = self.norm(torch.cat([seen, action], -1))
+        return torch.stack([self.q1(x).squeeze(-1), self.q2(x).squeeze(-1)])
+
+
 def with_ids(obs: Tensor) -> Tensor:
     """obs [B, N, O] -> [B, N, O + N]: a one-hot of the agent, for networks that agents share."""
     return torch.cat([obs, torch.eye(obs.shape[1], dtype=obs.dtype).expand(len(obs), -1, -1)], -1)

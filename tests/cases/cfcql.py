@@ -7,32 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cases import mlp, move_target, step
+from cases import NormCritic, NormPolicy, move_target, step
 from data.common.spec import WorldSpec
 from data.synthetic import CONTINUOUS, continuous_spec
 from lit_modules.cfcql import CFCQLConfig
 from reproduce.regression.cases import Benchmark, Case, Parity
-
-
-class PlainCritic(nn.Module):
-    """Twin Q behind one norm: s [B, St], a [B, N A] -> [2, B]."""
-
-    def __init__(self, *sizes: int):
-        super().__init__()
-        self.q1, self.q2, self.norm = mlp(*sizes), mlp(*sizes), nn.BatchNorm1d(sizes[0])
-
-    def forward(self, state: Tensor, actions: Tensor) -> Tensor:
-        x = self.norm(torch.cat([state, actions], -1))
-        return torch.stack([self.q1(x).squeeze(-1), self.q2(x).squeeze(-1)])
-
-
-class PlainPolicy(nn.Module):
-    def __init__(self, *sizes: int):
-        super().__init__()
-        self.layers, self.norm = mlp(*sizes), nn.BatchNorm1d(sizes[0])
-
-    def forward(self, obs: Tensor) -> Tensor:
-        return self.layers(self.norm(obs)).tanh()
 
 
 class PlainCFCQL:
@@ -41,8 +20,8 @@ class PlainCFCQL:
     def __init__(self, config: CFCQLConfig, spec: WorldSpec):
         self.c, self.n, h, o, a = config, spec.n_agents, config.hidden, spec.obs_size, spec.action_size
         seen = self.n * o if config.state == "obs" else spec.state_size
-        self.critic = PlainCritic(seen + self.n * a, *h, 1)
-        self.policy = [PlainPolicy(o, *h, a) for _ in range(self.n)]
+        self.critic = NormCritic(seen + self.n * a, *h, 1)
+        self.policy = [NormPolicy(o, *h, a) for _ in range(self.n)]
         self.critic_target, self.policy_target = deepcopy(self.critic), deepcopy(self.policy)
         self.critic_adam = torch.optim.Adam(self.critic.parameters(), lr=config.lr)
         self.adams = [torch.optim.Adam(net.parameters(), lr=config.lr) for net in self.policy]

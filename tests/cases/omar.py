@@ -5,34 +5,13 @@ from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from cases import mlp, move_target, step
+from cases import NormCritic, NormPolicy, move_target, step
 from data.common.spec import WorldSpec
 from data.synthetic import CONTINUOUS, continuous_spec
 from lit_modules.omar import OMARConfig
 from reproduce.regression.cases import Benchmark, Case, Parity
-
-
-class PlainCritic(nn.Module):
-    """Twin Q behind one norm: x [B, O + A] -> [B] each."""
-
-    def __init__(self, *sizes: int):
-        super().__init__()
-        self.q1, self.q2, self.norm = mlp(*sizes), mlp(*sizes), nn.BatchNorm1d(sizes[0])
-
-    def forward(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.norm(torch.cat([obs, action], -1))
-        return self.q1(x).squeeze(-1), self.q2(x).squeeze(-1)
-
-
-class PlainPolicy(nn.Module):
-    def __init__(self, *sizes: int):
-        super().__init__()
-        self.layers, self.norm = mlp(*sizes), nn.BatchNorm1d(sizes[0])
-
-    def forward(self, obs: Tensor) -> Tensor:
-        return self.layers(self.norm(obs)).tanh()
 
 
 class PlainOMAR:
@@ -40,8 +19,8 @@ class PlainOMAR:
 
     def __init__(self, config: OMARConfig, spec: WorldSpec):
         self.c, self.n, h, o, a = config, spec.n_agents, config.hidden, spec.obs_size, spec.action_size
-        self.policy = [PlainPolicy(o, *h, a) for _ in range(self.n)]
-        self.critic = [PlainCritic(o + a, *h, 1) for _ in range(self.n)]
+        self.policy = [NormPolicy(o, *h, a) for _ in range(self.n)]
+        self.critic = [NormCritic(o + a, *h, 1) for _ in range(self.n)]
         self.policy_target, self.critic_target = deepcopy(self.policy), deepcopy(self.critic)
         self.adams = [
             [torch.optim.Adam(net.parameters(), lr=config.lr) for net in nets] for nets in (self.critic, self.policy)

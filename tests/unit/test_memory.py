@@ -1,0 +1,40 @@
+"""Memory that an update frees serves the next one."""
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+from data.common.paths import ROOT
+
+FAULTS = """
+{first}
+import resource
+import torch
+
+def update():
+    x = torch.ones(20_000_000)
+    return (x * 2 + x).sum()
+
+for _ in range(3):
+    update()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    update()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(first: str) -> int:
+    """Of five updates with large intermediate results, in a process that begins with `first`."""
+    program = [sys.executable, "-c", FAULTS.format(first=first)]
+    return int(subprocess.run(program, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc's allocator"
+)
+def test_large_tensors_take_the_memory_that_others_left():
+    with_project, without = page_faults("import data"), page_faults("")
+    assert with_project < 1000 < without
