@@ -14,7 +14,7 @@ GROUPS = ("data", "task", "protocol", "algo", "run")
 
 def file_of(row_id: str) -> str:
     """The row whose file states the settings: the row itself, or the one that a column of a table changes."""
-    found = None if (CONFIGS / "rows" / f"{row_id}.yaml").is_file() else column_of(row_id)
+    found = column_of(row_id)
     return found[0] if found else row_id
 
 

@@ -53,7 +53,7 @@ def stated(row: str, overrides: Sequence[str] = (), composed: Composed | None = 
 def _values(row: str, overrides: Sequence[str], composed: Composed | None = None) -> dict[str, Any]:
     """The composed file of the row, or of its table's column. The row's own algo keys go with its own algorithm."""
     file, choices = row, []
-    if not (CONFIGS / "rows" / f"{row}.yaml").is_file() and (found := column_of(row, CONFIGS)):
+    if found := column_of(row, CONFIGS):
         file, choices = found[0], [*found[1].choices(), f"row={row}"]
     everything = [*choices, *overrides]
     values = (composed or _hydra)(file, everything)
@@ -149,7 +149,7 @@ def groups_of_rows() -> list[str]:
 
 def _groups_of(row: str) -> list[str]:
     """The groups that the row's file chooses from; Hydra overrides no others."""
-    found = column_of(row, CONFIGS) if not (CONFIGS / "rows" / f"{row}.yaml").is_file() else None
+    found = column_of(row, CONFIGS)
     file = CONFIGS / "rows" / f"{found[0] if found else row}.yaml"
     listed = read_yaml(file, str(file)).get("defaults", [])
     return [key.strip("/") for entry in listed if isinstance(entry, dict) for key in entry]

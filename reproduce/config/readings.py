@@ -16,7 +16,7 @@ from reproduce.config.tables import column_of
 
 def also_judged(row: str) -> list[str]:
     """The overrides that the row's file lists; a column of a table has those of its row."""
-    found = None if (CONFIGS / "rows" / f"{row}.yaml").is_file() else column_of(row, CONFIGS)
+    found = column_of(row, CONFIGS)
     file = f"rows/{found[0] if found else row}.yaml"
     return _listed(CONFIGS / file, f"configs/{file}") if (CONFIGS / file).is_file() else []
 

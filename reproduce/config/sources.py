@@ -15,9 +15,15 @@ def sources(row: str, overrides: Sequence[str] = ()) -> dict[str, str]:
 
     A group that an override chooses is read instead of the row's.
     """
-    if not (CONFIGS / "rows" / f"{row}.yaml").is_file() and (found := column_of(row)):
-        row, overrides = found[0], [*found[1].choices(), *overrides]
-    return _sources(CONFIGS / "rows" / f"{row}.yaml", dict(o.split("=", 1) for o in overrides if "=" in o))
+    if (found := column_of(row, CONFIGS)) is None:
+        return _sources(CONFIGS / "rows" / f"{row}.yaml", _chosen(overrides))
+    base, column = found
+    stated = _sources(CONFIGS / "rows" / f"{base}.yaml", _chosen([*column.choices(), *overrides]))
+    return stated | dict.fromkeys(_chosen(column.overrides), f"configs/tables/{'/'.join(row.split('/')[:2])}.yaml")
+
+
+def _chosen(overrides: Sequence[str]) -> dict[str, str]:
+    return dict(o.split("=", 1) for o in overrides if "=" in o)
 
 
 def _sources(path: Path, chosen: dict[str, str]) -> dict[str, str]:

@@ -47,9 +47,10 @@ def _stated(table: str, configs: Path) -> TableColumns:
 
 
 def column_of(row: str, configs: Path = CONFIGS) -> tuple[str, Column] | None:
-    """(the row whose file is read, the column) of <paper>/<table>/<row>/<algorithm>; None for every other id."""
+    """(the row whose file is read, the column) of <paper>/<table>/<row>/<algorithm>; None for every other id, and for
+    one that has a file of its own."""
     base, _, algorithm = row.rpartition("/")
-    if base.count("/") != 2:
+    if base.count("/") != 2 or (configs / "rows" / f"{row}.yaml").is_file():
         return None
     table, _, name = base.rpartition("/")
     stated = _stated(table, configs)

@@ -11,7 +11,7 @@ from data.common.errors import ReproduceError
 from data.common.paths import CONFIGS, ROOT
 from lit_modules import algo_config, algorithm, algorithms
 from lit_modules.common import registry
-from reproduce.config import compose, row_ids, tables
+from reproduce.config import compose, row_ids, sources, tables
 
 ROW = "inspo/xor/ab"
 
@@ -21,7 +21,7 @@ def configs(tmp_path, monkeypatch):
     """A copy of configs/ that a test may spoil."""
     copy = tmp_path / "configs"
     shutil.copytree(CONFIGS, copy)
-    for module in ("compose", "ids", "tables"):
+    for module in ("compose", "ids", "sources", "tables"):
         monkeypatch.setattr(sys.modules[f"reproduce.config.{module}"], "CONFIGS", copy)
     return copy
 
@@ -73,6 +73,9 @@ def test_one_entry_of_a_table_makes_a_column_of_rows_run(configs):
     assert settings.task == base.task
     assert settings.data == base.data
     assert [d["key"] for d in settings.differs] == ["algo.lr"]
+    stated = sources("omiga/mujoco/hopper_expert/gaussian")
+    assert stated["algo.lr"] == stated["protocol.n_seeds"] == "configs/tables/omiga/mujoco.yaml"
+    assert stated["algo.hidden"] == sources("omiga/mujoco/hopper_expert", ["algo=gaussian_bc"])["algo.hidden"]
 
 
 @pytest.mark.parametrize(
