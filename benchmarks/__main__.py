@@ -1,7 +1,7 @@
 """`python benchmarks [SECTION ..] [--repeats N]`: one table, ratios within one run, and a record of it.
 
 Everything runs on one thread but the worlds in threads. Sections: update (with arithmetic), agents, loop, evaluation,
-loading, memory, start; cuda where there is a GPU.
+loading, memory, start. `benchmarks/gpu.py` is for GPUs.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from loop import loading, memory, overhead, start
 from rich.console import Console
 from rich.table import Table
 from timing import Line
-from updates import growth, on_cuda, per_seed
+from updates import growth, per_seed
 from worlds import evaluation
 
 from data.common.provenance import provenance
@@ -41,13 +41,12 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)} (all)")
     parser.add_argument("--repeats", type=int, default=7, help="rounds of which medians are taken")
     args = parser.parse_args()
-    sections = SECTIONS | ({"cuda": on_cuda} if torch.cuda.is_available() else {})
-    if unknown := set(args.sections) - set(sections):
-        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(sections)}")
+    if unknown := set(args.sections) - set(SECTIONS):
+        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     torch.set_num_threads(1)
-    origin, started, lines = provenance("cuda" if torch.cuda.is_available() else "cpu", 1), time.perf_counter(), []
-    for name in args.sections or sections:
-        for line in sections[name](args.repeats):
+    origin, started, lines = provenance("cpu", 1), time.perf_counter(), []
+    for name in args.sections or SECTIONS:
+        for line in SECTIONS[name](args.repeats):
             lines.append(line)
             console.note(
                 f"{line.section}  {line.case}  {line.what}  {line.value:.4g} {line.unit}  {line.ratio or 0:.3f}"

@@ -45,31 +45,32 @@ class Timed:
     config: Any
     spec: WorldSpec
     target: str = ""
+    n_timed: int = K  # updates of a timed call
 
     def stacked(self, n_seeds: int, mode: str = "none", device: str = "cpu") -> tuple[SeedModule, Callable[[], Any]]:
-        """(the module, a call that does K updates of its last phase)."""
+        """(the module, a call that does `n_timed` updates of its last phase)."""
         module_class = algorithm(self.config.name)[0]
         module = module_class(self.config, list(range(n_seeds)), self.spec, accelerate=mode).to(device)
         module.configure_optimizers()
         phase, noise = self._last_phase(module)
         chunk = synthetic.transitions(phase.batch_size, self.spec, torch.float32).to(device)
-        chunk = chunk.expand(K, n_seeds, phase.batch_size).clone()
+        chunk = chunk.expand(self.n_timed, n_seeds, phase.batch_size).clone()
         return module, lambda: module.accelerator(module, phase.name, chunk, noise)
 
     def _last_phase(self, module: SeedModule) -> tuple[Phase, dict[str, torch.Tensor]]:
-        """The phase, and the noise of its first K updates."""
+        """The phase, and the noise of its first `n_timed` updates."""
         *earlier, phase = module.phases()
         start = sum(done.n_updates for done in earlier)
-        return phase, module.draw(Chunk(phase.name, start, K, phase.batch_size))
+        return phase, module.draw(Chunk(phase.name, start, self.n_timed, phase.batch_size))
 
     def plain(self) -> Callable[[], Any]:
-        """A call that does K updates of one seed."""
+        """A call that does `n_timed` updates of one seed."""
         case = cases()[self.config.name]
         from cases import plain_batch  # type: ignore[import-not-found] # a package now that the cases are loaded
 
         phase, noise = self._last_phase(algorithm(self.config.name)[0](self.config, [0], self.spec))
         batch = plain_batch(synthetic.transitions(phase.batch_size, self.spec, torch.float32), self.spec)
-        drawn = [{name: x[k, 0] if x.ndim > 1 else x[k] for name, x in noise.items()} for k in range(K)]
+        drawn = [{name: x[k, 0] if x.ndim > 1 else x[k] for name, x in noise.items()} for k in range(self.n_timed)]
         update = getattr(case.plain(self.config, self.spec), f"update_{phase.name}")
         return lambda: [update(batch, own) for own in drawn]
 
@@ -134,42 +135,3 @@ def growth(repeats: int) -> Iterator[Line]:
         base = times[f"{AGENTS[0]} agents"]
         for what, t in times.items():
             yield Line("agents", name, what, t / K * 1e3, "ms", t / base, f"{AGENTS[0]} agents")
-
-
-def on_cuda(repeats: int) -> Iterator[Line]:
-    """On a GPU: modes beside the written update, S = 20 beside S = 5, kernels launched per update."""
-    from torch.profiler import ProfilerActivity, profile
-
-    case = named("omiga halfcheetah")
-    made = {
-        (s, m): case.stacked(s, m, "cuda") for s in (1, 5, 20) for m in ("none", "compile", "graph", "compile+graph")
-    }
-
-    def finished(run: Callable[[], Any]) -> Callable[[], Any]:
-        def whole() -> None:
-            run()
-            torch.cuda.synchronize()
-
-        return whole
-
-    for _, run in made.values():
-        for _ in range(2):
-            run()  # the first calls compile and capture
-    times = medians({f"S={s} {m}": finished(run) for (s, m), (_, run) in made.items()}, repeats)
-    for (s, mode), (module, run) in made.items():
-        t, used = times[f"S={s} {mode}"], module.accelerator.used
-        what = f"S={s} {mode}" + ("" if used == mode else f" FELL BACK ({module.accelerator.fallback})")
-        yield Line(
-            "cuda", case.name, what, t / K * 1e3, "ms", t / times[f"S=5 {mode}"], "S=5", "2.5" if s == 20 else ""
-        )
-        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as trace:
-            finished(run)()
-        launches = sum(e.count for e in trace.key_averages() if "LaunchKernel" in e.key or "GraphLaunch" in e.key)
-        yield Line("cuda", case.name, what, launches / K, "launches per update")
-    with Flops() as counter:
-        made[5, "none"][1]()
-    x = torch.rand(8192, 8192, device="cuda")
-    peak = 2 * 8192**3 / medians({"product": finished(lambda: x @ x)}, 5)["product"]
-    for mode in ("none", "compile", "graph", "compile+graph"):
-        rate = counter.total / times[f"S=5 {mode}"]
-        yield Line("cuda", case.name, f"S=5 {mode}", rate / 1e12, "TFLOP/s", rate / peak, "a product of 8192 x 8192")

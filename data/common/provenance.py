@@ -90,11 +90,20 @@ def _machine(device: str, threads: int | None) -> dict[str, Any]:
         "cores": cores or UNKNOWN,
         "threads": threads or (int(asked) if asked.isdigit() else cores or UNKNOWN),
         "device": device,
+        **(_gpu() if device == "cuda" else {}),
         "cpu_capability": cpu_capability(),
         "ram_gib": _ram_gib(),
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
+
+
+def _gpu() -> dict[str, Any]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    return {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
 
 
 def _cpu() -> str:

@@ -10,8 +10,9 @@ stops by the number of batches, and one batch is a chunk of K updates.
 
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, cached_property
 from typing import Any, ClassVar
 
 import lightning as L
@@ -25,6 +26,11 @@ from lit_modules.common.accelerate import Accelerator
 from lit_modules.common.distributions import sample_categorical
 from lit_modules.common.optim import clip_per_member
 from lit_modules.common.schedule import Chunk, Phase, make_plan
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(torch.get_num_threads())
 
 
 class SeedModule(L.LightningModule):
@@ -95,19 +101,28 @@ class SeedModule(L.LightningModule):
 
     def uniform(self, *shape: int, shared: bool = False) -> Tensor:
         """[shape[0], S, *shape[1:]] in [0, 1): each seed's slice from its own generator; `shared`: the first seed's."""
-        rngs = self.noise_rngs[:1] if shared else self.noise_rngs
-        return torch.stack([torch.rand(*shape, generator=g) for g in rngs], dim=1).to(self.device)
+        return self._drawn(shape, shared, lambda own, g: own.uniform_(generator=g))
 
     def normal(self, *shape: int, shared: bool = False) -> Tensor:
         """[shape[0], S, *shape[1:]] standard normal, drawn as `uniform` draws."""
-        rngs = self.noise_rngs[:1] if shared else self.noise_rngs
-        return torch.stack([torch.randn(*shape, generator=g) for g in rngs], dim=1).to(self.device)
+        return self._drawn(shape, shared, lambda own, g: own.normal_(generator=g))
 
     def bernoulli(self, p: float, *shape: int, shared: bool = False) -> Tensor:
         """[shape[0], S, *shape[1:]] bool, True with probability p, drawn as `uniform` draws: a byte each."""
+        return self._drawn(shape, shared, lambda own, g: own.bernoulli_(p, generator=g), torch.bool)
+
+    def _drawn(
+        self,
+        shape: Sequence[int],
+        shared: bool,
+        draw: Callable[[Tensor, torch.Generator], Tensor],
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Drawn on the CPU whatever the device, the seeds side by side where torch has several threads."""
         rngs = self.noise_rngs[:1] if shared else self.noise_rngs
-        drawn = [torch.empty(shape, dtype=torch.bool).bernoulli_(p, generator=g) for g in rngs]
-        return torch.stack(drawn, dim=1).to(self.device)
+        drawn = torch.empty(len(rngs), *shape, dtype=dtype, pin_memory=self.device.type == "cuda")
+        list((map if torch.get_num_threads() == 1 else _threads().map)(draw, drawn.unbind(0), rngs))
+        return drawn.to(self.device, non_blocking=True).transpose(0, 1).contiguous()
 
     def descend(self, name: str, loss: Tensor, max_norm: float, lr_scale: Tensor | None = None) -> None:
         """One step of a whole group: differentiate the sum over seeds, clip per leading row, step."""

@@ -20,6 +20,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Let them go on.")]
 
 def queue(
     file: File,
+    overrides: Overrides = None,
     jobs: Jobs = 1,
     nice: Nice = 19,
     status: Status = False,
@@ -30,7 +31,7 @@ def queue(
     """Work through long runs one after another at low priority.
 
     Rows that are recorded are skipped, and the others go on from their last checkpoints, however often the queue is
-    started. `--json` is for `--status`.
+    started. Overrides hold for all of its rows (run.device=cuda). `--json` is for `--status`.
     """
     import signal
 
@@ -44,7 +45,7 @@ def queue(
     if pause or resume:
         signal_queue(file, signal.SIGSTOP if pause else signal.SIGCONT)
         return 0
-    return run_queue(file, jobs, nice)
+    return run_queue(file, jobs, nice, overrides or [])
 
 
 def _print_status(file: Path, document: dict[str, Any], as_json: bool) -> int:

@@ -38,7 +38,8 @@ class Evaluator:
         n_seeds, n, world = len(self.seeds), self.n_episodes, self.world
         rngs = [generator(seed, Stream.EVALUATION, module.n_updates) for seed in self.seeds]
         starts = torch.cat([world.draw_starts(len(self.modes) * n, rng) for rng in rngs])
-        td = world.reset(TensorDict({"start": starts}, world.batch_size) if world.start_size else None)
+        given = TensorDict({"start": starts.to(world.device)}, world.batch_size, device=world.device)
+        td = world.reset(given if world.start_size else None)
         zeros = torch.zeros(len(starts), dtype=torch.float64, device=td.device)
         found = {name: zeros.clone() for name in world.spec.metrics}  # (S * M E,)
         lost = {*module.crashed, *module.broken_weights()}

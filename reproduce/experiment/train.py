@@ -72,6 +72,7 @@ def train(experiment: Experiment) -> Training:
                 module.load_state_dict(saved["state_dict"])
                 module.on_load_checkpoint(saved)
                 callback.load_state_dict(next(iter(saved["callbacks"].values())))
+    module.to(experiment.device)  # Lightning leaves it on the CPU
     if module.n_updates != total and len(module.crashed) < len(module.seeds):
         raise RuntimeError(f"{module.n_updates} updates done, {total} asked for")  # the clock's invariant
     return Training(

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -31,15 +32,15 @@ STARTS = 2  # of a job whose process dies
 ROW = "from reproduce.cli.job import job; job()"  # named in text: a job is the command, which imports this room
 
 
-def run_queue(path: Path, n_jobs: int = 1, niceness: int = 19) -> int:
+def run_queue(path: Path, n_jobs: int = 1, niceness: int = 19, further: Sequence[str] = ()) -> int:
     """Work until every row is recorded or has failed; 0 if all are recorded, 5 after a fault in the program, else 4.
-    `niceness` 19: only what others leave of the cores.
+    `niceness` 19: only what others leave of the cores. `further` overrides hold for all rows.
 
     Raises ReproduceError for a bad file, or when this file's queue is running already.
     """
     if n_jobs < 1 or not 0 <= niceness <= 19:
         raise ReproduceError(f"--jobs {n_jobs} --nice {niceness}: at least one job, and a niceness from 0 to 19.")
-    jobs, folder = read_queue(path), folder_of(path)
+    jobs, folder = read_queue(path, further), folder_of(path)
     otherwise = f"the queue of {path} is running already; `reproduce queue {path} --status` asks it."
     with hold_with_children(
         folder / "lock", otherwise, patience_s=2.0

@@ -2,6 +2,7 @@
 
 import shlex
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,8 +66,9 @@ class Job:
         return line
 
 
-def read_queue(path: Path) -> list[Job]:
+def read_queue(path: Path, further: Sequence[str] = ()) -> list[Job]:
     """The jobs of a queue file, {"commands": ["ROW KEY=VALUE ..", ..]}, globs of rows expanded, all settings composed.
+    `further` overrides hold for all of them, in place of a command's own of the same name.
 
     Raises ReproduceError naming the command for whatever could not run: nothing has started then.
     """
@@ -74,10 +76,12 @@ def read_queue(path: Path) -> list[Job]:
     for number, command in enumerate(_read(path).commands, 1):
         where = f"queue file {path}, command {number}, {command!r}"
         try:
-            target, *overrides = words = shlex.split(command)
+            target, *overrides = shlex.split(command)
         except ValueError as error:
             raise ReproduceError(f"{where}: expected a row and its overrides in one string.") from error
-        if not any(o.startswith(("run.threads=", "threads=")) for o in overrides):
+        overrides = [o for o in overrides if _name(o) not in {_name(other) for other in further}] + [*further]
+        words = [target, *overrides]
+        if "threads" not in {_name(o) for o in overrides}:
             overrides.append("run.threads=1")
         try:
             settings = [compose(row, overrides) for row in expand(target, row_ids())]
@@ -89,6 +93,11 @@ def read_queue(path: Path) -> list[Job]:
                 raise ReproduceError(f"{where}: {text} is there already; one of the two has to go.")
             jobs[text] = Job(text, one.row, one)
     return list(jobs.values())
+
+
+def _name(override: str) -> str:
+    """What an override sets; `accelerate` is short for `run.accelerate`."""
+    return override.partition("=")[0].removeprefix("run.")
 
 
 def _read(path: Path) -> QueueFile:
