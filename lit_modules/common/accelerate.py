@@ -57,7 +57,9 @@ class Accelerator:
         key = (phase, len(chunk))
         if self.done[key] >= WARM_UP:
             return self.prepared[key](chunk, drawn)
-        before = [(tensor, tensor.clone()) for tensor in module.tensors()]
+        # Detached: a clone in autograd's graph would tie its parameter to this stream, and no other could be captured.
+        before = [(tensor, tensor.detach().clone()) for tensor in module.tensors()]
+        stream = torch.cuda.current_stream() if module.device.type == "cuda" else None
         try:
             if key not in self.prepared:
                 self.prepared[key] = self._prepare(module, phase)
@@ -66,6 +68,8 @@ class Accelerator:
             return values
         except Exception as error:  # compilers and captures raise whatever they like
             self._give_up(module, error)
+        if stream is not None:  # a failed capture leaves its own behind
+            torch.cuda.set_stream(stream)
         with torch.no_grad():
             for tensor, value in before:
                 tensor.copy_(value)

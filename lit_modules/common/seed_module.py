@@ -171,7 +171,7 @@ class SeedModule(L.LightningModule):
         update, drawn, rows = getattr(self, f"update_{phase}"), {k: v.unbind(0) for k, v in noise.items()}, []
         for k, batch in enumerate(chunk.unbind(0)):
             diagnostics = update(batch, {name: values[k] for name, values in drawn.items()})
-            rows.append(torch.stack(list(diagnostics.values())))  # (quantities, S)
+            rows.append(torch.stack([value.detach() for value in diagnostics.values()]))  # (quantities, S)
         self.quantities[phase] = list(diagnostics)
         return torch.stack(rows)
 
