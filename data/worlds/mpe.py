@@ -196,9 +196,8 @@ PUBLISHED_PREY = (
 
 def _prey(scenario: str, path: str | None, physics: Physics) -> Prey:
     """The prey trained here (`path` None), or the official one from OMAR's checkpoint, which is never unpickled."""
-    obs_size = physics.views(*(torch.zeros(1, n, 2, dtype=torch.float64) for n in (4, 4, physics.n_landmarks)))[
-        -1
-    ].shape[-1]
+    at = {"dtype": torch.float64, "device": physics.sizes.device}
+    obs_size = physics.views(*(torch.zeros(1, n, 2, **at) for n in (4, 4, physics.n_landmarks)))[-1].shape[-1]
     where = PUBLISHED_PREY.format(scenario=scenario)
     file = Path(path) if path else PREY / f"{scenario}_prey.safetensors"
     if file.exists() or file.is_symlink():
