@@ -14,7 +14,7 @@ DEV := $(VENV)/.ready-dev
 NEEDED := $(READY) $(if $(findstring mujoco,$(ROW))$(findstring omiga,$(ROW)),$(MUJOCO))
 INSTALL := $(BIN)/pip install --no-deps --require-hashes -r
 
-.PHONY: reproduce test test-slow lint gate bench docs locks clean
+.PHONY: reproduce test test-slow lint gate bench gpu docs locks clean
 
 # Runs the row or glob, then writes the report whatever the verdict; exits with the verdict's code. A signal reaches the
 # command also where it is sent to make alone; then its code is 130 or 143, and no report is written.
@@ -43,6 +43,12 @@ gate: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python benchmarks
+
+# Checks what a GPU computes, then runs QUEUES there, JOBS rows at a time; without a GPU it says so (code 4).
+QUEUES ?= configs/queue/particle_worlds.yaml configs/queue/full_budget.yaml
+JOBS ?= 8
+gpu: $(DEV)
+	$(BIN)/python benchmarks/gpu.py --jobs $(JOBS) $(QUEUES)
 
 # The documentation site, into outputs/site; a number that no record holds ends the build. The variables mute advertising.
 docs: $(DEV)

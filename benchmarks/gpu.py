@@ -31,9 +31,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="rounds of which medians are taken (5)")
     args = parser.parse_args()
     if not torch.cuda.is_available():
-        print(
-            "reproduce: torch sees no CUDA device here; there is nothing to check and no row to run.", file=sys.stderr
-        )
+        console.note("torch sees no CUDA device here: there is nothing to check, and no row runs.")
         return 4
     if args.rows and not check(args):
         return 1
