@@ -128,6 +128,18 @@ def counts(rows: Iterable[published.PaperRow]) -> standing.Counts:
     return standing.count(standings()[row.id] for row in rows)
 
 
+FULL = "budget=omsd_full"
+
+
+def at_full_budget(row: published.PaperRow) -> bool:
+    """Whether a run with the budget of the row's source is recorded. A row that calls `FULL` as good as its own has a
+    budget for CPUs of its own."""
+    found = standings()[row.id]
+    if row.id in can_run() and FULL in config.also_judged(row.id):
+        return any(FULL in result.name.split() for result in found.readings)
+    return found.own is not None
+
+
 def claims() -> list[dict[str, Any]]:
     """The newest record of every claim."""
     return list({record["row"]: record for record in all_records("claims/*", "claim")}.values())

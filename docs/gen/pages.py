@@ -182,11 +182,11 @@ def index(tables: dict[str, published.PaperTable]) -> str:
         [
             "# Results",
             "",
+            "{{ holds() }}",
+            "",
             "{{ counted() }}",
             "",
             "{{ readings() }}",
-            "",
-            "{{ holds() }}",
             "",
             "## Claims",
             "",

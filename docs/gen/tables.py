@@ -61,9 +61,12 @@ def holds() -> str:
     rows = list(published.rows().values())
     papers = list(dict.fromkeys(row.paper for row in rows))
     columns = [facts.counts(row for row in rows if row.paper == paper) for paper in papers] + [facts.counts(rows)]
+    full = [sum(facts.at_full_budget(row) for row in rows if row.paper == paper) for paper in papers]
+    full.append(sum(full))
     lines = [
         ["published numbers entered", *(c.printed for c in columns)],
         ["rows that run", *(c.runs for c in columns)],
+        ["of those, run at full budget", *full],
     ]
     lines += [[words, *(c.by[kind] for c in columns)] for kind, words in LINES.items()]
     return table(["", *(NAMES.get(paper, paper) for paper in papers), "all"], lines, numbers_from=1)
@@ -163,6 +166,25 @@ def speed() -> str:
         f"Recorded {record['created'][:10]} at commit `{record['provenance']['commit'][:10]}` on {machine['cores']} "
         f"cores ({machine['cpu']}); medians of {record['repeats']} rounds taken in turn."
     )
+
+
+def on_gpu() -> str:
+    """A GPU's updates: per row and mode the time, launches and memory, and what differs from the CPU."""
+    newest = {record["lines"][0]["case"]: record for record in facts.all_records("bench/cuda", "bench")}
+    lines, machines = [], set()
+    for case, record in newest.items():
+        machine = record["provenance"]["machine"]
+        machines.add(f"{machine['gpu']}, commit `{record['provenance']['commit'][:10]}`, {record['created'][:10]}")
+        found: dict[str, dict[str, str]] = {}
+        for each in record["lines"]:
+            what = each["what"].split(", ")[0]
+            found.setdefault(what, {}).setdefault(each["unit"], f"{each['value']:.3g}")
+        for what, values in found.items():
+            if "ms" in values:
+                units = ("ms", "launches per update", "MiB at most", "to the CPU")
+                lines.append([f"`{case}`", what, *(values.get(unit, "") for unit in units)])
+    head = ["row", "seeds and mode", "ms an update", "launches", "MiB", "difference to the CPU"]
+    return f"{table(head, lines, numbers_from=2)}\n\nRecorded on {'; '.join(sorted(machines))}."
 
 
 def older() -> str:

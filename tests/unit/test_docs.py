@@ -123,6 +123,14 @@ def test_known_optima_and_vacuous_rows_are_counted_apart_from_reproduced_numbers
     assert counts.printed == sum(row.bound.mean is not None for row in published.rows().values())
 
 
+def test_a_budget_for_cpus_is_not_the_full_one():
+    """The development code's budget of OMSD's rows is the full one; their own is what a CPU carries."""
+    full = [row.id for row in published.rows().values() if facts.at_full_budget(row)]
+    assert "omar/mpe/spread_expert" in full
+    assert facts.own("omsd/mpe/cn_medium") is not None
+    assert "omsd/mpe/cn_medium" not in full
+
+
 def test_the_readme_holds_what_the_records_say_and_is_short():
     text = readme.README.read_text(encoding="utf-8")
     assert readme.filled(text) == text, "run `python docs/gen/readme.py`"
