@@ -1,6 +1,7 @@
 """What is compiled or captured computes what is written; what cannot be is undone and done as written."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -39,9 +40,16 @@ def assert_same(one, other, tolerance: float) -> None:
         assert {k: x[k] for k in keys} == pytest.approx({k: y[k] for k in keys}, abs=tolerance)
 
 
+# Code is generated and compiled for these; the others' updates are traced and differentiated, then run as torch's own
+# operations, which is where an algorithm can be unfit for a compiler and takes a quarter of the time.
+GENERATED = ("bc", "gaussian_bc", "omiga", "omsd", "cql_ma", "omar")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in cases() if name != "inspo"])
-def test_compiled_updates_equal_the_written_ones(name):
+def test_compiled_updates_equal_the_written_ones(name, monkeypatch):
+    if name not in GENERATED:
+        monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     compiled = trained(name, "compile")
     assert (compiled[0].accelerator.used, compiled[0].accelerator.fallback) == ("compile", None)
     assert_same(compiled, trained(name, "none"), 1e-12)
