@@ -9,7 +9,8 @@ A minibatch is a TensorDict of transitions; N agents, O observation size, St sta
           action                            truncated   [.., 1] bool, a time limit ended the episode
 
 `state` is [.., N, St] where every agent has one of its own; `legal_actions` are there where actions are discrete.
-The next action, 0 after an episode's last transition, is derived where an algorithm reads it and never stored.
+Derived where an algorithm reads them, and never stored: the next action, 0 after an episode's last transition, and
+`return_to_go` [.., 1], the undiscounted sum of the team's rewards from a transition to the end of its episode.
 `terminated` and `truncated` are never merged: whether a time limit bootstraps is for a row's protocol to say.
 
 Transitions [n] are stored as they are read, with two keys more: `episode` [n] int64 and `step` [n] int64, 0 at the
@@ -29,6 +30,7 @@ A sequence [.., T] is T transitions of one episode in order; `mask` [.., T, 1] b
 episode's end, which repeat the last one, and `is_init` [.., T, 1] bool is True at the episode's first step.
 """
 
+import torch
 from tensordict import TensorDict
 from torch import Tensor
 
@@ -65,3 +67,22 @@ def next_action(transitions: TensorDict) -> Tensor:
     later[-1] = 0
     later[:-1] = action[1:] * follows.view(-1, *(1,) * (action.ndim - 1))
     return later
+
+
+def return_to_go(transitions: TensorDict) -> Tensor:
+    """The team's rewards from each transition to the end of its episode, summed without discount, [n, 1]. Raises
+    ReproduceError where episodes are not known."""
+    if "final" in transitions:  # trajectories: a final row has no reward
+        last = transitions["final"].squeeze(-1)
+    elif "step" in transitions and "episode" in transitions:
+        step, episode = transitions["step"], transitions["episode"]
+        last = torch.ones_like(step, dtype=torch.bool)
+        last[:-1] = (step[1:] == 0) | (episode[1:] != episode[:-1])
+    else:
+        raise ReproduceError("returns to go need experience whose episodes are known: the keys episode and step.")
+    reward: Tensor = transitions["reward"]
+    after = reward.double().flip(0).cumsum(0).flip(0)  # (n, 1), to the end of the data
+    ends = last.nonzero().squeeze(-1)
+    end = ends[torch.searchsorted(ends, torch.arange(len(last)))]  # of each transition's episode
+    beyond = torch.cat([after[1:], torch.zeros_like(after[:1])])
+    return (after - beyond[end]).to(reward.dtype)

@@ -4,7 +4,7 @@ import torch
 from tensordict import TensorDict
 
 from data.common.spec import Box, Discrete, WorldSpec
-from data.schema import next_action
+from data.schema import next_action, return_to_go
 
 
 def discrete_spec(n_agents: int, obs_size: int, n_actions: int) -> WorldSpec:
@@ -18,7 +18,13 @@ def continuous_spec(n_agents: int, obs_size: int, action_size: int) -> WorldSpec
     return WorldSpec(n_agents, obs_size, obs_size, Box(action_size), episode_limit=10, state_per_agent=True)
 
 
+def local_spec(n_agents: int, obs_size: int, n_actions: int, state_size: int) -> WorldSpec:
+    """A made-up world of these sizes, in which every agent has a state of its own, observations without bounds."""
+    return WorldSpec(n_agents, obs_size, state_size, Discrete(n_actions), episode_limit=10, state_per_agent=True)
+
+
 DISCRETE, CONTINUOUS = discrete_spec(3, 4, 3), continuous_spec(3, 4, 2)
+LOCAL = local_spec(3, 4, 3, 5)
 
 
 def transitions(n: int = 200, spec: WorldSpec = DISCRETE, dtype: torch.dtype = torch.float64) -> TensorDict:
@@ -29,7 +35,7 @@ def transitions(n: int = 200, spec: WorldSpec = DISCRETE, dtype: torch.dtype = t
     episode = begins.cumsum(0) - 1
     made["truncated"] = torch.zeros_like(made["terminated"])
     made["episode"], made["step"] = episode, torch.arange(n) - begins.nonzero().squeeze(-1)[episode]
-    made["next", "action"] = next_action(made)
+    made["next", "action"], made["return_to_go"] = next_action(made), return_to_go(made)
     return made
 
 

@@ -19,7 +19,6 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.common.spec import WorldSpec
-from lit_modules.common.distributions import tanh_normal_log_prob
 from lit_modules.common.functional import make_target, polyak
 from lit_modules.common.local_to_global import LocalToGlobal
 from lit_modules.common.mlp import StackedMLP
@@ -51,11 +50,10 @@ class OMIGAConfig(AlgoConfig):
 
 @register("omiga")
 class OMIGA(LocalToGlobal):
-    def __init__(self, config: OMIGAConfig, seeds: list[int], spec: WorldSpec, **clock: Any):
+    def __init__(self, config: Any, seeds: list[int], spec: WorldSpec, **clock: Any):
         super().__init__(seeds, spec, **clock)
         self.config, self.shared = config, config.shared  # D5
-        a, seen = spec.action_size, self.seen_size
-        self.v, self.q, self.policy = self.agents(seen, 1), self.agents(seen + a, 1), self.agents(seen, 2 * a)
+        self.v, self.q, self.policy = self.agents(self.seen_size, 1), self.make_q(), self.make_policy()
         self.mixer = self.make_mixer()
         self.q_target = make_target(self.q)
         if config.targets == "all":
@@ -87,14 +85,14 @@ class OMIGA(LocalToGlobal):
             v = self.per_agent(self.target_or_online("v"), d["next_obs"]).squeeze(-1)  # (S, N, B)
             v_tot = self.total(self.target_or_online("mixer"), d["next_state"], v)
             y = d["reward"] + self.config.gamma * d["mask"] * v_tot  # (S, B)
-        q = self.per_agent(self.q, d["obs_action"]).squeeze(-1)  # (S, N, B)
+        q = self.q_taken(self.q, d)  # (S, N, B)
         return (self.total(self.mixer, d["state"], q) - y).square().mean(-1)
 
     def regularized_advantage(self, d: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """z = w'(s) (Q'(o, a) - V(o)) / alpha, w' and V, each (S, N, B); only V carries a gradient."""
         with torch.no_grad():
             w, _ = self.mix(self.target_or_online("mixer"), d["state"])
-            q = self.per_agent(self.target_or_online("q"), d["obs_action"]).squeeze(-1)
+            q = self.q_taken(self.target_or_online("q"), d)
         v = self.per_agent(self.v, d["obs"]).squeeze(-1)
         z = w / self.config.alpha * (q - v)
         limit = self.config.z_limit
@@ -107,8 +105,7 @@ class OMIGA(LocalToGlobal):
 
     def policy_loss(self, d: dict[str, Tensor], z: Tensor) -> Tensor:
         """-E exp(z_i) log pi_i(a_i | o_i) over agents and minibatch -> [S]."""
-        log_pi = tanh_normal_log_prob(self.per_agent(self.policy, d["obs"]), d["action"])  # (S, N, B)
-        return -(z.exp() * log_pi).mean((1, 2))
+        return -(z.exp() * self.log_pi(d)).mean((1, 2))
 
     # ---- plumbing
 

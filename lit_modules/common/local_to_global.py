@@ -4,6 +4,7 @@ Every agent network sees a one-hot of the agent behind its observation, and Q be
 The team's value is Q_tot = sum_i w_i(s) Q_i(o_i, a_i) + b(s) with w_i >= 0.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.common.spec import Box
-from lit_modules.common.distributions import tanh_normal_mode
+from lit_modules.common.distributions import tanh_normal_log_prob, tanh_normal_mode
 from lit_modules.common.functional import agent_major, with_agent_id
 from lit_modules.common.mlp import StackedMLP
 from lit_modules.common.optim import Adam
@@ -42,8 +43,22 @@ class LocalToGlobal(SeedModule):
         return StackedMLP((inputs, *(hidden or self.config.hidden), outputs), lead, self.weight_rngs)
 
     def make_mixer(self) -> StackedMLP:
-        sizes = (self.spec.n_agents * self.spec.state_size, *self.config.mixer_hidden, self.spec.n_agents + 1)
+        sizes = (math.prod(self.spec.state_shape), *self.config.mixer_hidden, self.spec.n_agents + 1)
         return StackedMLP(sizes, (len(self.seeds),), self.weight_rngs)
+
+    def make_q(self) -> StackedMLP:
+        return self.agents(self.seen_size + self.spec.action_size, 1)
+
+    def make_policy(self) -> StackedMLP:
+        return self.agents(self.seen_size, 2 * self.spec.action_size)
+
+    def q_taken(self, q: StackedMLP, d: dict[str, Tensor]) -> Tensor:
+        """Q_i(o_i, a_i) of the data's actions, [S, N, B]."""
+        return self.per_agent(q, d["obs_action"]).squeeze(-1)
+
+    def log_pi(self, d: dict[str, Tensor]) -> Tensor:
+        """log pi_i(a_i | o_i) of the data's actions, [S, N, B]."""
+        return tanh_normal_log_prob(self.per_agent(self.policy, d["obs"]), d["action"])
 
     def unpack(self, batch: TensorDict) -> dict[str, Tensor]:
         """batch [S, B] -> agent-major tensors (S, N, B, ..); states (S, B, N * St)."""
@@ -61,7 +76,10 @@ class LocalToGlobal(SeedModule):
 
     def identified(self, obs: Tensor) -> Tensor:
         """obs [S, B, N, O] -> [S, N, B, O + N], or without the one-hot where each agent has its own networks."""
-        obs = agent_major(obs)
+        return self.with_id(agent_major(obs))
+
+    def with_id(self, obs: Tensor) -> Tensor:
+        """The same of agent-major observations [S, N, B, O]."""
         return with_agent_id(obs) if self.shared else obs
 
     def with_action(self, obs: Tensor, action: Tensor) -> Tensor:
