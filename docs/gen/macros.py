@@ -140,7 +140,15 @@ MACROS = (
     *(score, spread, raw, data_score, data_return, updates, verdict, minutes, day, theirs, reference, setting),
     *(official, regenerated, claim, bench, std, found),
     *(tables.holds, tables.counted, tables.readings, tables.claims, tables.exit_codes, tables.speed, tables.seeds_cost),
-    *(tables.older, tables.on_gpu, tables.gate_seconds, tables.installed, tables.naive, tables.power, tables.gate_power),
+    *(
+        tables.older,
+        tables.on_gpu,
+        tables.gate_seconds,
+        tables.installed,
+        tables.naive,
+        tables.power,
+        tables.gate_power,
+    ),
 )
 
 
