@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from data.behavior import matd3, ppo, td3
+from data.behavior import mappo, matd3, ppo, td3
 from data.catalog import store
 from data.catalog.registry import datasets
 from data.common.files import write_json, write_with
@@ -35,7 +35,7 @@ from data.statistics import trajectory_statistics
 from data.worlds import WORLDS
 
 MIXTURES = ("mamujoco_mixture", "mpe_mixture")
-LEARNERS = {"td3": td3, "ppo": ppo, "matd3": matd3}
+LEARNERS = {"td3": td3, "ppo": ppo, "matd3": matd3, "mappo": mappo}
 
 
 def recipe_of(name: str) -> tuple[Any, Any]:
