@@ -52,6 +52,8 @@ class Recipe:
 class Logits(nn.Module):
     """obs [.., N, O] -> logits [.., N, A]; every agent's view has its identity appended."""
 
+    identity: Tensor
+
     def __init__(self, obs_size: int, n_agents: int, n_actions: int, cells: int):
         super().__init__()
         self.net = MLP(obs_size + n_agents, n_actions, depth=2, num_cells=cells, activation_class=nn.ReLU)
@@ -71,7 +73,7 @@ def train(recipe: Recipe, report: Callable[[dict[str, Any]], None]) -> dict[int,
     logits = Logits(spec.obs_size, spec.n_agents, spec.n_actions, recipe.cells)
     actor = ProbabilisticActor(
         TensorDictModule(logits, ["obs"], ["logits"]),
-        in_keys={"logits": "logits", "mask": "legal_actions"},
+        in_keys={"logits": "logits", "mask": "legal_actions"},  # type: ignore[arg-type]
         distribution_class=MaskedCategorical,
         return_log_prob=True,
         default_interaction_type=ExplorationType.RANDOM,
@@ -124,7 +126,8 @@ def train(recipe: Recipe, report: Callable[[dict[str, Any]], None]) -> dict[int,
             nn.utils.clip_grad_norm_(loss.parameters(), 0.5)
             optimizer.step()
         decay.step()
-        loss.entropy_coeff.fill_(recipe.entropy * max(1 - iteration / recipe.n_iterations, 0.1))
+        entropy: Any = loss.entropy_coeff
+        entropy.fill_(recipe.entropy * max(1 - iteration / recipe.n_iterations, 0.1))
         if iteration % recipe.snapshot_every == 0:
             kept[iteration * n_batch] = layers(logits)
             recent, won = returns[-1000:], wins[-1000:]
