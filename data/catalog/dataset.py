@@ -7,7 +7,7 @@ from tensordict import TensorDict
 
 from data.catalog.schema import DatasetEntry, Kind, WorldEntry
 from data.layout import Layout
-from data.worlds import fingerprint, make_world
+from data.worlds import fingerprint, layout_for
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Dataset:
 
 def layout_of(world: WorldEntry) -> Layout:
     """The layout of a world's experience."""
-    return make_world(world.name, 1, **world.params).layout
+    return layout_for(world.name, **world.params)
 
 
 def described(

@@ -29,6 +29,7 @@ class WorldSpec:
     None: they are taken as they are. `n_features`: size of the vector from which everything seen follows
     (`world.observe`); 0 where observations are stored as they are. `layout`: how experience is stored (data.layout).
     `metrics`: what an episode is scored by, `episode_return` first; a world reports the others at an episode's end.
+    `win_reward`: what a win adds to the last reward, and no last reward without a win reaches; None: nothing is won.
     """
 
     n_agents: int
@@ -42,6 +43,7 @@ class WorldSpec:
     layout: Literal["transitions", "trajectories"] = "transitions"
     individual_rewards: bool = False
     metrics: tuple[str, ...] = ("episode_return",)
+    win_reward: float | None = None
 
     @property
     def n_actions(self) -> int:

@@ -9,11 +9,13 @@ import torch
 
 from data.common.errors import ReproduceError, nearest
 from data.common.validation import SHORT
+from data.layout import Layout
 from data.worlds.bandit import Bandit
 from data.worlds.bridge import Bridge
 from data.worlds.mamujoco import MultiAgentMujoco
 from data.worlds.matrix import MatrixGame
 from data.worlds.mpe import ParticleWorld
+from data.worlds.smax import Smax
 
 WORLDS: dict[str, Any] = {
     "bandit": Bandit,
@@ -21,6 +23,7 @@ WORLDS: dict[str, Any] = {
     "matrix": MatrixGame,
     "mamujoco": MultiAgentMujoco,
     "mpe": ParticleWorld,
+    "smax": Smax,
 }
 
 
@@ -32,6 +35,16 @@ def make_world(name: str, n_worlds: int, device: str | torch.device = "cpu", **p
     _check(name, params)
     with _explained(name, params):
         return WORLDS[name](n_worlds, device=device, **params)
+
+
+def layout_for(name: str, **params: Any) -> Layout:
+    """How experience of such a world is stored; asks for no package that only playing needs.
+
+    Raises ReproduceError as make_world does.
+    """
+    _check(name, params)
+    with _explained(name, params):
+        return WORLDS[name].layout_for(**params)
 
 
 def fingerprint(name: str, **params: Any) -> str:

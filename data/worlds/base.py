@@ -47,6 +47,11 @@ class World(EnvBase):
         return layout_of(self.spec, self.observe)
 
     @classmethod
+    def layout_for(cls, **params: Any) -> Layout:
+        """The layout of a world with these parameters."""
+        return cls(1, **params).layout  # type: ignore[call-arg]
+
+    @classmethod
     def fingerprint(cls, **params: Any) -> str:
         """A short text that changes when what the world shows changes."""
         raise NotImplementedError
