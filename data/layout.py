@@ -174,7 +174,7 @@ class Transitions(Layout):
         self.check_action(found["action"], legal, everywhere)
 
     def statistics(self, experience: TensorDict) -> dict[str, Any]:
-        return return_statistics(experience)
+        return return_statistics(experience, self.spec.win_reward)
 
     def select(self, experience: TensorDict, keys: Sequence[Any]) -> TensorDict:
         if NEXT_ACTION in keys and NEXT_ACTION not in experience.keys(include_nested=True):
@@ -243,7 +243,7 @@ class Trajectories(Layout):
             )
 
     def statistics(self, experience: TensorDict) -> dict[str, Any]:
-        return trajectory_statistics(experience)
+        return trajectory_statistics(experience, self.spec.win_reward)
 
     def select(self, experience: TensorDict, keys: Sequence[Any]) -> TensorDict:
         if "rewards" in keys and "rewards" not in experience:  # the team's reward is each agent's

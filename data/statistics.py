@@ -15,11 +15,12 @@ def trajectory_episodes(final: Tensor) -> Tensor:
     return last.cumsum(0) - last
 
 
-def trajectory_statistics(trajectories: TensorDict) -> dict[str, Any]:
+def trajectory_statistics(trajectories: TensorDict, win_reward: float | None = None) -> dict[str, Any]:
     """`return_statistics` of trajectories, and `n_rows`: final rows count neither as transitions nor as reward."""
     lived = trajectories.select("reward", "terminated", "truncated")
     lived = lived.set("episode", trajectory_episodes(trajectories["final"]))
-    return return_statistics(lived[~trajectories["final"].squeeze(-1)]) | {"n_rows": len(trajectories)}
+    stated = return_statistics(lived[~trajectories["final"].squeeze(-1)], win_reward)
+    return stated | {"n_rows": len(trajectories)}
 
 
 def episode_returns(transitions: TensorDict) -> Tensor:
@@ -29,8 +30,9 @@ def episode_returns(transitions: TensorDict) -> Tensor:
     return torch.zeros(int(index.max()) + 1, dtype=torch.float64).index_add_(0, index, rewards)
 
 
-def return_statistics(transitions: TensorDict) -> dict[str, Any]:
-    """Counts and spreads for a manifest: n_transitions, n_episodes, n_terminated, n_truncated, return, length."""
+def return_statistics(transitions: TensorDict, win_reward: float | None = None) -> dict[str, Any]:
+    """Counts and spreads for a manifest: n_transitions, n_episodes, n_terminated, n_truncated, return, length; and
+    win_rate, the share of episodes that terminate with a reward of `win_reward` or more, where a world has one."""
     lengths = transitions["episode"].unique(return_counts=True)[1].double()
     return {
         "n_transitions": transitions.batch_size[0],
@@ -39,7 +41,13 @@ def return_statistics(transitions: TensorDict) -> dict[str, Any]:
         "n_truncated": int(transitions["truncated"].sum()),
         "return": _spread(episode_returns(transitions)),
         "length": _spread(lengths),
+        **({} if win_reward is None else {"win_rate": won(transitions, win_reward).sum().item() / len(lengths)}),
     }
+
+
+def won(transitions: TensorDict, win_reward: float) -> Tensor:
+    """[n] bool, the transitions that end an episode with a win."""
+    return (transitions["terminated"] & (transitions["reward"] > 0.999 * win_reward)).squeeze(-1)
 
 
 def flat_statistics(statistics: dict[str, Any]) -> dict[str, float]:

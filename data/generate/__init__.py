@@ -8,7 +8,7 @@ from tensordict import TensorDict
 
 from data.common.errors import ReproduceError, nearest
 from data.common.spec import WorldSpec
-from data.generate import bandit, bridge, matrix, mixture, mpe
+from data.generate import bandit, bridge, fights, matrix, mixture, mpe
 from data.generate.collect import Progress
 
 Make = Callable[..., TensorDict]
@@ -39,6 +39,7 @@ GENERATORS = {
     "mpe_mixture": Generator(mixture.mixture),
     "mpe_random": Generator(mpe.random),
     "matrix_independent": Generator(matrix.independent, matrix.measures, _episodes),
+    "smax_scripts": Generator(fights.scripted, n_rows=fights.n_rows),
     "matrix_joint_actions": Generator(matrix.joint_actions, matrix.measures, _episodes),
 }
 

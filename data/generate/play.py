@@ -1,6 +1,7 @@
-"""Episodes of any continuous world as trajectories (data.schema), played by any policy, many at once."""
+"""Episodes of any world as trajectories (data.schema), played by any policy, many at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from tensordict import TensorDict
@@ -13,24 +14,32 @@ Act = Callable[[Tensor, torch.Generator], Tensor]  # (obs [n, N, O], the noise's
 EARNED = ("reward", "rewards", "terminated", "truncated")  # of a step; `rewards` only where agents have their own
 
 
-@torch.no_grad()
 def play(world: dict, act: Act, n_episodes: int, generator: torch.Generator) -> TensorDict:
-    """Trajectories of n_episodes episodes, one after another; all are stepped at once."""
+    """Trajectories of n_episodes episodes of a continuous world, one after another; all are stepped at once."""
     worlds = make_world(n_worlds=n_episodes, **world)
-    td = worlds.reset(TensorDict({"start": worlds.draw_starts(n_episodes, generator)}, [n_episodes]))
+    starts = worlds.draw_starts(n_episodes, generator)
+    return episodes(worlds, lambda td: act(td["obs"], generator), starts, ("features",))
+
+
+@torch.no_grad()
+def episodes(worlds: Any, act: Callable[[TensorDict], Tensor], starts: Tensor, stored: Sequence[str]) -> TensorDict:
+    """One episode of each world from `starts`, with the keys `stored` of every state; act(what a step gave) -> actions
+    of all worlds, of those that are over too."""
+    n_episodes = worlds.batch_size[0]
+    td = worlds.reset(TensorDict({"start": starts}, [n_episodes]))
     steps: list[dict[str, Tensor]] = []
     live = torch.ones(n_episodes, 1, dtype=torch.bool)
     while live.any():
-        td["action"] = act(td["obs"], generator)
+        td["action"] = act(td)
         after = worlds.step(td)["next"]
-        now = {"features": td["features"].float(), "action": td["action"], "live": live}
+        now = {key: _stored(td[key]) for key in stored} | {"action": td["action"], "live": live}
         steps.append(now | {key: after[key] for key in EARNED if key in after})
         live, td = live & ~after["done"], after.exclude("reward")
     columns = {key: torch.stack([step[key] for step in steps], 1) for key in steps[0]}  # [E, T, ..]
     lengths = columns.pop("live").sum(1).squeeze(-1)  # [E]
     # One row more per episode: the state it ended in.
-    features = torch.cat([columns.pop("features"), td["features"].float().unsqueeze(1)], 1)
-    at = torch.arange(features.shape[1])
+    states = {key: torch.cat([columns.pop(key), _stored(td[key]).unsqueeze(1)], 1) for key in stored}
+    at = torch.arange(len(steps) + 1)
     lived, final = at < lengths.unsqueeze(1), at == lengths.unsqueeze(1)
     # A finished world keeps its state, so the row after the last lived one is that state wherever it stands.
     rows = {"final": final.unsqueeze(-1)}
@@ -38,4 +47,8 @@ def play(world: dict, act: Act, n_episodes: int, generator: torch.Generator) -> 
         padded = torch.cat([column, torch.zeros_like(column[:, :1])], 1)
         rows[key] = padded.masked_fill(~lived.view(*lived.shape, *(1,) * (padded.ndim - 2)), 0)
     keep = lived | final
-    return trajectories_of({key: value[keep] for key, value in (rows | {"features": features}).items()})
+    return trajectories_of({key: value[keep] for key, value in (rows | states).items()})
+
+
+def _stored(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value

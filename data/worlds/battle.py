@@ -19,7 +19,15 @@ MOST_RETURN, KILL, WIN = 20.0, 10.0, 200.0
 View = Literal["plain", "modified"]
 VIEWS: tuple[View, ...] = ("plain", "modified")
 # Hit points and shields of a unit, in StarCraft II and in SMAX alike.
-HEALTH = {"marine": 45, "marauder": 125, "stalker": 160, "zealot": 150, "zergling": 35, "hydralisk": 80, "colossus": 350}
+HEALTH = {
+    "marine": 45,
+    "marauder": 125,
+    "stalker": 160,
+    "zealot": 150,
+    "zergling": 35,
+    "hydralisk": 80,
+    "colossus": 350,
+}
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,16 @@ outputs/cache/jax. The game's state stays with JAX: a TensorDict holds what agen
 
 import contextlib
 import hashlib
-import io
 import os
 import platform
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -29,52 +31,51 @@ from data.common.errors import ReproduceError
 from data.common.paths import outputs_dir
 from data.common.spec import WorldSpec
 from data.layout import Layout, layout_of
-from data.worlds.battle import (
-    HEALTH, KILL, MAPS, MOST_RETURN, WIN, Battle, Map, View, battle_spec, check_view, first_legal, map_of,
-)  # fmt: skip
+from data.worlds import battle
+from data.worlds.battle import HEALTH, KILL, WIN, Battle, Map, View, first_legal
 
 UNITS = ("marine", "marauder", "stalker", "zealot", "zergling", "hydralisk")  # by SMAX's number
-SMAX_MAPS = {name: game for name, game in MAPS.items() if {*game.allies, *game.enemies} <= {*UNITS}}
+SMAX_MAPS = {name: game for name, game in battle.MAPS.items() if {*game.allies, *game.enemies} <= {*UNITS}}
 MOVES = 5  # four directions, and stop
 OTHER, OWN, PLACED = 13, 10, 11  # features of another unit, of oneself, of a unit in a state of one's own
 EVERYONE = Map(UNITS, UNITS, 40)  # the fight that the fingerprint is taken in
 
 
 def needed() -> Any:
-    """JaxMARL's SMAX, with JAX set up. Raises ReproduceError where the extra is missing."""
+    """jax, jnp, SMAX and Scenario. Raises ReproduceError where the extra is missing."""
     if find_spec("jaxmarl") is None:
         raise ReproduceError("SMAX needs the package jaxmarl: install the extra with `pip install -e '.[smax]'`.")
     return _imported()
 
 
 @cache
-def _imported() -> Any:
-    # Its import prints, and reads variables that change results.
-    with without("JAX_", "XLA_"), contextlib.redirect_stdout(io.StringIO()):
+def _imported() -> SimpleNamespace:
+    # Its import prints, past a redirected stdout too, and reads variables that change results.
+    with without("JAX_", "XLA_"), patch("builtins.print"):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no notes of the compiler's on the screen
-        import jax
-        from jaxmarl.environments import smax
-
+        jax, fights = import_module("jax"), import_module("jaxmarl.environments.smax")
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_compilation_cache_dir", str(_cache_folder(jax.lib.__version__)))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
         jax.devices()
-    return smax
+    scenario = import_module("jaxmarl.environments.smax.smax_env").Scenario
+    return SimpleNamespace(jax=jax, jnp=jax.numpy, SMAX=fights.HeuristicEnemySMAX, Scenario=scenario)
 
 
 def _cache_folder(version: str) -> Path:
     """Compiled code is of one machine: its processor's features are part of the name."""
-    with contextlib.suppress(OSError):
-        flags = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Features"))]
-        return outputs_dir() / "cache" / "jax" / f"{version}-{hashlib.sha256(flags[0].encode()).hexdigest()[:8]}"
-    return outputs_dir() / "cache" / "jax" / f"{version}-{platform.machine()}"
+    features = platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        features = next(line for line in lines if line.startswith(("flags", "Features")))
+    return outputs_dir() / "cache" / "jax" / f"{version}-{hashlib.sha256(features.encode()).hexdigest()[:8]}"
 
 
 def spec_of(map_name: str, view: View = "plain", episode_limit: int | None = None) -> WorldSpec:
     """Sizes and conventions, of the world and of its datasets; needs no JAX."""
-    game = map_of(map_name, SMAX_MAPS)
-    return battle_spec(map_name, game, _sizes(game, check_view(view)), view, episode_limit)
+    game = battle.map_of(map_name, SMAX_MAPS)
+    return battle.battle_spec(map_name, game, _sizes(game, battle.check_view(view)), view, episode_limit)
 
 
 def _sizes(game: Map, view: View) -> tuple[int, int, int]:
@@ -88,29 +89,31 @@ def _sizes(game: Map, view: View) -> tuple[int, int, int]:
 
 
 class Rules:
-    """One fight as functions of JAX, of a state (JaxMARL's, the agents' last actions; -1 before the first)."""
+    """One fight as functions of JAX, of a state (JaxMARL's, the agents' last actions, -1 before the first, what they
+    see, what the enemies see)."""
 
     def __init__(self, game: Map, view: View, limit: int):
-        smax = needed()
-        import jax
-        import jax.numpy as jnp
-        from jaxmarl.environments.smax.smax_env import Scenario
-
-        self.jax, self.jnp, self.view, self.limit = jax, jnp, view, limit
+        has = needed()
+        self.jax, self.jnp, self.view, self.limit = has.jax, has.jnp, view, limit
         self.n, self.m = len(game.allies), len(game.enemies)
-        types = jnp.array([UNITS.index(unit) for unit in (*game.allies, *game.enemies)], dtype=jnp.uint8)
-        self.env = smax.HeuristicEnemySMAX(scenario=Scenario(types, self.n, self.m, False, False), max_steps=limit)
+        types = self.jnp.array([UNITS.index(unit) for unit in (*game.allies, *game.enemies)], dtype=self.jnp.uint8)
+        self.env = has.SMAX(scenario=has.Scenario(types, self.n, self.m, False, False), max_steps=limit)
         self.units = self.env._env
         if self.units.unit_type_health.tolist() != [HEALTH[unit] for unit in UNITS]:
             raise ReproduceError("this version of jaxmarl has other units: install the one that pyproject.toml names.")
-        self.scale = MOST_RETURN / game.most_reward
+        self.scale = battle.MOST_RETURN / game.most_reward
         self.n_actions = MOVES + self.m
 
     def start(self, key: Any) -> Any:
         """key [2] uint32 -> a fresh state. Its leaves lose their weak types, which would compile every step twice."""
-        _, state = self.env.reset(key)
-        last = self.jnp.full((self.n,), -1, dtype=self.jnp.int32)
-        return self.jax.tree.map(lambda x: self.jax.lax.convert_element_type(x, self.jnp.asarray(x).dtype), (state, last))
+        state = self.env.reset(key)[1]
+        made = (state, self.jnp.full((self.n,), -1, dtype=self.jnp.int32), *self.views(self.units.get_obs(state.state)))
+        return self.jax.tree.map(lambda x: self.jax.lax.convert_element_type(x, self.jnp.asarray(x).dtype), made)
+
+    def views(self, obs: dict[str, Any]) -> tuple[Any, Any]:
+        """Both sides' observations, stacked."""
+        agents = self.units.agents
+        return tuple(self.jnp.stack([obs[agent] for agent in side]) for side in (agents[: self.n], agents[self.n :]))  # type: ignore
 
     def ends(self, state: Any) -> tuple[Any, Any, Any]:
         """(terminated, truncated, won)"""
@@ -122,11 +125,14 @@ class Rules:
     def advance(self, key: Any, before: Any, action: Any) -> tuple[Any, Any]:
         """action [N] int32 -> (the state after it, SMAC's reward); a fight that is over stays as it is."""
         terminated, truncated, _ = self.ends(before)
-        key = self.jax.random.fold_in(key, before[0].state.step)
-        actions = {agent: action[i] for i, agent in enumerate(self.env.agents)}
-        state = (self.env.step_env(key, before[0], actions)[1], action)
-        over = terminated | truncated
-        after = self.jax.tree.map(lambda old, new: self.jnp.where(over, old, new.astype(old.dtype)), before, state)
+        over, state = terminated | truncated, before[0]
+        # JaxMARL's step_env to the bit, but for the enemies' observations, which are those of the last step.
+        key, chosen = self.jax.random.split(self.jax.random.fold_in(key, state.state.step))
+        enemies, policy = self.env.get_enemy_actions(chosen, state.enemy_policy_state, before[3])
+        actions = self.jnp.concatenate([action, self.jnp.stack([enemies[agent] for agent in self.env.enemy_agents])])
+        obs, game, *_ = self.units.step_env_no_decode(key, state.state, self.units._decode_discrete_actions(actions))
+        made = (state.replace(state=game, enemy_policy_state=policy), action, *self.views(obs))
+        after = self.jax.tree.map(lambda old, new: self.jnp.where(over, old, new.astype(old.dtype)), before, made)
         health = [s[0].state.unit_health[self.n :] for s in (before, after)]
         kills = ((health[0] > 0) & (health[1] <= 0)).sum()
         won = self.ends(after)[2] & ~over
@@ -134,8 +140,9 @@ class Rules:
 
     def seen(self, state: Any) -> dict[str, Any]:
         """obs [N, O], state [S] or [N, S], legal_actions [N, A], terminated, truncated, won"""
-        jnp, game = self.jnp, state[0].state
-        obs, legal = (self._stacked(look(state[0])) for look in (self.env.get_obs, self.env.get_avail_actions))
+        jnp, game, obs = self.jnp, state[0].state, state[2]
+        legal = self.env.get_avail_actions(state[0])
+        legal = jnp.stack([legal[agent] for agent in self.env.agents])
         last = self.jax.nn.one_hot(state[1], self.n_actions)  # (N, A), zeros before the first step
         own = self.jax.vmap(self.units._get_own_features, (None, 0))(game, jnp.arange(self.n + self.m))
         if self.view == "plain":
@@ -162,9 +169,6 @@ class Rules:
         seen = (last * sees[:, :n, None]).reshape(n, -1)  # of allies in sight
         living, identity = alive[:n, None], jnp.eye(n)
         return (jnp.concatenate([part * living, identity], -1) for part in (jnp.concatenate([obs, seen], -1), state))  # type: ignore
-
-    def _stacked(self, found: dict[str, Any]) -> Any:
-        return self.jnp.stack([found[agent] for agent in self.env.agents])
 
 
 @cache
@@ -206,15 +210,13 @@ class Smax(Battle):
     ):
         super().__init__(spec_of(map_name, view, episode_limit), n_worlds, device)
         needed()
-        self._begin(map_of(map_name, SMAX_MAPS), view)
+        self._begin(battle.map_of(map_name, SMAX_MAPS), view)
 
     def _begin(self, game: Map, view: View) -> None:
         n = self.batch_size[0]
         self._restart, self._advance, shape = _compiled(game, view, self.episode_limit)
-        import jax
-
         self._keys = np.zeros((n, 2), np.uint32)
-        self._state = jax.tree.map(lambda leaf: np.zeros((n, *leaf.shape), leaf.dtype), shape)
+        self._state = needed().jax.tree.map(lambda leaf: np.zeros((n, *leaf.shape), leaf.dtype), shape)
 
     @classmethod
     def layout_for(cls, map_name: str, view: View = "plain", episode_limit: int | None = None) -> Layout:
@@ -264,7 +266,7 @@ def _fingerprint() -> str:
 
 def _measured(view: View) -> list[str]:
     world = Smax.__new__(Smax)
-    spec = battle_spec("", EVERYONE, _sizes(EVERYONE, view), view, None)
+    spec = battle.battle_spec("", EVERYONE, _sizes(EVERYONE, view), view, None)
     Battle.__init__(world, spec, 8, "cpu")
     world._begin(EVERYONE, view)
     td = world.reset(TensorDict({"start": torch.arange(16).view(8, 2)}, [8]))
