@@ -104,15 +104,16 @@ def _run(
 
         return run_sweep(names, overrides, launcher, report, grid)
     documents = []
-    for number, (name, point) in enumerate(product(names, grid), 1):
-        try:
-            with console.row(" ".join([name, *point]), number, len(names) * len(grid)):
-                document = run_one(name, [*overrides, *point])
-        except Exception as raised:  # the other points still run
-            error = ending.as_error(raised)
-            document = {"row": name, "error": str(error), "exit_code": error.exit_code}
-        documents.append(document | {"point": point})
-        report(documents[-1])
+    with ending.together():
+        for number, (name, point) in enumerate(product(names, grid), 1):
+            try:
+                with console.row(" ".join([name, *point]), number, len(names) * len(grid)):
+                    document = run_one(name, [*overrides, *point])
+            except Exception as raised:  # the other points still run
+                error = ending.as_error(raised)
+                document = {"row": name, "error": str(error), "exit_code": error.exit_code}
+            documents.append(document | {"point": point})
+            report(documents[-1])
     return documents
 
 

@@ -117,16 +117,17 @@ def _here(names: list[str], overrides: list[str], as_json: bool) -> list[dict[st
         with console.row(names[0], 1, 1):
             return [run_one(names[0], overrides)]
     documents = []
-    for number, name in enumerate(names, 1):
-        try:
-            with console.row(name, number, len(names)):
-                documents.append(run_one(name, overrides))
-        except Exception as raised:  # the other rows still run
-            error = ending.as_error(raised)
-            print(f"reproduce: {name}: {error}", file=sys.stderr)
-            documents.append({"row": name, "error": str(error), "exit_code": error.exit_code})
-        if not as_json:
-            print(result_line(documents[-1]), flush=True)
+    with ending.together():
+        for number, name in enumerate(names, 1):
+            try:
+                with console.row(name, number, len(names)):
+                    documents.append(run_one(name, overrides))
+            except Exception as raised:  # the other rows still run
+                error = ending.as_error(raised)
+                print(f"reproduce: {name}: {error}", file=sys.stderr)
+                documents.append({"row": name, "error": str(error), "exit_code": error.exit_code})
+            if not as_json:
+                print(result_line(documents[-1]), flush=True)
     return documents
 
 

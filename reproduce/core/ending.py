@@ -24,6 +24,7 @@ from data.common.paths import outputs_dir
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _arrived: int | None = None
 _kept = ""
+_finished: list[Path] | None = None
 
 
 class Stopped(BaseException):
@@ -69,6 +70,33 @@ def keeps(text: str) -> None:
     """Say what a repeated command finds, should this one be stopped."""
     global _kept
     _kept = text
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Within it the checkpoints of finished runs stay until the outermost block ends as it should.
+
+    A command of several runs that was stopped finds them when it is repeated, and trains none of them again.
+    """
+    global _finished
+    if _finished is not None:
+        yield
+        return
+    _finished = []
+    try:
+        yield
+        for path in _finished:
+            path.unlink(missing_ok=True)
+    finally:
+        _finished = None
+
+
+def is_finished(checkpoint: Path) -> None:
+    """Nothing is lost by removing this checkpoint, now or when all runs of the command are finished."""
+    if _finished is None:
+        checkpoint.unlink(missing_ok=True)
+    else:
+        _finished.append(checkpoint)
 
 
 def stopped_line() -> str:

@@ -20,7 +20,7 @@ from lit_modules import algorithm
 from lit_modules.common.seed_module import SeedModule
 from reproduce import published
 from reproduce.config import Settings
-from reproduce.core import console
+from reproduce.core import console, ending
 from reproduce.experiment.evaluate import Evaluator
 from reproduce.experiment.identity import numeric_run, run_folder
 from reproduce.experiment.phase_cache import PhaseCache
@@ -95,7 +95,7 @@ class Experiment:
             raise ReproduceError(text) from error
 
     def discard_checkpoint(self) -> None:
-        self.checkpoint.unlink(missing_ok=True)
+        ending.is_finished(self.checkpoint)
 
 
 def build(settings: Settings, folder: Path | None = None) -> Experiment:

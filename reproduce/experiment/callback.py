@@ -39,6 +39,7 @@ class RunCallback(L.Callback):
         self.saved_at = time.monotonic()
         self.points: list[int] = []
         self.evaluate_seconds = 0.0
+        self.opened_at, self.earlier_seconds = time.perf_counter(), 0.0  # earlier: in processes that ended before
         self.fallback_noted = False
         self.started = False
         self.run_id = uuid.uuid4().hex
@@ -87,12 +88,14 @@ class RunCallback(L.Callback):
             "identity": self.experiment.identity,
             "id": self.run_id,
             "cpu_capabilities": self.capabilities,
+            "wall_s": self.earlier_seconds + time.perf_counter() - self.opened_at,
         }
 
     def go_on(self, run: dict[str, Any], n_updates: int) -> None:
         """Continue the run that a checkpoint holds, from update `n_updates` on."""
         (here,) = [capability for _, capability in self.capabilities]
         self.run_id, self.capabilities = run["id"], [list(pair) for pair in run["cpu_capabilities"]]
+        self.earlier_seconds = float(run.get("wall_s", 0.0))
         if self.capabilities[-1][1] != here:
             self.capabilities.append([n_updates, here])
 

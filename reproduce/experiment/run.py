@@ -43,7 +43,8 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
             behavior_cloning=scores.behavior_cloning,
             readings=number_of_readings(settings.row, settings.overrides),
         )
-        record = as_record(experiment, training, played, scores, verdict, time.perf_counter() - started)
+        seconds = training.earlier_seconds + time.perf_counter() - started
+        record = as_record(experiment, training, played, scores, verdict, seconds)
         if write:
             record["file"] = str(records.write(record))
         experiment.discard_checkpoint()  # only now is nothing lost by it

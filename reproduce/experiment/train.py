@@ -32,11 +32,13 @@ for _name in ("lightning.pytorch", "lightning.fabric"):
 @dataclass(frozen=True)
 class Training:
     """The outcome of training. `crashed`: seeds that diverged; `curve`: mean returns per point, mode and seed;
-    `run`: the run's id, and the CPU capabilities under which it ran."""
+    `run`: the run's id, and the CPU capabilities under which it ran; `earlier_seconds`: in processes that were stopped.
+    """
 
     n_updates: int
     seconds: float
     evaluate_seconds: float
+    earlier_seconds: float
     crashed: dict[int, dict[str, Any]]
     curve: dict[str, list[Any]]
     weights_sha256: str
@@ -79,6 +81,7 @@ def train(experiment: Experiment) -> Training:
         n_updates=module.n_updates,
         seconds=module.train_seconds,
         evaluate_seconds=callback.evaluate_seconds,
+        earlier_seconds=callback.earlier_seconds,
         crashed=module.crashed,
         curve={key: [point[key] for point in module.history] for key in ("n_updates", *module.modes)},
         weights_sha256=_save_weights(module, experiment.folder / "weights.safetensors"),

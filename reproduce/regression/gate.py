@@ -13,7 +13,7 @@ from typing import Any
 from data.common.errors import ReproduceError
 from reproduce import judge, published, records
 from reproduce.config import Settings, compose, expand, row_ids
-from reproduce.core import console
+from reproduce.core import console, ending
 from reproduce.experiment.run import run_row
 from reproduce.experiment.scoring import mode_scores
 
@@ -38,15 +38,22 @@ def record_references(pattern: str, overrides: Sequence[str] = ()) -> int:
     if taken := [o for o in overrides if o.startswith(SEEDS)]:
         raise ReproduceError(f"{taken[0]}: a reference has seeds of its own, 0 to {REFERENCE_SEEDS - 1}.")
     rows = expand(pattern, row_ids())
-    for number, row in enumerate(rows, 1):
-        with console.row(row, number, len(rows)):
-            record, _ = _run(row, 0, REFERENCE_SEEDS, overrides)
-        for key in ("verdict", "file"):
-            record.pop(key, None)
-        path = records.write({**record, "kind": "reference"})
-        means = {mode: fmean(s) for mode, s in mode_scores(record).items()}
-        print(f"{row}  {REFERENCE_SEEDS} seeds  " + "  ".join(f"{m} {x:.6g}" for m, x in means.items()) + f"  {path}")
+    with ending.together():
+        for number, row in enumerate(rows, 1):
+            with console.row(row, number, len(rows)):
+                record, _ = _run(row, 0, REFERENCE_SEEDS, overrides)
+            path = _written({**record, "kind": "reference"})
+            means = "  ".join(f"{mode} {fmean(s):.6g}" for mode, s in mode_scores(record).items())
+            print(f"{row}  {REFERENCE_SEEDS} seeds  {means}  {path}")
     return 0
+
+
+def _written(reference: dict[str, Any]) -> str:
+    """The reference's file, which is there already where a stopped command wrote it."""
+    before = records.latest(reference["row"], kind="reference")
+    if before and before.get("run", {}).get("id") == reference["run"]["id"]:
+        return before["file"]
+    return str(records.write({key: value for key, value in reference.items() if key not in ("verdict", "file")}))
 
 
 def run_gate(pattern: str, tell: Callable[[str], Any] | None = None) -> list[dict[str, Any]]:
@@ -58,12 +65,13 @@ def run_gate(pattern: str, tell: Callable[[str], Any] | None = None) -> list[dic
     references = {row: found for row in rows if (found := records.latest(row, kind="reference"))}
     if not references:
         raise ReproduceError(f"row {rows[0]} has no reference; `reproduce record {rows[0]}` makes one.")
-    for number, (row, reference) in enumerate(references.items(), 1):
-        with console.row(row, number, len(references)):
-            outcomes.append(_judge(row, reference))
-        if tell:
-            o = outcomes[-1]
-            tell(f"{row}  {'fine' if o['passed'] else 'WORSE'}  " + "; ".join(o["batches"]))
+    with ending.together():
+        for number, (row, reference) in enumerate(references.items(), 1):
+            with console.row(row, number, len(references)):
+                outcomes.append(_judge(row, reference))
+            if tell:
+                o = outcomes[-1]
+                tell(f"{row}  {'fine' if o['passed'] else 'WORSE'}  " + "; ".join(o["batches"]))
     return outcomes
 
 
