@@ -15,7 +15,7 @@ from reproduce.core import console
 
 EPILOG = """\
 \b
-A prefix such as inspo/xor and a glob such as 'inspo/*' work wherever a row does.
+A prefix, inspo/xor say, and a glob, 'inspo/*', work wherever a row does.
 --json prints one JSON document on stdout and nothing else.
 Exit codes: 0 REPRODUCED or OPTIMUM MET, 1 BELOW or ABOVE, 2 INCONCLUSIVE,
 3 NOT COMPARABLE, 4 error, 5 a fault in the program; 130 and 143 stopped by

@@ -7,7 +7,7 @@ import typer
 
 from data.common.errors import ReproduceError, nearest
 from data.common.patterns import matching
-from reproduce.cli.format import dataset_cell
+from reproduce.cli.format import dataset_cell, hanging
 from reproduce.cli.options import Json, complete, datasets
 from reproduce.core import console
 
@@ -34,7 +34,7 @@ def list_datasets(pattern: Some = "*", as_json: Json = False) -> int:
     entries = {name: known[name].description for name in matching(pattern, known)}
     if not entries:
         raise ReproduceError(f"no dataset named {pattern!r}.{nearest(pattern, list(known))}")
-    print(json.dumps(entries, indent=1) if as_json else "\n".join(f"{k:24} {v}" for k, v in entries.items()))
+    print(json.dumps(entries, indent=1) if as_json else "\n".join(hanging(k, v, 25) for k, v in entries.items()))
     return 0
 
 

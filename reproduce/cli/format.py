@@ -148,6 +148,14 @@ def fill(text: str, indent: str = "") -> str:
     )  # fmt: skip
 
 
+def hanging(word: str, text: str, indent: int) -> str:
+    """The word, and the text behind it in lines that fit, below one another."""
+    return textwrap.fill(
+        f"{word:{indent - 1}} {text}", max(40, width()), subsequent_indent=" " * indent, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
 def fill_in(text: str) -> str:
     return fill(text, "    ")
 
@@ -166,13 +174,23 @@ def columns(head: Sequence[str], lines: Sequence[Sequence[str]], drop: Sequence[
 LIST_HEAD = ["row", "theirs", "ours", "verdict", "time"]
 
 
+def listed(prefix: str, title: str, lines: Sequence[list[str]]) -> str:
+    """A table of `list` under its title, which names the rows' common prefix where whole names leave no room."""
+    drop = ["time"] if any(ours for _, _, ours, *_ in lines) else ["time", "ours"]
+    text = columns(LIST_HEAD, lines, drop)
+    if max(map(len, text.splitlines())) > width():
+        cut = [[name.removeprefix(prefix), *rest] for name, *rest in lines]
+        title, text = f"{title}: {prefix}..", columns(LIST_HEAD, cut, drop)
+    return f"{title}\n{text}"
+
+
 def listed_lines(each: Any) -> list[list[str]]:
     """Lines of `list` for a row (a Standing): its own result, then its readings, indented."""
     row, own = each.row, each.own
     printed = "unknown" if row.bound.mean is None else row.printed.removesuffix(" ± unknown")
     if own is None:
         state = "not run" if each.can_run else "cannot run yet"
-        state += f" ({len(each.others)} with other settings)" if each.others else ""
+        state += f" ({len(each.others)} others)" if each.others else ""
         lines = [[row.id, printed, "", state, ""]]
     else:
         v = own.verdict
@@ -192,7 +210,7 @@ def short_mean(mean: float | None, std: float | None, n: int) -> str:
 
 
 RESULT_HEAD = ["row", "verdict", "ours", "theirs", "difference in", "margin", "data", "seconds"]
-RESULT_DROP = ["seconds", "data", "margin", "difference in", "theirs"]
+RESULT_DROP = ["seconds", "data", "margin", "difference in", "theirs", "ours"]
 
 
 def result_cells(document: dict[str, Any]) -> list[str]:

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from data.common.errors import ReproduceError
-from reproduce.cli.format import LIST_HEAD, claim_word, columns, fill, listed_lines, reading_line, result_line
+from reproduce.cli.format import (
+    claim_word,
+    columns,
+    fill,
+    listed,
+    listed_lines,
+    reading_line,
+    result_line,
+    width,
+)
 from reproduce.cli.options import Json, Overrides, Row, complete, published_rows, published_rows_and_claims
 
 Listed = Annotated[
@@ -61,8 +70,7 @@ def list_rows(
     for each in shown:
         tables.setdefault(f"{each.row.paper}/{each.row.table}", []).extend(listed_lines(each))
     for table, lines in tables.items():
-        print(f"\n{published.tables()[table].title}")
-        print(columns(LIST_HEAD, lines, drop=("time",)))
+        print(f"\n{listed(f'{table}/', published.tables()[table].title, lines)}")
     if claims:
         print("\nClaims")
         print(columns(["claim", "verdict"], [[name, _claimed(last.get(name))] for name in claims]))
@@ -153,10 +161,18 @@ def diff(target: Row, overrides: Overrides = None, as_json: Json = False) -> int
         print(json.dumps(tables, indent=1))
         return 0
     for name, entries in tables.items():
-        print(f"{name}\n  {'setting':32} {'paper':>9} {'row':>18} {'used':>18}  source")
-        for e in entries:
-            mark = "*" if e["used"] != e["row"] else " "
-            print(f"{mark} {e['key']:32} {e['paper']!s:>9} {e['row']!s:>18} {e['used']!s:>18}  {e['source']}")
+        print(name)
+        lines = [
+            [f"* {e['key']}", str(e["paper"]), str(e["row"]), str(e["used"])]
+            if e["used"] != e["row"]
+            else [f"  {e['key']}", str(e["paper"]), str(e["row"]), ""]
+            for e in entries
+        ]
+        shown = columns(["  setting", "paper", "row", "used"], lines, drop=("used",)).splitlines()
+        wide = max(map(len, shown))
+        for line, source in zip(shown, ["source", *(e["source"] for e in entries)], strict=True):
+            beside = f"{line:{wide}}  {source}"
+            print(beside if len(beside) <= width() else f"{line}\n{fill(source, '      ')}")
     return 0
 
 

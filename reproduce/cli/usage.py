@@ -87,7 +87,7 @@ def usage_error(error: typer.TyperException) -> ReproduceError:
         option = str(getattr(error, "option_name", ""))
         text = f"no such option: {option}"
         levels = [level for level in (ctx, getattr(ctx, "parent", None)) if level is not None]
-        near = nearest(option, [name for level in levels for name in _options(level)])
+        near = nearest(option, list(dict.fromkeys(name for level in levels for name in _options(level))))
     elif isinstance(getattr(ctx, "command", None), Commands) and text == "Missing command":
         near = f" {_choices(ctx.command)}."
     return ReproduceError(f"{text[:1].lower()}{text[1:]}.{near} `{command} --help` shows the usage.")

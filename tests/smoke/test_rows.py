@@ -163,7 +163,7 @@ def test_a_run_is_shown_beside_the_data_and_recorded_cloning(capsys):
     assert f"data {cloned['data']['return']['mean']:.5g}" in line
     assert f"behavior cloning {sum(cloned['scores']['per_seed']) / 2:.5g}" in line
     assert main(["list", row]) == 0
-    assert "not run (2 with other settings)" in capsys.readouterr().out
+    assert "not run (2 others)" in capsys.readouterr().out
 
 
 def test_cloning_recorded_after_a_run_counts_when_it_is_checked(capsys):

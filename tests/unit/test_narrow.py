@@ -1,0 +1,69 @@
+"""A terminal of 80 columns shows every row's name and verdict whole; only what cannot be cut runs over."""
+
+from itertools import pairwise
+
+import pytest
+
+from data.common.paths import ROOT
+from reproduce import published
+from reproduce.cli import main
+from reproduce.cli.format import LIST_HEAD, RESULT_DROP, RESULT_HEAD, columns, listed
+from reproduce.config import row_ids
+
+LONGEST = max(row_ids(), key=len)
+OURS, WORST = "-1234.5 ± 1234.5 (n=10)", "REPRODUCED, vacuous"
+
+
+@pytest.fixture(autouse=True)
+def _committed_records(monkeypatch):
+    monkeypatch.setenv("REPRODUCE_RECORDS", str(ROOT / "records"))
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def lines_of(capsys, *argv: str) -> list[str]:
+    assert main(list(argv)) in (0, 1, 2, 3)
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    "command", ["list", "list --all", "check *", "data list", "diff inspo/xor/ab", "diff omsd/mpe/cn_expert algo.lr=1"]
+)
+def test_tables_fit(command, capsys):
+    lines = lines_of(capsys, *command.split())
+    assert max(map(len, lines)) <= 80, max(lines, key=len)
+
+
+def test_list_shows_what_runs_by_table_with_both_numbers_verdict_and_time(capsys, monkeypatch):
+    lines, hidden = lines_of(capsys, "list"), len(published.rows()) - len(row_ids())
+    assert lines[0].startswith("0 published numbers reproduced, ")
+    assert not any("cannot run yet" in line for line in lines[:-1])
+    assert lines[-1] == f"{hidden} more published numbers cannot run yet: `reproduce list --all` shows them."
+    titles = [t.title for name, t in published.tables().items() if any(r.startswith(f"{name}/") for r in row_ids())]
+    heads = [before for before, line in pairwise(lines) if line.startswith("row ")]
+    assert [head.partition(": ")[0] for head in heads] == titles
+    everything = lines_of(capsys, "list", "--all")
+    assert sum("cannot run yet" in line for line in everything) == hidden
+    monkeypatch.setenv("COLUMNS", "160")
+    (line,) = [line for line in lines_of(capsys, "list", "omsd/mpe") if line.startswith("omsd/mpe/cn_expert ")]
+    each = published.row("omsd/mpe/cn_expert")
+    assert line.split()[1] == each.printed.split()[0]
+    assert " ± " in line
+    assert line.split()[-1] in ("s", "min", "h", "days")
+
+
+def test_where_names_leave_no_room_their_common_part_goes_into_the_title():
+    prefix = "/".join(LONGEST.split("/")[:2]) + "/"
+    text = listed(prefix, "Title", [[LONGEST, "-1234.5 ± 1234.5", "-1234 ± 12", "INCONCLUSIVE", "3 h"]])
+    title, head, line = text.splitlines()
+    assert title == f"Title: {prefix}.."
+    assert line.startswith(LONGEST.removeprefix(prefix))
+    assert "INCONCLUSIVE" in line
+    assert len(line) <= 80
+    assert head.split() == LIST_HEAD[: len(head.split())]
+
+
+def test_of_several_results_row_and_verdict_stay():
+    cells = [LONGEST, WORST, OURS, "-1234.5 ± 1234.5", "[-1234.5, 1234.5]", "123.4", "regenerated", "12345"]
+    head, line = columns(RESULT_HEAD, [cells], RESULT_DROP).splitlines()
+    assert line == f"{LONGEST}  {WORST}"
+    assert head.split() == ["row", "verdict"]
