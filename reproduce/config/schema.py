@@ -42,6 +42,12 @@ class DataSettings(Model):
     seed: Count | None
     storage: Literal["tensor", "memmap"]
 
+    @model_validator(mode="after")
+    def _a_folder_is_for_official_data(self) -> "DataSettings":
+        if self.root is not None and self.kind != "official":
+            raise ValueError(f"root={self.root} is read with data.kind=official only; give both, or neither")
+        return self
+
 
 class RunSettings(Model):
     """How a run is carried out. Nothing here changes what is computed in law."""

@@ -55,7 +55,9 @@ class PhaseCache:
 
     def restore(self) -> None:
         """Load what is there into the module, whose clock will pass over it. Raises ReproduceError for a folder that
-        the user named and that lacks a phase, with the settings that differ."""
+        the user named and that lacks a phase, with the settings that differ, or of which the run takes nothing."""
+        if self.given and not self.phases:
+            raise ReproduceError(f"run.stage1={self.given}: this run has no stage that is kept; leave run.stage1 out.")
         for phase in self.phases.values():
             path = self._path(phase)
             if self.given and not path.is_file():

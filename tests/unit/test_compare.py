@@ -68,7 +68,7 @@ def test_arms_that_are_none(words, quoted, said):
         (["algo=bc", "protocol.n_seeds=7"], "protocol.n_seeds or protocol.first_seed differs"),
         (["algo=bc", "protocol.first_seed=7"], "protocol.n_seeds or protocol.first_seed differs"),
         (["algo=bc", "data.id=xor/ab"], "data.id differs"),
-        (["algo=bc", "data.root=/x"], "data.root differs"),
+        (["algo=bc", "data.kind=official", "data.root=/x"], "data.kind differs"),
         (["algo=bc", "task.params.episode_limit=7"], "task.params.episode_limit differs"),
         (["protocol.n_seeds=1", "algo=bc"], "needs 2 seeds an arm"),
         (["algo=inspo"], "are the same experiment"),

@@ -111,6 +111,11 @@ def test_a_folder_that_is_named_must_hold_stage_1_of_that_order(tmp_path, capsys
     assert "no critic there" in capsys.readouterr().err
 
 
+def test_a_folder_that_the_run_takes_nothing_of_is_refused(capsys):
+    assert main(["inspo/xor/ab", f"run.stage1={outputs_dir()}"]) == 4
+    assert "this run has no stage that is kept; leave run.stage1 out" in capsys.readouterr().err
+
+
 def test_damaged_files_are_said_to_be(tmp_path):
     kept = run()["stage1"]["score"]["kept_as"]
     path = outputs_dir() / "stage1" / kept

@@ -90,6 +90,7 @@ def test_every_key_of_every_algorithm_and_group_refuses_what_no_run_can_use():
         "run.checkpoint_every_s=.inf",
         "data.seed=-1",
         "data.seed=0.5",
+        "data.root=/somewhere",  # of regenerated data, which nothing reads
     ],
 )
 def test_the_listed_settings(override, capsys):
