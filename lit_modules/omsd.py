@@ -66,7 +66,8 @@ class OMSDConfig(AlgoConfig):
     expectile: Fraction
     team_reward: Literal["mean", "first"]  # mean of the agents' rewards | first: agent 0's
     beta: NonNegative  # weight of Q against the data
-    t_low: Fraction  # diffusion times of stage 2, uniform in [t_low, t_high]
+    # Diffusion times of stage 2, uniform in [t_low, t_high]; the scores are trained from T_MIN on.
+    t_low: Annotated[float, Field(ge=1e-3, le=1)]
     t_high: Fraction
     weighting: Literal["vds", "stable", "score"]  # vds | stable | score
     subtract_noise: bool

@@ -201,6 +201,7 @@ def test_all_seeds_may_share_one_stage_1():
         ({"method": "jal", "order": [0, 1, 2]}, r"agents 0..0 once"),
         ({"method": "vdn"}, "'omsd', 'ctde', 'ind' or 'jal'"),
         ({"t_low": 0.5, "t_high": 0.1}, "t_low must be below t_high"),
+        ({"t_low": 0.0}, "t_low"),
     ],
 )
 def test_bad_settings_are_refused(changes, words):
