@@ -40,7 +40,10 @@ MEANING = {
 ENDINGS = {  # by exit code, beside the verdicts
     4: ("error", "the message says what is wrong and the cure"),
     5: ("fault", "a fault in the program; the trace is in a file under `outputs/faults`, which the message names"),
-    "130, 143": ("stopped", "by Ctrl-C, by SIGTERM; the same command continues and ends with the same bits"),
+    "130, 143, 129": (
+        "stopped",
+        "by Ctrl-C, SIGTERM, a closed terminal; the same command continues and ends with the same bits",
+    ),
 }
 STACKED = "S=5"
 

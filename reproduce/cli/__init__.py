@@ -10,6 +10,8 @@ def cannot_work(version=sys.version_info[:2]):
     if not (3, 11) <= tuple(version) <= NEWEST:
         found = ".".join(map(str, version))
         return f"Python 3.11 to 3.13 is needed, this is {found}; hydra-core 1.3 works with no newer one."
+    if sys.flags.optimize > 1:
+        return "python -OO (PYTHONOPTIMIZE=2) takes docstrings away, which torchrl reads: run it without."
     try:
         import fcntl  # noqa: F401
     except ImportError:

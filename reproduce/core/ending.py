@@ -1,7 +1,7 @@
 """How the command ends: stopped by a signal, by a fault in the program, or because nobody reads its output.
 
 Exit codes 0 to 3 are verdicts, 4 is ReproduceError. A fault in the program is 5. A signal ends with 128 plus its
-number: 130 for an interrupt (Ctrl-C), 143 for SIGTERM.
+number: 130 for an interrupt (Ctrl-C), 143 for SIGTERM, 129 for a terminal that closed.
 """
 
 import os
@@ -21,7 +21,7 @@ from data.common.errors import ReproduceError
 from data.common.files import write_text
 from data.common.paths import outputs_dir
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _arrived: int | None = None
 _kept = ""
 _finished: list[Path] | None = None
@@ -43,7 +43,7 @@ class Fault(ReproduceError):
 
 @contextmanager
 def signals() -> Iterator[None]:
-    """Within it SIGINT and SIGTERM raise Stopped. A signal that the process was started to ignore stays ignored."""
+    """Within it these signals raise Stopped. A signal that the process was started to ignore stays ignored."""
     global _arrived, _kept
     if threading.current_thread() is not threading.main_thread():
         yield

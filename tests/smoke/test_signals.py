@@ -135,17 +135,33 @@ def test_make_passes_the_code_on_and_reports_unless_it_was_stopped(code, made, t
     assert (f"Error {code}" in err) == (code != 0), (out, err)
 
 
-@pytest.mark.skipif(MAKE is None, reason="needs make")
-@pytest.mark.parametrize("number", list(CODES))
-@pytest.mark.parametrize("group", [False, True])
-def test_a_signal_to_make_stops_the_command_and_writes_no_report(number, group, made, tmp_path):
-    process = made(WAIT)
+def begun(tmp_path) -> None:
     deadline = time.monotonic() + PATIENCE
     while not (tmp_path / "begun").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.skipif(MAKE is None, reason="needs make")
+def test_an_interrupt_of_make_alone_lets_the_command_end(made, tmp_path):
+    """A terminal interrupts the whole group. What `kill -INT` says to make alone, make tells nobody, and it waits."""
+    process = made("touch begun; sleep 1; touch ended; exit 0")
+    begun(tmp_path)
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode != 0
+    assert (tmp_path / "ended").exists()
+    assert (tmp_path / "calls").read_text().splitlines() == ["inspo/*", "report"]
+
+
+@pytest.mark.skipif(MAKE is None, reason="needs make")
+@pytest.mark.parametrize("number", list(CODES))
+@pytest.mark.parametrize("group", [False, True])
+def test_a_signal_to_make_stops_the_command_and_writes_no_report(number, group, made, tmp_path):
     if not group and number == signal.SIGINT:
-        pytest.skip("an interrupt reaches the terminal's whole group; make forwards none")
+        pytest.skip("make forwards no interrupt: the next test")
+    process = made(WAIT)
+    begun(tmp_path)
     (os.killpg if group else os.kill)(process.pid, number)
     out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0

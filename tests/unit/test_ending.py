@@ -80,7 +80,7 @@ def test_a_fault_in_one_row_of_a_glob_leaves_the_others(monkeypatch, capsys):
     ]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_stops_the_whole_glob(number, code, monkeypatch, capsys):
     seen = []
 
@@ -194,6 +194,13 @@ def test_systems_that_cannot_work_are_refused_in_one_line_before_anything_heavy(
     assert done.returncode == 4
     assert done.stderr.decode().count("\n") == 1
     assert done.stdout.decode() == "[]\n"
+
+
+def test_an_interpreter_without_docstrings_is_refused():
+    done = ran(command("list"), PYTHONOPTIMIZE="2")
+    assert done.returncode == 4
+    assert done.stderr.decode().count("\n") == 1
+    assert b"PYTHONOPTIMIZE=2" in done.stderr
 
 
 def test_a_fault_in_a_job_reaches_the_command(monkeypatch, tmp_path, capsys):
