@@ -32,7 +32,7 @@ def make_target(net: Net) -> Net:
 
 
 @torch.no_grad()
-def polyak(target: nn.Module, net: nn.Module, tau: float) -> None:
+def polyak(target: nn.Module, net: nn.Module, tau: float | Tensor) -> None:
     """target <- (1 - tau) target + tau net."""
     for slow, fast in zip(target.parameters(), net.parameters(), strict=True):
         slow.lerp_(fast, tau)

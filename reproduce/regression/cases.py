@@ -14,12 +14,14 @@ from typing import Any
 
 from tensordict import TensorDict
 
+from data import synthetic
 from data.buffer import ChunkLoader, OfflineDataModule
 from data.common.errors import ReproduceError
 from data.common.paths import ROOT
 from data.common.spec import WorldSpec
 from data.layout import Transitions
 from lit_modules import algorithm
+from lit_modules.common.schedule import Phase
 from lit_modules.common.seed_module import SeedModule
 from lit_modules.common.settings import AlgoConfig
 
@@ -115,6 +117,19 @@ def make_module(variant: str, seeds: list[int], **clock: Any) -> Any:
     """The module of a variant in float64."""
     case, changes = variants()[variant]
     return case.module(seeds, changes, **clock)
+
+
+def minibatches(module: SeedModule, phase: Phase, n_updates: int, n_seeds: int) -> TensorDict:
+    """Made-up minibatches of a phase: [n_updates, n_seeds, B], or [.., B, T] of its sequences."""
+    if phase.sequence_length == 1:
+        made = synthetic.transitions(phase.batch_size * n_seeds * n_updates, module.spec, module.dtype)  # type: ignore
+        return made.reshape(n_updates, n_seeds, phase.batch_size)
+    made = synthetic.transitions(spec=module.spec, dtype=module.dtype)  # type: ignore
+    source = OfflineDataModule(made, Transitions(module.spec), module.keys, list(range(n_seeds)))
+    drawn = source.sample(
+        n_updates, phase.batch_size, sequence_length=phase.sequence_length, minibatches=phase.minibatches
+    )
+    return source.to_schema(drawn)
 
 
 def train(module: SeedModule, data: TensorDict) -> list[dict[str, Any]]:

@@ -80,11 +80,11 @@ def move_target(target: nn.Module, net: nn.Module, tau: float) -> None:
 
 def plain_batch(transitions: TensorDict, spec: WorldSpec) -> dict[str, Tensor]:
     """Transitions [B] as the plain versions read them: next/x is next_x, obs scaled to [-1, 1] where it has bounds;
-    legal [B, N, A]; reward and mask (1 - terminated) [B]."""
+    legal [B, N, A]; reward and mask (1 - terminated) [B]. Of sequences [B, T] the mask is that of the steps."""
     b = dict(transitions.exclude("next").items()) | {f"next_{k}": v for k, v in transitions["next"].items()}
     if spec.obs_bounds:
         low, high = (torch.tensor(bound, dtype=b["obs"].dtype) for bound in spec.obs_bounds)
         b |= {k: (2 * b[k] - high - low) / (high - low) for k in ("obs", "next_obs")}
         b |= {"legal": b["legal_actions"], "next_legal": b["next_legal_actions"]}
-    mask = 1 - b["terminated"][:, 0].to(b["obs"].dtype)
-    return b | {"reward": b["reward"][:, 0], "mask": mask}
+    mask = b["mask"] if "mask" in b else ~b["terminated"]
+    return b | {"reward": b["reward"].squeeze(-1), "mask": mask.squeeze(-1).to(b["obs"].dtype)}

@@ -1,13 +1,14 @@
 """Every stacked algorithm against its plain version of tests/cases: the same losses and parameters in float64."""
 
+from functools import reduce
+
 import pytest
 import torch
 from cases import plain_batch
 from torch import Tensor, nn
 
-from data import synthetic
 from lit_modules.common.schedule import Chunk
-from reproduce.regression.cases import cases
+from reproduce.regression.cases import cases, minibatches
 
 N_UPDATES = 30  # of each phase
 NORMS = (nn.LayerNorm, nn.BatchNorm1d)
@@ -35,11 +36,20 @@ def flat(net: nn.Module) -> Tensor:
     return torch.cat([*parts, *(x for norm in layers(net, NORMS) for x in (norm.weight, norm.bias))])
 
 
+def stacks(module: nn.Module, within: str = "") -> list[tuple[str, nn.Module]]:
+    """(dotted name, stack) of every stack in a module."""
+    found = []
+    for name, child in module.named_children():
+        name = within + name
+        found += [(name, child)] if hasattr(child, "theta") else stacks(child, f"{name}.")
+    return found
+
+
 def pairs(module: nn.Module, plain: object, seed: int) -> list[tuple[str, nn.Module, tuple[int, ...], nn.Module]]:
     """(name, stack, index of the row, plain network) of every network that the plain version has."""
     found = []
-    for name, stack in module.named_children():
-        nets = getattr(plain, name, None)
+    for name, stack in stacks(module):
+        nets = reduce(lambda owner, part: getattr(owner, part, None), name.split("."), plain)
         for k, net in enumerate(nets if isinstance(nets, list) else [nets] * (nets is not None)):
             row = (seed, k)[: stack.theta.ndim - 1]  # type: ignore[union-attr]
             found.append((f"{name}{list(row)}", stack, row, net))
@@ -68,7 +78,7 @@ def test_stacked_and_plain_agree(name, setting):
         update = f"update_{phase.name}"
         n = min(phase.n_updates, N_UPDATES)
         if n and hasattr(plains[0], update):
-            data = synthetic.transitions(phase.batch_size * 2 * n, case.spec).reshape(n, 2, phase.batch_size)
+            data = minibatches(module, phase, n, 2)
             noise = module.draw(Chunk(phase.name, start, n, phase.batch_size))
             for k in range(n):
                 drawn = {key: value[k] for key, value in noise.items()}

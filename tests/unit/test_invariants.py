@@ -13,7 +13,7 @@ from data.layout import Transitions
 from lit_modules import algorithms
 from lit_modules.common.schedule import Chunk
 from reproduce.regression import cases as registry
-from reproduce.regression.cases import cases, make_module, train, variants
+from reproduce.regression.cases import cases, make_module, minibatches, train, variants
 
 VARIANTS = list(variants())
 
@@ -51,7 +51,8 @@ def gradients(variant: str, doubled: str | None = None) -> dict[str, list[torch.
         n_seeds = 1 if phase.shared else 2
         chunk = Chunk(phase.name, start, 1, phase.batch_size, phase.shared)
         noise = {name: value[0] for name, value in module.draw(chunk).items()}
-        getattr(module, f"update_{phase.name}")(torch.stack([experience(module, phase.batch_size)] * n_seeds), noise)
+        batch = torch.stack([minibatches(module, phase, 1, 1)[0, 0]] * n_seeds)
+        getattr(module, f"update_{phase.name}")(batch, noise)
         start += phase.n_updates
     return seen
 
