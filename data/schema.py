@@ -81,7 +81,7 @@ def return_to_go(transitions: TensorDict) -> Tensor:
     else:
         raise ReproduceError("returns to go need experience whose episodes are known: the keys episode and step.")
     reward: Tensor = transitions["reward"]
-    after = reward.double().flip(0).cumsum(0).flip(0)  # (n, 1), to the end of the data
+    after = torch.cumsum(reward.double().flip(0), 0).flip(0)  # (n, 1), to the end of the data
     ends = last.nonzero().squeeze(-1)
     end = ends[torch.searchsorted(ends, torch.arange(len(last)))]  # of each transition's episode
     beyond = torch.cat([after[1:], torch.zeros_like(after[:1])])
