@@ -84,6 +84,28 @@ class IndexedAdam(torch.optim.Optimizer):
             state[name].index_copy_(0, rows, value)
 
 
+class RMSprop(torch.optim.Optimizer):
+    """torch's RMSprop on stacks [S, ..], whose seeds may sit a step out: those keep parameters and averages."""
+
+    def __init__(self, params: Iterable[Tensor], lr: float, alpha: float, eps: float):
+        params = list(params)
+        super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps})
+        for param in params:
+            self.state[param] = {"square_avg": torch.zeros_like(param)}
+
+    @torch.no_grad()
+    def step_with(self, grads: Sequence[Tensor], lr_scale: Tensor | None = None, active: Tensor | None = None) -> None:
+        """One step along `grads`, one per parameter, of all seeds or of those that are `active` [S]."""
+        group = self.param_groups[0]
+        lr = group["lr"] if lr_scale is None else group["lr"] * lr_scale
+        for param, grad in zip(group["params"], grads, strict=True):
+            average: Tensor = self.state[param]["square_avg"]
+            square = average * group["alpha"] + (1 - group["alpha"]) * grad.square()
+            moved = param - lr * (grad / (square.sqrt() + group["eps"]))
+            for old, new in ((average, square), (param, moved)):
+                old.copy_(new if active is None else torch.where(active.view(-1, *(1,) * (old.ndim - 1)), new, old))
+
+
 def clip_per_member(grads: Sequence[Tensor], max_norm: float) -> list[Tensor]:
     """torch's clip_grad_norm_ per leading row: grads [*lead_k, P_k] of one group share one norm per seed (and agent,
     where all of them have that axis)."""

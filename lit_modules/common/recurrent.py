@@ -6,6 +6,7 @@ one in which the last transition ends. What lies beyond an episode's end is set 
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -57,22 +58,17 @@ class Recurrent(SeedModule):
 
     def unpack(self, batch: TensorDict) -> dict[str, Tensor]:
         """batch [S, B, T] -> tensors (S, B, T + 1, ..) of what is seen, (S, B, T, ..) of what is done."""
-        if "mask" not in batch:  # episodes of one step
-            batch = batch.unsqueeze(2)
-            batch["mask"] = torch.ones_like(batch["terminated"])
+        batch = sequences(batch)
         mask = batch["mask"]  # (S, B, T, 1)
-
-        def rows(key: str) -> Tensor:
-            return torch.cat([batch[key][:, :, :1], within(batch["next", key], mask)], 2)
-
-        obs, action = self.scaled(rows("obs")), within(batch["action"], mask)  # (S, B, T + 1, N, O), (S, B, T, N)
+        obs = rows(batch, "obs", self.scaled)  # (S, B, T + 1, N, O)
+        action = within(batch["action"], mask)  # (S, B, T, N)
         done = F.one_hot(action, self.spec.n_actions).to(obs.dtype) * mask.unsqueeze(-1)
         last = torch.cat([torch.zeros_like(done[:, :, :1]), done], 2)  # (S, B, T + 1, N, A)
         return {
             "seen": self.agent_input(obs, last),  # (S, B N, T + 1, O + A + N)
             "obs": obs,
-            "state": rows("state").flatten(3),  # (S, B, T + 1, St)
-            "legal": rows("legal_actions"),  # (S, B, T + 1, N, A), none in rows beyond the end
+            "state": rows(batch, "state").flatten(3),  # (S, B, T + 1, St)
+            "legal": rows(batch, "legal_actions"),  # (S, B, T + 1, N, A), none in rows beyond the end
             "action": action,
             "reward": within(batch["reward"], mask).squeeze(-1),  # (S, B, T)
             "ended": (batch["terminated"] & mask).squeeze(-1).to(obs.dtype),
@@ -115,9 +111,33 @@ class Recurrent(SeedModule):
         return action, (hidden, F.one_hot(action, self.spec.n_actions).to(last.dtype))
 
 
+def sequences(batch: TensorDict) -> TensorDict:
+    """[S, B, T] as it is; transitions [S, B] as episodes of one step."""
+    if "mask" in batch:
+        return batch
+    batch = batch.unsqueeze(2)
+    return batch.set("mask", torch.ones_like(batch["terminated"]))
+
+
+def rows(batch: TensorDict, key: str, seen: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+    """[S, B, T + 1, ..]: each step's own value as it is `seen`, then the one after the last step, then zeros."""
+    mask = batch["mask"]
+    none = torch.zeros_like(mask[:, :, :1])
+    last = mask & ~torch.cat([mask[:, :, 1:], none], 2)
+    now, after = within(seen(batch[key]), mask), within(seen(batch["next", key]), last)
+    zero = torch.zeros_like(now[:, :, :1])
+    here = wide(torch.cat([mask, none], 2), now)
+    return torch.where(here, torch.cat([now, zero], 2), torch.cat([zero, after], 2))
+
+
 def within(x: Tensor, mask: Tensor) -> Tensor:
     """x [S, B, T, ..] with zeros, or False, where mask [S, B, T, 1] is False, whatever stood there."""
-    return torch.where(mask.view(*mask.shape[:3], *(1,) * (x.ndim - 3)), x, torch.zeros_like(x))
+    return torch.where(wide(mask, x), x, torch.zeros_like(x))
+
+
+def wide(mask: Tensor, x: Tensor) -> Tensor:
+    """mask [S, B, T, 1] with as many axes as x [S, B, T, ..] has."""
+    return mask.view(*mask.shape[:3], *(1,) * (x.ndim - 3))
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:

@@ -47,8 +47,10 @@ class PlainQMixer(nn.Module):
 
 def rows(b: dict[str, Tensor], key: str) -> Tensor:
     """The T + 1 rows of episodes, [B, T + 1, ..], zeros beyond their ends."""
-    mask = b["mask"].view(*b["mask"].shape, *(1,) * (b[key].ndim - 2))
-    return torch.cat([b[key][:, :1], b[f"next_{key}"] * mask.to(b[key].dtype)], 1)
+    found = torch.zeros(len(b["mask"]), b["mask"].shape[1] + 1, *b[key].shape[2:], dtype=b[key].dtype)
+    for k, length in enumerate(b["mask"].sum(1).int().tolist()):
+        found[k, :length], found[k, length] = b[key][k, :length], b[f"next_{key}"][k, length - 1]
+    return found
 
 
 def agent_inputs(b: dict[str, Tensor], n_actions: int) -> Tensor:

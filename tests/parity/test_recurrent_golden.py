@@ -1,4 +1,4 @@
-"""Recurrent learners of whole episodes, in float64, against vectors recorded from released code: CFCQL and MACQL."""
+"""CFCQL, MACQL and ICQ-MA with recurrent agents, in float64, against vectors recorded from released code."""
 
 from pathlib import Path
 from typing import Any
@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from cases.cfcql_discrete import CFCQL_DISCRETE_SMALL
+from cases.icq_discrete import ICQ_DISCRETE_SMALL
 from tensordict import TensorDict
 from torch import Tensor, nn
 
 from data.common.spec import Discrete, WorldSpec
 from lit_modules.cfcql_discrete import CFCQLDiscrete
 from lit_modules.common.schedule import Chunk
+from lit_modules.icq_discrete import ICQDiscrete
 
 Golden = dict[str, Tensor]
 AGENT = [
@@ -119,3 +121,49 @@ def test_losses_and_parameters_of_cfcql(cfcql, run):
                 cfcql[f"{run}loss/{name}"][k].item(), rel=1e-9, abs=1e-9
             )
     compare(cfcql, f"{run}final", module, CFCQL_NETS)
+
+
+ICQ_NETS = {"agent": ("agent", AGENT)} | {
+    f"mixer{slow}.{part}": (f"mixer{slow}", [f"{place}/weight", f"{place}/bias"])
+    for slow in ("", "_target")
+    for part, place in (("w1", "hyper_w_1"), ("w2", "hyper_w_final"))
+}
+CRITIC = ["fc1/weight", "fc1/bias", "fc2/weight", "fc2/bias", "heads/weight", "heads/bias"]
+CRITICS = {net: (net, CRITIC) for net in ("critic", "critic_target")}
+
+
+@pytest.fixture(scope="module")
+def icq() -> Golden:
+    """With the critic's two last layers, an advantage for each action and a value, as one."""
+    golden = load("icq_discrete")
+    for when in ("initial", "final"):
+        for net in CRITICS:
+            for kind in ("weight", "bias"):
+                parts = [golden[f"{when}/{net}/{layer}/{kind}"] for layer in ("fc3", "fc_v")]
+                golden[f"{when}/{net}/heads/{kind}"] = torch.cat(parts)
+    return golden
+
+
+def test_losses_and_parameters_of_icq(icq):
+    c = {key.removeprefix("config/"): value.item() for key, value in icq.items() if key.startswith("config/")}
+    config = ICQ_DISCRETE_SMALL.replace(
+        n_updates=20, batch_size=8, hidden=12, critic_hidden=[16, 16], mixer_embed=6, max_grad_norm=c["grad_clip"],
+        target_temperature=c["critic_beta"], policy_temperature=c["policy_beta"],
+        target_update_interval=int(c["target_update_interval"]),
+        **{key: c[key] for key in ("lr", "critic_lr", "rms_alpha", "rms_eps", "gamma", "td_lambda")},
+    )  # fmt: skip
+    module = ICQDiscrete(config, [0], spec_of(icq)).double()
+    fill(icq, module, ICQ_NETS | CRITICS)
+    module.configure_optimizers()
+    for k in range(20):
+        found = module.update_train(batch_of(icq, k), {"epsilon": icq["batch/epsilon"][k]})
+        assert found["loss/critic"].item() == pytest.approx(icq["loss/critic"][k].mean().item(), rel=1e-9, abs=1e-9)
+        assert found["loss/policy"].item() == pytest.approx(icq["loss/policy"][k].item(), rel=1e-9, abs=1e-9)
+    compare(icq, "final", module, ICQ_NETS | CRITICS)
+
+
+def test_the_exploration_of_icq_is_the_released_one():
+    c = {"epsilon_start": 0.5, "epsilon_end": 0.05, "epsilon_updates": 5000, "epsilon_hold": 200}
+    module = ICQDiscrete(ICQ_DISCRETE_SMALL.replace(**c), [0], WorldSpec(2, 3, 4, Discrete(3), episode_limit=5))
+    k = torch.tensor([0, 199, 200, 2600, 5000, 40_000])
+    assert module.epsilon(k).tolist() == pytest.approx([0.5, 0.5, 0.482, 0.266, 0.05, 0.05])
