@@ -9,13 +9,12 @@ from timing import Line, medians
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from data import synthetic
 from data.common.spec import WorldSpec
 from lit_modules import algorithm
 from lit_modules.common.schedule import Chunk, Phase
 from lit_modules.common.seed_module import SeedModule
 from reproduce.config import compose
-from reproduce.regression.cases import Benchmark, cases
+from reproduce.regression.cases import Benchmark, cases, minibatches
 
 K = 5  # updates of a timed chunk
 SEEDS = (1, 5, 10, 20)
@@ -53,8 +52,8 @@ class Timed:
         module = module_class(self.config, list(range(n_seeds)), self.spec, accelerate=mode).to(device)
         module.configure_optimizers()
         phase, noise = self._last_phase(module)
-        chunk = synthetic.transitions(phase.batch_size, self.spec, torch.float32).to(device)
-        chunk = chunk.expand(self.n_timed, n_seeds, phase.batch_size).clone()
+        one = minibatches(module, phase, 1, 1)[0].to(device)  # the same rows for each update and seed
+        chunk = one.expand(self.n_timed, n_seeds, *one.shape[1:]).clone()
         return module, lambda: module.accelerator(module, phase.name, chunk, noise)
 
     def _last_phase(self, module: SeedModule) -> tuple[Phase, dict[str, torch.Tensor]]:
@@ -68,8 +67,9 @@ class Timed:
         case = cases()[self.config.name]
         from cases import plain_batch  # type: ignore[import-not-found] # a package now that the cases are loaded
 
-        phase, noise = self._last_phase(algorithm(self.config.name)[0](self.config, [0], self.spec))
-        batch = plain_batch(synthetic.transitions(phase.batch_size, self.spec, torch.float32), self.spec)
+        module = algorithm(self.config.name)[0](self.config, [0], self.spec)
+        phase, noise = self._last_phase(module)
+        batch = plain_batch(minibatches(module, phase, 1, 1)[0, 0], self.spec)
         drawn = [{name: x[k, 0] if x.ndim > 1 else x[k] for name, x in noise.items()} for k in range(self.n_timed)]
         update = getattr(case.plain(self.config, self.spec), f"update_{phase.name}")
         return lambda: [update(batch, own) for own in drawn]

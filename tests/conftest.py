@@ -5,9 +5,11 @@ import signal
 import pytest
 import torch
 
-# A shell starts commands in the background with interrupts ignored, and what they start inherits that.
+# A shell starts commands in the background with interrupts ignored, nohup with hangups; their children inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

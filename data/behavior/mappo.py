@@ -27,7 +27,7 @@ class Recipe:
     """Everything that decides a training run; one file of configs/behavior."""
 
     name: str  # of the world
-    map_name: str
+    params: dict[str, Any]  # of the world
     seed: int
     n_iterations: int
     n_worlds: int
@@ -46,7 +46,7 @@ class Recipe:
     @property
     def world(self) -> dict[str, Any]:
         """The world that the policies act in, as datasets name it."""
-        return {"name": self.name, "map_name": self.map_name}
+        return {"name": self.name, **self.params}
 
 
 class Logits(nn.Module):
@@ -78,7 +78,7 @@ def train(recipe: Recipe, report: Callable[[dict[str, Any]], None]) -> dict[int,
         return_log_prob=True,
         default_interaction_type=ExplorationType.RANDOM,
     )
-    value = MLP(spec.state_size, 1, depth=2, num_cells=recipe.cells, activation_class=nn.Tanh)
+    value = MLP(spec.state_shape[-1], 1, depth=2, num_cells=recipe.cells, activation_class=nn.Tanh)
     critic = TensorDictModule(value, ["state"], ["state_value"])
     loss = ClipPPOLoss(
         actor, critic, clip_epsilon=recipe.clip, entropy_coeff=recipe.entropy, critic_coeff=0.5,
@@ -106,7 +106,8 @@ def train(recipe: Recipe, report: Callable[[dict[str, Any]], None]) -> dict[int,
             running += after["reward"].squeeze(-1)
             ended = after["done"].squeeze(-1)
             returns += running[ended].tolist()
-            wins += after["metrics", "win_rate"][ended].tolist()
+            if "win_rate" in spec.metrics:
+                wins += after["metrics", "win_rate"][ended].tolist()
             running[ended] = 0.0
             td = after.select(*SEEN, "done", "terminated", "truncated")
             if ended.any():

@@ -12,8 +12,14 @@ from timing import Line
 from data import synthetic
 from lit_modules.common.schedule import Chunk
 from reproduce import jobs, records
+from reproduce.core import console
 from reproduce.jobs.queue_file import read_queue
 from reproduce.regression.cases import make_module, train
+
+
+@pytest.fixture(autouse=True)
+def _loud():
+    console.set_quiet(False)  # whatever a test before left behind
 
 
 def program(monkeypatch, lines: list[Line], *arguments: str) -> tuple[int, list]:

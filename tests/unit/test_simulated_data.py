@@ -12,6 +12,7 @@ from data.catalog import registry, store
 from data.common.errors import ReproduceError
 from data.common.paths import CONFIGS
 from data.generate import mixture
+from data.generate.scripts import check_script
 from data.official import omiga_hdf5, omiga_vault
 from data.statistics import episode_returns, trajectory_episodes, trajectory_statistics
 from data.worlds import make_world
@@ -66,6 +67,8 @@ def test_every_policy_that_a_dataset_names_is_committed():
         for part in params["parts"]:
             if isinstance(part, str):
                 assert part in REAL
+            elif "script" in part:
+                check_script(part["script"])
             else:
                 assert part["snapshot"] in mixture.snapshots(part.get("weights", params.get("weights")))
 
@@ -83,11 +86,14 @@ def test_a_snapshot_acts_as_the_network_it_was_taken_from():
     torch.testing.assert_close(mixture.act(weights, obs), own(obs))
 
 
+WORLDS_OF: dict[str, dict] = {"matd3": {"scenario": "simple_tag"}, "mappo": {"name": "bridge", "params": {}}}
+
+
 @pytest.mark.parametrize("learner", list(LEARNERS))
 def test_learners_train_and_repeat(learner):
     module = LEARNERS[learner]
     common = {
-        **({"scenario": "simple_tag"} if learner == "matd3" else {"scenario": "Hopper-v2", "agent_conf": "3x1"}),
+        **WORLDS_OF.get(learner, {"scenario": "Hopper-v2", "agent_conf": "3x1"}),
         "seed": 3,
         "n_worlds": 2,
         "cells": 8,
@@ -101,6 +107,8 @@ def test_learners_train_and_repeat(learner):
         | {"tau": 0.1, "noise": 0.1, "snapshot_every": 40, "prey": "learning", "reward_scale": 0.1},
         "ppo": {"n_iterations": 2, "horizon": 16, "n_epochs": 1, "minibatch_size": 8, "gae_lambda": 0.9, "clip": 0.2}
         | {"entropy": 0.0, "initial_scale": 0.5, "reward_scale": 1.0, "snapshot_every": 1},
+        "mappo": {"n_iterations": 2, "horizon": 16, "n_epochs": 1, "minibatch_size": 8, "gae_lambda": 0.9, "clip": 0.2}
+        | {"entropy": 0.01, "reward_scale": 1.0, "snapshot_every": 1},
     }[learner]
     points = []
     first = module.train(module.Recipe(**common, **own), points.append)

@@ -36,6 +36,11 @@ SIMULATED += [f"omiga/halfcheetah_6x1-{q}" for q in ("medium-v1", "medium-v2", "
 SIMULATED += [f"omar/simple_{s}-{q}" for s in ("spread", "tag", "world") for q in ("random", *QUALITIES[:3])]
 SIMULATED += ["bandit/three_agents", "bandit/two_mode"]
 SIMULATED += [f"omar/simple_{s}-{q}-one-team" for s in ("spread", "tag", "world") for q in ("medium", "expert")]
+SIMULATED += [
+    f"smax/{game}-{q}"
+    for game in ("3m", "2s3z", "5m_vs_6m")
+    for q in ("poor", "medium", "good", "expert", "medium-replay", "mixed")
+]
 BRIDGE = {"name": "bridge", "episode_limit": 50}
 
 
