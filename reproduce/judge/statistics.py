@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import fmean, stdev, variance
 from typing import Any, Literal
 
@@ -29,7 +30,9 @@ class Spread:
 
     def half_width(self, n: int) -> float:
         """t_{1 - 0.05 / readings} times the standard error; n_p None means that only our own spread counts."""
-        return float(self._half_widths(n))
+        from scipy.special import stdtrit
+
+        return float(stdtrit(self.freedom(n), 1 - 0.05 / self.readings) * self._error(n))
 
     def freedom(self, n: Any) -> Any:
         """Degrees of freedom of the pooled variance for n of our seeds."""
@@ -45,30 +48,39 @@ class Spread:
         """The part of that variance which the difference of means has."""
         return 1 / n if self.n_p is None or self.s_p is None else 1 / n + 1 / self.n_p
 
-    def _half_widths(self, n: Any) -> Any:
-        """Half widths for one number of seeds, or for an array of them."""
+    def _error(self, n: Any) -> Any:
         from numpy import sqrt
-        from scipy.special import stdtrit
 
-        error = sqrt(self.variance(n) * self.share(n) + self.rounding**2 / 3)
-        return stdtrit(self.freedom(n), 1 - 0.05 / self.readings) * error
+        return sqrt(self.variance(n) * self.share(n) + self.rounding**2 / 3)
+
+    def _half_widths(self, first: int) -> tuple[Any, Any]:
+        """(numbers of seeds from `first` to the limit of the search, the half width of each)."""
+        from numpy import arange
+
+        numbers = arange(first, SEED_SEARCH_LIMIT + 1)
+        return numbers, _quantiles(int(self.freedom(0)), self.readings)[first:] * self._error(numbers)
 
     def seeds_for(self, half_width: float, n: int) -> int | Literal["impossible"]:
         """Smallest number of seeds above n whose half width is at most the one asked for.
 
         "impossible" where the paper's few seeds (s^2/n_p stays as 1/n vanishes) or its rounding alone are wider.
         """
-        from numpy import arange
-
-        numbers = arange(n + 1, SEED_SEARCH_LIMIT + 1)
-        enough = numbers[self._half_widths(numbers) <= half_width]
+        numbers, half_widths = self._half_widths(n + 1)
+        enough = numbers[half_widths <= half_width]
         return int(enough[0]) if len(enough) else "impossible"
 
     def narrowest(self) -> float:
         """The half width that no number of our seeds goes below."""
-        from numpy import arange
+        return float(self._half_widths(MINIMUM_SEEDS)[1].min())
 
-        return float(self._half_widths(arange(MINIMUM_SEEDS, SEED_SEARCH_LIMIT + 1)).min())
+
+@cache
+def _quantiles(freedom: int, readings: int) -> Any:
+    """Student's quantiles for 0 to SEED_SEARCH_LIMIT of our seeds; `freedom`: the degrees that they are added to."""
+    from numpy import arange, maximum
+    from scipy.special import stdtrit
+
+    return stdtrit(maximum(1, freedom + arange(SEED_SEARCH_LIMIT + 1)), 1 - 0.05 / readings)
 
 
 def finite(scores: Sequence[float], what: str) -> list[float]:
