@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from data.common.spec import WorldSpec
-from lit_modules.common.distributions import tanh_normal_log_prob, tanh_normal_sample
+from lit_modules.common.distributions import tanh_normal_sample
 from lit_modules.common.functional import make_target, polyak
 from lit_modules.common.local_to_global import LocalToGlobal
 from lit_modules.common.registry import register
@@ -47,16 +47,13 @@ class CQLMA(LocalToGlobal):
     def __init__(self, config: Any, seeds: list[int], spec: WorldSpec, **clock: Any):
         super().__init__(seeds, spec, **clock)
         self.config = config
-        a, seen = spec.action_size, self.seen_size
-        self.q, self.policy, self.mixer = self.agents(seen + a, 1), self.agents(seen, 2 * a), self.make_mixer()
+        self.q, self.policy, self.mixer = self.make_q(), self.make_policy(), self.make_mixer()
         self.q_target, self.mixer_target = make_target(self.q), make_target(self.mixer)
 
     def update_train(self, batch: Any, noise: dict[str, Tensor]) -> dict[str, Tensor]:
         """One update of everything; both losses are taken before any step. batch [S, B]."""
         c, d = self.config, self.unpack(batch)
-        out = self.per_agent(self.policy, d["obs"])  # (S, N, B, 2 A)
-        actions, y = self.actions_and_target(d, out.detach(), noise)
-        q = self.of_many(self.q, d["obs"], actions).squeeze(-1)  # (S, N, B, 1 + M), the data's action first
+        out, q, y = self.judge(d, noise)
         losses = {"policy": self.policy_loss(d, out, q, noise), "q": self.q_loss(d, q, y)}
         self.descend_all(losses, c.max_grad_norm)
         polyak(self.q_target, self.q, c.tau)
@@ -74,7 +71,13 @@ class CQLMA(LocalToGlobal):
 
     def policy_loss(self, d: dict[str, Tensor], out: Tensor, q: Tensor, noise: dict[str, Tensor]) -> Tensor:
         """-E sum_i Q_i(o_i, a_i) log pi(a_i | o_i), Q_i a constant -> [S]. D1"""
-        return -(q[..., 0].detach() * tanh_normal_log_prob(out, d["action"])).sum(1).mean(-1)
+        return -(q[..., 0].detach() * self.log_prob(out, d["action"])).sum(1).mean(-1)
+
+    def judge(self, d: dict[str, Tensor], noise: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """The policy's outputs at o, (S, N, B, 2 A); Q_i of the data's action and M others, (S, N, B, 1 + M); y."""
+        out = self.per_agent(self.policy, d["obs"])
+        actions, y = self.actions_and_target(d, out.detach(), noise)
+        return out, self.of_many(self.q, d["obs"], actions).squeeze(-1), y
 
     @torch.no_grad()
     def actions_and_target(self, d: dict[str, Tensor], out: Tensor, noise: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

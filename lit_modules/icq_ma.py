@@ -20,7 +20,6 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.common.spec import WorldSpec
-from lit_modules.common.distributions import tanh_normal_log_prob
 from lit_modules.common.functional import agent_major, make_target, polyak
 from lit_modules.common.local_to_global import LocalToGlobal
 from lit_modules.common.mlp import StackedMLP
@@ -49,18 +48,17 @@ class ICQMAConfig(AlgoConfig):
 class ICQMA(LocalToGlobal):
     keys = (*LocalToGlobal.keys, ("next", "action"))
 
-    def __init__(self, config: ICQMAConfig, seeds: list[int], spec: WorldSpec, **clock: Any):
+    def __init__(self, config: Any, seeds: list[int], spec: WorldSpec, **clock: Any):
         super().__init__(seeds, spec, **clock)
         self.config = config
-        a, seen = spec.action_size, self.seen_size
-        self.q1, self.q2 = self.agents(seen + a, 1), self.agents(seen + a, 1)
-        self.policy, self.mixer = self.agents(seen, 2 * a), self.make_mixer()
+        self.q1, self.q2 = self.make_q(), self.make_q()
+        self.policy, self.mixer = self.make_policy(), self.make_mixer()
         self.q1_target, self.q2_target, self.mixer_target = map(make_target, (self.q1, self.q2, self.mixer))
 
     def update_train(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
         """One update of everything; both losses are taken before any step. batch [S, B]."""
         c, d = self.config, self.unpack(batch)
-        q = self.smaller(self.q1, self.q2, d["obs_action"])  # (S, N, B)
+        q = self.smaller(self.q1, self.q2, d)  # (S, N, B)
         w, b = self.mix(self.mixer, d["state"])
         losses = {"policy": self.policy_loss(d, w, q), "q": self.q_loss(d, (w * q).sum(1) + b)}
         self.descend_all(losses, c.max_grad_norm)
@@ -72,7 +70,7 @@ class ICQMA(LocalToGlobal):
         """E ( c_k (Q_tot - y) )^2, y = r + gamma (1 - done) softmax(Q_tot' / T) Q_tot', the softmax over the minibatch
         -> [S]. q_tot (S, B). D1, D2"""
         with torch.no_grad():
-            q = self.smaller(self.q1_target, self.q2_target, d["next_obs_action"])
+            q = self.smaller(self.q1_target, self.q2_target, d, "next_")
             later = self.total(self.mixer_target, d["next_state"], q)  # (S, B)
             weight = self.over_batch(later / self.config.target_temperature)
             y = d["reward"] + self.config.gamma * d["mask"] * weight * later
@@ -80,9 +78,8 @@ class ICQMA(LocalToGlobal):
 
     def policy_loss(self, d: dict[str, Tensor], w: Tensor, q: Tensor) -> Tensor:
         """-E softmax(w_i(s) Q_i / T) log pi(a_i | o_i), softmax over the minibatch per agent -> [S]. D1, D3"""
-        log_pi = tanh_normal_log_prob(self.per_agent(self.policy, d["obs"]), d["action"])  # (S, N, B)
         weight = self.over_batch((w * q).detach() / self.config.policy_temperature)
-        return -(weight * log_pi).mean((1, 2))
+        return -(weight * self.log_pi(d)).mean((1, 2))
 
     # ---- plumbing
 
@@ -98,9 +95,9 @@ class ICQMA(LocalToGlobal):
         last = (rows * (mask == 0)).cummax(-1).values
         return (self.config.td_lambda * self.config.gamma) ** (rows - last).to(mask.dtype)
 
-    def smaller(self, q1: StackedMLP, q2: StackedMLP, x: Tensor) -> Tensor:
-        """The smaller of both Q: x [S, N, B, O + A + N] -> [S, N, B]."""
-        return torch.minimum(self.per_agent(q1, x), self.per_agent(q2, x)).squeeze(-1)
+    def smaller(self, q1: StackedMLP, q2: StackedMLP, d: dict[str, Tensor], when: Literal["", "next_"] = "") -> Tensor:
+        """The smaller of both Q at the data's actions, [S, N, B]."""
+        return torch.minimum(self.q_taken(q1, d, when), self.q_taken(q2, d, when))
 
     def unpack(self, batch: TensorDict) -> dict[str, Tensor]:
         d = super().unpack(batch)

@@ -4,7 +4,7 @@ No update masks illegal actions, only evaluation does. The team's reward is that
 from it on; an episode's last transition bootstraps nothing, whatever ended it.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from tensordict import TensorDict
 from torch import Tensor
@@ -52,11 +52,11 @@ class LocalDiscrete(LocalToGlobal):
     def make_policy(self) -> StackedMLP:
         return self.agents(self.seen_size, self.spec.n_actions)
 
-    def q_taken(self, q: StackedMLP, d: dict[str, Tensor]) -> Tensor:
-        return taken(self.per_agent(q, d["obs"]), d["action"])
+    def q_taken(self, q: StackedMLP, d: dict[str, Tensor], when: Literal["", "next_"] = "") -> Tensor:
+        return taken(self.per_agent(q, d[f"{when}obs"]), d[f"{when}action"])
 
-    def log_pi(self, d: dict[str, Tensor]) -> Tensor:
-        return taken(self.per_agent(self.policy, d["obs"]).log_softmax(-1), d["action"])
+    def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
+        return taken(out.log_softmax(-1), action)
 
     def identified(self, obs: Tensor) -> Tensor:
         return self.with_id(self.normalize_obs(obs))

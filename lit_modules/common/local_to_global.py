@@ -6,7 +6,7 @@ The team's value is Q_tot = sum_i w_i(s) Q_i(o_i, a_i) + b(s) with w_i >= 0.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tensordict import TensorDict
@@ -52,13 +52,17 @@ class LocalToGlobal(SeedModule):
     def make_policy(self) -> StackedMLP:
         return self.agents(self.seen_size, 2 * self.spec.action_size)
 
-    def q_taken(self, q: StackedMLP, d: dict[str, Tensor]) -> Tensor:
-        """Q_i(o_i, a_i) of the data's actions, [S, N, B]."""
-        return self.per_agent(q, d["obs_action"]).squeeze(-1)
+    def q_taken(self, q: StackedMLP, d: dict[str, Tensor], when: Literal["", "next_"] = "") -> Tensor:
+        """Q_i(o_i, a_i) of the data's actions, or of its next ones, [S, N, B]."""
+        return self.per_agent(q, d[f"{when}obs_action"]).squeeze(-1)
+
+    def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
+        """log pi_i(a_i | o_i) [S, N, B] of the policy's outputs."""
+        return tanh_normal_log_prob(out, action)
 
     def log_pi(self, d: dict[str, Tensor]) -> Tensor:
         """log pi_i(a_i | o_i) of the data's actions, [S, N, B]."""
-        return tanh_normal_log_prob(self.per_agent(self.policy, d["obs"]), d["action"])
+        return self.log_prob(self.per_agent(self.policy, d["obs"]), d["action"])
 
     def unpack(self, batch: TensorDict) -> dict[str, Tensor]:
         """batch [S, B] -> agent-major tensors (S, N, B, ..); states (S, B, N * St)."""
