@@ -7,7 +7,7 @@ from typing import Any
 
 from tensordict import TensorDict
 
-from data.official import alberdice, omar_npy, omiga_hdf5, omiga_vault, replay
+from data.official import alberdice, madt, omar_npy, omiga_hdf5, omiga_vault, replay, smac_h5
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ SOURCES = {
         replayed=replay.tables,
         folders=("buffer", "alberdice/buffer"),
     ),
+    "cfcql_h5": Source(lambda official, world: {"": "size unknown"}, smac_h5.load),
+    "icq_h5": Source(
+        lambda official, world: {"": "size unknown"}, lambda path, world: smac_h5.load(path, world, source="icq")
+    ),
+    "madt": Source(lambda official, world: {}, madt.load, whole_folder=True),
     "omar_npy": Source(
         omar_npy.files,
         omar_npy.load,

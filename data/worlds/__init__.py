@@ -15,6 +15,7 @@ from data.worlds.bridge import Bridge
 from data.worlds.mamujoco import MultiAgentMujoco
 from data.worlds.matrix import MatrixGame
 from data.worlds.mpe import ParticleWorld
+from data.worlds.smac import Smac
 from data.worlds.smax import Smax
 
 WORLDS: dict[str, Any] = {
@@ -23,6 +24,7 @@ WORLDS: dict[str, Any] = {
     "matrix": MatrixGame,
     "mamujoco": MultiAgentMujoco,
     "mpe": ParticleWorld,
+    "smac": Smac,
     "smax": Smax,
 }
 
@@ -47,6 +49,12 @@ def layout_for(name: str, **params: Any) -> Layout:
         return WORLDS[name].layout_for(**params)
 
 
+def at_once(name: str) -> int | None:
+    """How many such worlds an evaluation may step at once; None: any number. Raises as make_world does."""
+    _check_name(name)
+    return WORLDS[name].at_once
+
+
 def fingerprint(name: str, **params: Any) -> str:
     """Changes when what the world shows changes: its class says how it is taken.
 
@@ -67,9 +75,13 @@ def _explained(name: str, params: dict[str, Any]) -> Iterator[None]:
         raise ReproduceError(f"world {name} cannot be made with {stated}: {error}.") from error
 
 
-def _check(name: str, params: dict[str, Any]) -> None:
+def _check_name(name: str) -> None:
     if name not in WORLDS:
         raise ReproduceError(f"unknown world {name!r}; known: {', '.join(WORLDS)}.{nearest(name, list(WORLDS))}")
+
+
+def _check(name: str, params: dict[str, Any]) -> None:
+    _check_name(name)
     taken = dict(inspect.signature(WORLDS[name].__init__).parameters)
     for own in ("self", "n_worlds", "device"):
         del taken[own]

@@ -15,7 +15,7 @@ from data.catalog import store
 from data.common.errors import ReproduceError
 from data.common.partials import sweep
 from data.common.provenance import provenance
-from data.worlds import fingerprint, make_world
+from data.worlds import at_once, fingerprint, make_world
 from lit_modules import algorithm
 from lit_modules.common.seed_module import SeedModule
 from reproduce import published
@@ -143,7 +143,7 @@ def build_evaluator(settings: Settings, device: torch.device, world_params: dict
     def make(n_worlds: int) -> Any:
         return make_world(task.world, n_worlds, device, **task.params | world_params)
 
-    return Evaluator(make, protocol.seeds, protocol.eval_episodes, modes)
+    return Evaluator(make, protocol.seeds, protocol.eval_episodes, modes, at_once(task.world))
 
 
 def build_module(settings: Settings, world: Any) -> SeedModule:

@@ -23,20 +23,36 @@ class Evaluator:
     do not play: their worlds are ended from the start.
     """
 
-    def __init__(self, make: Any, seeds: list[int], n_episodes: int, modes: tuple[str, ...] = ("greedy", "sampled")):
-        """make(n_worlds) -> a batched world."""
+    def __init__(
+        self,
+        make: Any,
+        seeds: list[int],
+        n_episodes: int,
+        modes: tuple[str, ...] = ("greedy", "sampled"),
+        at_once: int | None = None,
+    ):
+        """make(n_worlds) -> a batched world. `at_once`: worlds at most; more episodes are played in waves."""
         self.seeds, self.n_episodes, self.modes = seeds, n_episodes, modes
-        self.world: Any = make(len(modes) * n_episodes * len(seeds))
+        sides = len(modes) * len(seeds)
+        self.wave = n_episodes if at_once is None else max(1, min(n_episodes, at_once // sides))
+        self.world: Any = make(sides * self.wave)
 
     def __call__(self, module: "SeedModule") -> dict[str, list[list[float] | None]]:
         """Undiscounted episode returns {mode: [S][E]}."""
         return {mode: metrics[EPISODE_RETURN] for mode, metrics in self.play(module).items()}
 
-    @torch.no_grad()
     def play(self, module: "SeedModule") -> Played:
         """Every metric of the world for every episode."""
-        n_seeds, n, world = len(self.seeds), self.n_episodes, self.world
         rngs = [generator(seed, Stream.EVALUATION, module.n_updates) for seed in self.seeds]
+        waves = [self._play(module, rngs) for _ in range(-(-self.n_episodes // self.wave))]
+        return {
+            mode: {name: _joined([wave[mode][name] for wave in waves], self.n_episodes) for name in metrics}
+            for mode, metrics in waves[0].items()
+        }
+
+    @torch.no_grad()
+    def _play(self, module: "SeedModule", rngs: list[torch.Generator]) -> Played:
+        n_seeds, n, world = len(self.seeds), self.wave, self.world
         starts = torch.cat([world.draw_starts(len(self.modes) * n, rng) for rng in rngs])
         given = TensorDict({"start": starts.to(world.device)}, world.batch_size, device=world.device)
         td = world.reset(given if world.start_size else None)
@@ -76,6 +92,12 @@ class Evaluator:
                 break
         shaped = {name: x.view(n_seeds, len(self.modes), n).cpu() for name, x in found.items()}
         return {m: {name: _rounded(x[:, k], idle) for name, x in shaped.items()} for k, m in enumerate(self.modes)}
+
+
+def _joined(waves: list[list[list[float] | None]], n_episodes: int) -> list[list[float] | None]:
+    """Each seed's episodes of all waves, the first `n_episodes`."""
+    seeds = zip(*waves, strict=True)
+    return [None if None in parts else [x for part in parts for x in part or []][:n_episodes] for parts in seeds]
 
 
 def further_metrics(played: Played) -> dict[str, dict[str, list[list[float] | None]]]:

@@ -1,0 +1,185 @@
+"""Official StarCraft files: round trips, files of every kind of pickle, and what is refused with its reason."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDict
+
+from data.catalog.dataset import layout_of
+from data.catalog.schema import WorldEntry
+from data.common.errors import ReproduceError
+from data.common.paths import ROOT
+from data.official import SOURCES, madt, smac_h5
+from data.statistics import trajectory_statistics
+from data.worlds import layout_for
+
+MADE_UP = ROOT.parent / "shared" / "data" / "madt_like"
+PLAIN = {"name": "smac", "map_name": "3m"}
+MODIFIED = PLAIN | {"view": "modified"}
+KINDS = ("lists", "lists_legacy", "numpy1_bool", "numpy2_bool", "arrays_numpy1", "arrays_numpy2")
+LENGTHS = (4, 60, 7)  # won, at the limit, lost
+
+
+def experience(world: dict) -> TensorDict:
+    """Three episodes; at their ends nobody acts and final states are those before, as MADT's files have them."""
+    layout, made = layout_for(world["name"], **{k: v for k, v in world.items() if k != "name"}), []
+    win = layout.spec.win_reward or 0.0
+    for number, length in enumerate(LENGTHS):
+        rows = layout.synthetic(length + 1)
+        rows["obs"], rows["state"] = rows["obs"] + number, rows["state"] - number
+        rows["legal_actions"][:, :, 1] = False
+        rows["action"] = torch.arange(length + 1).remainder(3).mul(2).unsqueeze(-1).expand(-1, 3).clone()
+        for key in ("obs", "state", "legal_actions"):
+            rows[key][-1] = rows[key][-2]
+        at = torch.arange(length + 1).unsqueeze(-1)
+        rows["reward"] = torch.full((length + 1, 1), 0.25)
+        rows["reward"][length - 1] += win * (number == 0)
+        rows["final"] = at == length
+        rows["terminated"], rows["truncated"] = (at == length - 1) & (number != 1), (at == length - 1) & (number == 1)
+        rows["action"][-1], rows["reward"][-1] = 0, 0.0
+        made.append(rows)
+    return torch.cat(made)  # type: ignore
+
+
+def same(one: TensorDict, other: TensorDict) -> None:
+    assert set(one.keys()) == set(other.keys())
+    for key in set(one.keys()):
+        assert torch.equal(one[key], other[key]), key
+
+
+# ---- MADT
+
+
+def test_a_folder_of_pickles_comes_back_and_is_read_once(tmp_path, monkeypatch):
+    rows, folder = experience(MODIFIED), tmp_path / "3m" / "good"
+    madt.write(rows, folder)
+    assert len(list(folder.iterdir())) == 3
+    same(SOURCES["madt"].load(folder, MODIFIED), rows)
+    stated = trajectory_statistics(rows, layout_for("smac", map_name="3m").spec.win_reward)
+    assert (stated["n_terminated"], stated["n_truncated"], stated["win_rate"]) == (2, 1, 1 / 3)
+    monkeypatch.setattr(madt, "read_episode", lambda path: 1 / 0)
+    same(madt.load(folder, MODIFIED), rows)
+    (folder / "00003").write_bytes((folder / "00000").read_bytes())  # another folder now
+    with pytest.raises(ZeroDivisionError):
+        madt.load(folder, MODIFIED)
+
+
+@pytest.mark.skipif(not MADE_UP.is_dir(), reason="the made-up episodes of shared/data/madt_like are not there")
+@pytest.mark.parametrize(
+    "name", ["lists", "lists_legacy", "numpy1_bool", "numpy2_bool", "arrays_numpy1", "arrays_numpy2"]
+)
+def test_pickles_of_every_kind_are_read_without_running_anything(name):
+    path = MADE_UP / name
+    found = madt.arrays_of(path, madt.read_episode(path))
+    assert found is not None
+    shapes = {part: array.shape for part, array in found.items()}
+    assert shapes == {
+        "state": (3, 2, 4), "obs": (3, 2, 3), "action": (3, 2, 1), "reward": (3, 2, 1), "done": (3, 2),
+        "legal_actions": (3, 2, 2),
+    }  # fmt: skip
+    assert (found["action"] == 1).all()
+    assert (found["reward"] == 0.5).all()
+    assert found["done"].tolist() == [[0, 0], [0, 0], [1, 1]]
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_foreign_classes_are_refused_and_nothing_is_run(tmp_path, zipped):
+    run, path = tmp_path / "run", tmp_path / "episode"
+    if zipped:
+        torch.save([[Evil(run)]], path)
+    else:
+        path.write_bytes(pickle.dumps([[Evil(run)]]))
+    with pytest.raises(ReproduceError, match="cannot be read as an episode of numbers"):
+        madt.read_episode(path)
+    assert not run.exists()
+
+
+def test_what_is_wrong_with_a_folder_of_pickles_is_named(tmp_path):
+    def folder_of(change, name):
+        folder = tmp_path / name
+        madt.write(experience(MODIFIED), folder)
+        episode = madt.read_episode(folder / "00001")
+        change(episode)
+        torch.save(episode, folder / "00001")
+        return folder
+
+    def refused(said, change, world=MODIFIED):
+        with pytest.raises(ReproduceError, match=said):
+            madt.load(folder_of(change, str(len(list(tmp_path.iterdir())))), world)
+
+    refused(r"00000: obs of a step is \[64\]|another map", lambda e: None, MODIFIED | {"map_name": "5m_vs_6m"})
+    refused(r"in 1 of 3 files the agents have unequal lengths", lambda e: e[0].pop())
+    refused(r"the agents' rewards differ", lambda e: e[1][3].__setitem__(3, [7.0]))
+    refused(
+        r"actions are not among the available ones, first",
+        lambda e: [a[t].__setitem__(2, [1]) for a in e for t in range(9)],
+    )
+    refused(r"obs is NaN or infinite", lambda e: e[0][2][1].__setitem__(0, float("nan")))
+    refused(r"expected a list over agents", lambda e: e[0].__setitem__(2, "a"))
+    refused(r"00001: an episode of 61 steps, the map's limit is 60", lambda e: [a.append(a[-1]) for a in e])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ReproduceError, match="holds no files"):
+        madt.load(empty, MODIFIED)
+
+
+# ---- HDF5
+
+
+@pytest.mark.parametrize(("source", "onehot"), [("cfcql_h5", False), ("icq_h5", True)])
+def test_an_h5_file_comes_back(tmp_path, source, onehot):
+    rows = experience(PLAIN)
+    smac_h5.write(rows, tmp_path / "3m.h5", PLAIN, onehot)
+    found = SOURCES[source].load(tmp_path / "3m.h5", PLAIN)
+    same(found, rows)
+    layout_of(WorldEntry(name="smac", params={"map_name": "3m"})).check(found)
+
+
+def test_what_is_wrong_with_an_h5_file_is_named(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "3m_good.h5"
+
+    def refused(said, change, world=PLAIN, onehot=True):
+        path.unlink(missing_ok=True)
+        smac_h5.write(experience(PLAIN), path, PLAIN, onehot)
+        with h5py.File(path, "r+") as file:
+            change(file)
+        with pytest.raises(ReproduceError, match=said):
+            smac_h5.load(path, world)
+
+    def put(key, where, value):
+        def change(file):
+            file[key][where] = value
+
+        return change
+
+    refused(r"state has shape .* Is it another map's file", lambda f: None, PLAIN | {"map_name": "5m_vs_6m"})
+    refused(r"dataset 'reward' is missing", lambda f: f.__delitem__("reward"))
+    refused(r"episode 2: the episode has no end", put("terminated", (2, 6), 0))
+    refused(r"episode 0: terminated does not stand in the last step", put("terminated", (0, 1), 1))
+    refused(r"episode 0: filled is not 1", put("filled", (0, 2), 0))
+
+    def fill(file):
+        file["filled"][0, 0:8] = 1
+        file["terminated"][0, 0:8, 0] = [0, 0, 0, 0, 0, 0, 1, 0]
+
+    refused(r"step 5 allows an agent nothing: padding", fill)
+    refused(r"obs is NaN or infinite first in episode 1", put("obs", (1, 3, 0, 0), np.nan))
+    refused(r"actions_onehot disagrees", put("actions", (1, 3, 0), 4))
+    refused(r"actions are not among the available ones", put("actions", (1, slice(0, 9)), 1), onehot=False)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ReproduceError, match="truncated or no HDF5 file"):
+        smac_h5.load(path, PLAIN)
+    with pytest.raises(ReproduceError, match=r"is missing\. Published in the Google Drive"):
+        smac_h5.load(tmp_path / "nowhere.h5", PLAIN)
