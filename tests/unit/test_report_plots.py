@@ -6,6 +6,7 @@ import matplotlib
 import pytest
 from test_records import record
 
+from data.common.paths import ROOT
 from reproduce import records
 from reproduce.judge import Bound, judge
 from reproduce.report import plots, write_report
@@ -128,3 +129,17 @@ def test_one_row_has_none_nor_have_scores_that_nothing_judges():
     tables = collect().tables
     assert sum(len(table.runs) for table in tables) == 4
     assert [sentence for table in tables for sentence in table.aggregates] == []
+
+
+def test_a_curve_begins_where_the_last_phase_does():
+    svg = plots.learning_curves([70_000, 80_000, 90_000], [[1.0, 2.0]] * 3, [], None, "curves")
+    ticks = [float(text) for text in re.findall(r">(\d+(?:\.\d+)?)k<", svg)]
+    assert len(ticks) > 1
+    assert min(ticks) >= 70
+
+
+def test_curves_are_in_the_unit_of_their_table_and_name_their_data(monkeypatch, tmp_path):
+    monkeypatch.setenv("REPRODUCE_RECORDS", str(ROOT / "records"))
+    page = write_report(tmp_path, "omsd/mpe/cn_expert")[0].read_text()
+    caption = page.partition("learning curves of cn_expert on omar/simple_spread-expert-one-team, regenerated data")[2]
+    assert ">normalized score<" in caption.partition("</svg>")[0]
