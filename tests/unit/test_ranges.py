@@ -18,7 +18,7 @@ from reproduce.config.schema import GROUPS
 from reproduce.config.today import stated_today
 from reproduce.jobs import launcher_from
 
-ROW, MPE = "inspo/xor/ab", "omsd/mpe/cn_expert"
+ROW, MPE, BRIDGE = "inspo/xor/ab", "omsd/mpe/cn_expert", "inspo/bridge/mix"
 HUGE = 10**18
 COUNTS = ("n_updates", "n_behavior_updates", "n_critic_updates", "n_score_updates")
 NEVER = {  # by type of the value as the row states it
@@ -35,7 +35,7 @@ def stated() -> list[tuple[str, dict]]:
     rows = row_ids()
     found = {v["algo"]["name"]: v for v in stated_today([(row, []) for row in rows])}
     for name in set(algorithms()) - set(found):
-        row = MPE if algorithm(name)[0].actions is Box else ROW
+        row = MPE if algorithm(name)[0].actions is Box else BRIDGE  # whose file states no widths
         found[name] = compose(row, [f"algo={name}"]).values
     return list(found.items())
 
