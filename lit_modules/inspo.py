@@ -59,8 +59,41 @@ class InSPOConfig(AlgoConfig):
     sequential: bool  # ablation: False lets every agent see its teammates' old policies
 
 
+class SequentialLosses:
+    """What InSPO is whatever its networks are: the value, the policy's loss, and the course of beta and rates."""
+
+    config: Any
+
+    def value(self, q: Tensor, log_pi: Tensor, log_mu: Tensor, beta: Tensor) -> Tensor:
+        """V^i(s) = sum_a pi^i(a|s) ( Q^i(s,a) - alpha log(pi^i/mu^i) - beta log pi^i ). (S, B, A) x 3 -> (S, B)."""
+        if self.config.soft_value:
+            q = q - self.config.alpha * (log_pi - log_mu) - beta * log_pi
+        return (log_pi.exp() * q).sum(-1)
+
+    def policy_loss(self, q: Tensor, log_pi: Tensor, log_mu: Tensor, action: Tensor, beta: Tensor) -> Tensor:
+        """-exp( (Q^i(s,a^i) - V^i(s) - beta log mu^i(a^i|s)) / (alpha+beta) ) log pi^i(a^i|s) on D_rho. -> (S, B).
+
+        The forward-KL projection of the closed-form best response onto the data; -beta log mu lifts rare actions.
+        """
+        with torch.no_grad():
+            v = self.value(q, log_pi, log_mu, beta)
+            exponent = (taken(q, action) - v - beta * taken(log_mu, action)) / (self.config.alpha + beta)
+            weight = exponent.clamp(-10.0, 5.0).exp()  # D4
+        return -weight * taken(log_pi, action)
+
+    def schedules(self, chunk: Chunk) -> dict[str, Tensor]:
+        """beta and the scale of the rates in each round of a chunk, [K] each."""
+        c = self.config
+        elapsed = torch.arange(chunk.start, chunk.start + chunk.n_updates) - c.n_behavior_updates
+        annealed = c.anneal_fraction * c.n_updates
+        fraction = (elapsed / max(1.0, annealed)).clamp(max=1.0)
+        beta = (c.beta_start + (c.beta_end - c.beta_start) * fraction) * float(c.entropy)
+        lr_scale = 1 - (1 - c.lr_end) * ((elapsed - annealed) / max(1.0, c.n_updates - annealed)).clamp(min=0.0)
+        return {"beta": beta, "lr_scale": lr_scale}
+
+
 @register("inspo")
-class InSPO(SeedModule):
+class InSPO(SequentialLosses, SeedModule):
     starts_cloned = True
     keys = ("obs", "legal_actions", "action", "reward", "terminated", ("next", "obs"), ("next", "legal_actions"))
 
@@ -119,12 +152,6 @@ class InSPO(SeedModule):
         log_mu = masked_log_softmax(self.behavior_policy(obs), legal)
         return -taken(log_mu, action).mean(-1).sum(1)
 
-    def value(self, q: Tensor, log_pi: Tensor, log_mu: Tensor, beta: Tensor) -> Tensor:
-        """V^i(s) = sum_a pi^i(a|s) ( Q^i(s,a) - alpha log(pi^i/mu^i) - beta log pi^i ). (S, B, A) x 3 -> (S, B)."""
-        if self.config.soft_value:
-            q = q - self.config.alpha * (log_pi - log_mu) - beta * log_pi
-        return (log_pi.exp() * q).sum(-1)
-
     @torch.no_grad()
     def td_target(self, d: dict[str, Tensor], theta_pi: Tensor, beta: Tensor) -> Tensor:
         """r + gamma (1 - terminated) V^i(s') with the target Q. -> (S, B)."""
@@ -135,17 +162,6 @@ class InSPO(SeedModule):
     def td_error(self, q: Tensor, d: dict[str, Tensor], theta_pi: Tensor, beta: Tensor) -> Tensor:
         """Local Q: r + gamma (1-d) V^i(s') - Q^i(s, a^i), whose square is minimized on D_rho. -> (S, B)."""
         return self.td_target(d, theta_pi, beta) - taken(q, d["action"])
-
-    def policy_loss(self, q: Tensor, log_pi: Tensor, log_mu: Tensor, action: Tensor, beta: Tensor) -> Tensor:
-        """-exp( (Q^i(s,a^i) - V^i(s) - beta log mu^i(a^i|s)) / (alpha+beta) ) log pi^i(a^i|s) on D_rho. -> (S, B).
-
-        The forward-KL projection of the closed-form best response onto the data; -beta log mu lifts rare actions.
-        """
-        with torch.no_grad():
-            v = self.value(q, log_pi, log_mu, beta)
-            exponent = (taken(q, action) - v - beta * taken(log_mu, action)) / (self.config.alpha + beta)
-            weight = exponent.clamp(-10.0, 5.0).exp()  # D4
-        return -weight * taken(log_pi, action)
 
     # ---- plumbing
 
@@ -171,12 +187,7 @@ class InSPO(SeedModule):
         c, (k, n) = self.config, (chunk.n_updates, self.spec.n_agents)
         order = self.uniform(k, n).argsort(-1)
         rows = order + n * torch.arange(len(self.seeds), device=self.device).unsqueeze(-1)
-        elapsed = torch.arange(chunk.start - c.n_behavior_updates, chunk.start - c.n_behavior_updates + k)
-        annealed = c.anneal_fraction * c.n_updates
-        fraction = (elapsed / max(1.0, annealed)).clamp(max=1.0)
-        beta = (c.beta_start + (c.beta_end - c.beta_start) * fraction) * float(c.entropy)
-        lr_scale = 1 - (1 - c.lr_end) * ((elapsed - annealed) / max(1.0, c.n_updates - annealed)).clamp(min=0.0)
-        floats = {"resample": self.uniform(k, n, c.batch_size), "beta": beta, "lr_scale": lr_scale}
+        floats = {"resample": self.uniform(k, n, c.batch_size)} | self.schedules(chunk)
         return {"rows": rows} | {name: x.to(self.device, self.dtype) for name, x in floats.items()}  # type: ignore
 
     def unpack(self, batch: TensorDict) -> dict[str, Tensor]:
