@@ -38,6 +38,7 @@ GENERATORS = {
     "mamujoco_mixture": Generator(mixture.mixture),
     "mpe_mixture": Generator(mixture.mixture),
     "mpe_random": Generator(mpe.random),
+    "official_only": Generator(fights.official_only, n_rows=lambda params, spec: 0),
     "matrix_independent": Generator(matrix.independent, matrix.measures, _episodes),
     "smax_scripts": Generator(fights.scripted, n_rows=fights.n_rows),
     "matrix_joint_actions": Generator(matrix.joint_actions, matrix.measures, _episodes),

@@ -44,3 +44,11 @@ def scripted(world: dict, seed: int, parts: list[dict], progress: Progress | Non
 def n_rows(params: dict[str, Any], spec: WorldSpec) -> int:
     """When every fight reaches the limit."""
     return sum(part["episodes"] for part in params["parts"]) * (spec.episode_limit + 1)
+
+
+def official_only(world: dict, seed: int, progress: Progress | None = None) -> TensorDict:
+    """Raises ReproduceError: these data are the authors'."""
+    raise ReproduceError(
+        f"data of StarCraft II, map {world['map_name']}, are the authors' alone: use data.kind=official data.root=DIR "
+        "(`reproduce data show ID` says where they are published), or SMAX with task=smax and data of smax/*."
+    )

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
+from data.catalog import store
 from data.catalog.dataset import layout_of
 from data.catalog.schema import WorldEntry
 from data.common.errors import ReproduceError
@@ -20,14 +21,13 @@ MADE_UP = ROOT.parent / "shared" / "data" / "madt_like"
 PLAIN = {"name": "smac", "map_name": "3m"}
 MODIFIED = PLAIN | {"view": "modified"}
 KINDS = ("lists", "lists_legacy", "numpy1_bool", "numpy2_bool", "arrays_numpy1", "arrays_numpy2")
-LENGTHS = (4, 60, 7)  # won, at the limit, lost
 
 
 def experience(world: dict) -> TensorDict:
     """Three episodes; at their ends nobody acts and final states are those before, as MADT's files have them."""
     layout, made = layout_for(world["name"], **{k: v for k, v in world.items() if k != "name"}), []
     win = layout.spec.win_reward or 0.0
-    for number, length in enumerate(LENGTHS):
+    for number, length in enumerate((4, layout.spec.episode_limit, 7)):  # won, at the limit, lost
         rows = layout.synthetic(length + 1)
         rows["obs"], rows["state"] = rows["obs"] + number, rows["state"] - number
         rows["legal_actions"][:, :, 1] = False
@@ -144,6 +144,16 @@ def test_an_h5_file_comes_back(tmp_path, source, onehot):
     found = SOURCES[source].load(tmp_path / "3m.h5", PLAIN)
     same(found, rows)
     layout_of(WorldEntry(name="smac", params={"map_name": "3m"})).check(found)
+
+
+def test_the_catalog_finds_and_describes_official_files(tmp_path):
+    rows = experience(PLAIN | {"map_name": "3s_vs_5z"})
+    smac_h5.write(rows, tmp_path / "3s_vs_5z_medium_replay.h5", PLAIN | {"map_name": "3s_vs_5z"})
+    found = store.get("smac/3s_vs_5z-cfcql-medium-replay", "official", tmp_path)
+    same(found.transitions, rows)
+    assert found.manifest["statistics"]["win_rate"] == 1 / 3
+    with pytest.raises(ReproduceError, match=r"the authors' alone: use data\.kind=official"):
+        store.get("smac/3s_vs_5z-cfcql-medium-replay")
 
 
 def test_what_is_wrong_with_an_h5_file_is_named(tmp_path):
