@@ -11,10 +11,11 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 READY := $(VENV)/.ready
 MUJOCO := $(VENV)/.ready-mujoco
 DEV := $(VENV)/.ready-dev
+SMAX := $(VENV)/.ready-smax
 NEEDED := $(READY) $(if $(findstring mujoco,$(ROW))$(findstring omiga,$(ROW)),$(MUJOCO))
 INSTALL := $(BIN)/pip install --no-deps --require-hashes -r
 
-.PHONY: reproduce test test-slow lint gate bench gpu docs locks clean
+.PHONY: reproduce test test-slow lint gate bench gpu docs locks smax clean
 
 # Runs the row or glob, then writes the report whatever the verdict; exits with the verdict's code. A signal reaches the
 # command also where it is sent to make alone; then its code is 130 or 143, and no report is written.
@@ -66,6 +67,13 @@ $(MUJOCO): $(READY) requirements-mujoco.lock
 	$(INSTALL) requirements-mujoco.lock
 	touch $(MUJOCO)
 
+# StarCraft-like fights (task=smax): jaxmarl and what it needs.
+smax: $(SMAX)
+
+$(SMAX): $(READY) requirements-smax.lock
+	$(INSTALL) requirements-smax.lock
+	touch $(SMAX)
+
 $(DEV): $(READY) requirements-dev.lock
 	$(INSTALL) requirements-dev.lock
 	touch $(DEV)
@@ -76,6 +84,7 @@ locks: export UV_CUSTOM_COMPILE_COMMAND = make locks
 locks:
 	$(LOCK) --python-version 3.11 --output-file requirements.lock
 	$(LOCK) --python-version 3.11 --extra mujoco --output-file requirements-mujoco.lock
+	$(LOCK) --python-version 3.11 --extra mujoco --extra smax --output-file requirements-smax.lock
 	$(LOCK) --python-version 3.11.5 $(addprefix --extra ,mujoco vault launchers fetch dev docs) --output-file requirements-dev.lock
 
 clean:

@@ -22,6 +22,10 @@ PACKAGES = (
     "scipy",
     "gymnasium",
     "mujoco",
+    "jax",
+    "jaxlib",
+    "jaxmarl",
+    "smac",
     "h5py",
 )
 UNKNOWN = "unknown"
