@@ -25,7 +25,10 @@ def locked(name: str) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-mujoco.lock", "requirements-dev.lock"])
+LOCKS = ("requirements.lock", "requirements-mujoco.lock", "requirements-smax.lock", "requirements-dev.lock")
+
+
+@pytest.mark.parametrize("name", LOCKS)
 def test_every_package_of_a_lock_has_its_version_and_hashes(name):
     packages = locked(name)
     assert all(packages.values())

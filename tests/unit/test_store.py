@@ -41,6 +41,16 @@ SIMULATED += [
     for game in ("3m", "2s3z", "5m_vs_6m")
     for q in ("poor", "medium", "good", "expert", "medium-replay", "mixed")
 ]
+OFFICIAL = [
+    f"smac/{game}-{q}"
+    for game in ("2c_vs_64zg", "5m_vs_6m", "6h_vs_8z", "corridor")
+    for q in ("poor", "medium", "good")
+]
+OFFICIAL += [
+    f"smac/{game}-cfcql-{q}"
+    for game in ("2s3z", "3s_vs_5z", "5m_vs_6m", "6h_vs_8z")
+    for q in ("medium", "medium-replay", "expert", "mixed")
+]
 BRIDGE = {"name": "bridge", "episode_limit": 50}
 
 
@@ -69,7 +79,7 @@ def edit_entry(monkeypatch):
 
 
 def test_registry_lists_every_dataset_without_torch():
-    assert sorted(registry.datasets()) == sorted(IDS + SIMULATED)
+    assert sorted(registry.datasets()) == sorted(IDS + SIMULATED + OFFICIAL)
     code = "import sys, data.catalog.registry as r; r.datasets(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
