@@ -127,7 +127,7 @@ def write(rows: TensorDict, path: Path, world: dict[str, Any], onehot: bool = Fa
             values: torch.Tensor = torch.ones(len(episode), 1)
             if key != "filled":
                 values = episode[names.get(key, key)]
-            array[e, : len(episode)] = values.numpy().reshape(len(episode), *array.shape[2:])
+            array[e, : len(episode)] = np.asarray(values).reshape(len(episode), *array.shape[2:])
     if onehot:
         padded["actions_onehot"] = np.eye(padded["avail_actions"].shape[-1], dtype="f4")[padded["actions"][..., 0]]
     with needed("h5py").File(path, "w") as file:
