@@ -25,7 +25,7 @@ class BCRecurrentConfig(AlgoConfig):
 
     n_updates: Size
     batch_size: Batch  # episodes
-    hidden: Width
+    gru_hidden: Width
     lr: Positive  # Adam
     max_grad_norm: Positive  # per seed
 

@@ -43,7 +43,7 @@ class CFCQLDiscreteConfig(AlgoConfig):
     n_behavior_updates: Count
     n_updates: Size
     batch_size: Batch  # episodes
-    hidden: Width
+    gru_hidden: Width
     mixer_embed: Width
     hypernet_hidden: Width
     lr: Positive  # Adam, of the agents and the mixer together, and of the behavior model

@@ -36,7 +36,7 @@ class ICQDiscreteConfig(AlgoConfig):
 
     n_updates: Size
     batch_size: Batch  # episodes
-    hidden: Width  # of the agents
+    gru_hidden: Width  # of the agents
     critic_hidden: list[Width]
     mixer_embed: Width
     lr: Positive  # RMSprop, of the agents

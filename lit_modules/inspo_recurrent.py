@@ -40,7 +40,7 @@ class InSPORecurrentConfig(AlgoConfig):
     batch_size: Batch  # episodes, of whose steps
     n_resampled: Batch  # so many are drawn with probability ~ rho
     steps_per_turn: Size  # gradient steps in an agent's turn
-    hidden: Width
+    gru_hidden: Width
     lr: Positive  # Adam, for mu and Q
     policy_lr: Positive  # Adam, for pi
     lr_end: Fraction  # once the entropy is annealed, the rates of Q and pi fall linearly to this fraction

@@ -25,7 +25,7 @@ Carry = tuple[Tensor, Tensor]  # hidden state [S, E N, H], last action as a one-
 
 
 class Recurrent(SeedModule):
-    """The settings have batch_size (episodes) and hidden. A subclass has `agent`, and acts by `action_log_probs` of it.
+    """The settings have batch_size (episodes) and gru_hidden. A subclass has `agent` and acts by `action_log_probs`.
 
     Chunks are cut so that one seed's minibatches stay below CHUNK_BYTES: whole episodes are large.
     """
@@ -49,7 +49,7 @@ class Recurrent(SeedModule):
 
     def make_agent(self, outputs: int) -> StackedGRU:
         size = self.spec.obs_size + self.spec.n_actions + self.spec.n_agents
-        return StackedGRU((size, self.config.hidden, outputs), (len(self.seeds),), self.weight_rngs)
+        return StackedGRU((size, self.config.gru_hidden, outputs), (len(self.seeds),), self.weight_rngs)
 
     def episodes(self, name: str, n_updates: int) -> Phase:
         """A phase of `n_updates` on different whole episodes."""

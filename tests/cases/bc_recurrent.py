@@ -14,7 +14,7 @@ from reproduce.regression.cases import Case
 class PlainBCRecurrent:
     def __init__(self, config: BCRecurrentConfig, spec: WorldSpec):
         self.c, self.a = config, spec.n_actions
-        self.agent = PlainAgent(spec.obs_size + spec.n_actions + spec.n_agents, config.hidden, spec.n_actions)
+        self.agent = PlainAgent(spec.obs_size + spec.n_actions + spec.n_agents, config.gru_hidden, spec.n_actions)
         self.adam = torch.optim.Adam(self.agent.parameters(), lr=config.lr)
 
     def update_clone(self, b: dict[str, Tensor], noise: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -27,7 +27,9 @@ class PlainBCRecurrent:
 
 
 CASE = Case(
-    config=BCRecurrentConfig(name="bc_recurrent", n_updates=30, batch_size=6, hidden=8, lr=1e-2, max_grad_norm=10.0),
+    config=BCRecurrentConfig(
+        name="bc_recurrent", n_updates=30, batch_size=6, gru_hidden=8, lr=1e-2, max_grad_norm=10.0
+    ),
     spec=DISCRETE,
     plain=PlainBCRecurrent,
     state=("agent.theta",),

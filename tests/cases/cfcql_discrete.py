@@ -79,7 +79,7 @@ class PlainCFCQL:
     def __init__(self, config: CFCQLDiscreteConfig, spec: WorldSpec):
         self.c, self.n, self.a = config, spec.n_agents, spec.n_actions
         size = spec.obs_size + spec.n_actions + spec.n_agents
-        self.agent, self.behavior = (PlainAgent(size, config.hidden, spec.n_actions) for _ in range(2))
+        self.agent, self.behavior = (PlainAgent(size, config.gru_hidden, spec.n_actions) for _ in range(2))
         self.mixer = PlainQMixer(spec.state_size, self.n, config.mixer_embed, config.hypernet_hidden)
         self.agent_target, self.mixer_target = deepcopy(self.agent), deepcopy(self.mixer)
         self.behavior_adam = torch.optim.Adam(self.behavior.parameters(), lr=config.lr)
@@ -152,7 +152,7 @@ CFCQL_DISCRETE_SMALL = CFCQLDiscreteConfig(
     n_behavior_updates=20,
     n_updates=30,
     batch_size=6,
-    hidden=8,
+    gru_hidden=8,
     mixer_embed=4,
     hypernet_hidden=6,
     lr=1e-2,

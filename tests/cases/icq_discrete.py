@@ -30,7 +30,7 @@ class PlainICQ:
 
     def __init__(self, config: ICQDiscreteConfig, spec: WorldSpec):
         self.c, self.n, self.a = config, spec.n_agents, spec.n_actions
-        self.agent = PlainAgent(spec.obs_size + spec.n_actions + self.n, config.hidden, spec.n_actions)
+        self.agent = PlainAgent(spec.obs_size + spec.n_actions + self.n, config.gru_hidden, spec.n_actions)
         self.critic = mlp(spec.state_size + spec.obs_size + self.n, *config.critic_hidden, spec.n_actions + 1)
         self.mixer = PlainLinearMixer(spec.state_size, self.n, config.mixer_embed)
         self.critic_target, self.mixer_target = deepcopy(self.critic), deepcopy(self.mixer)
@@ -105,7 +105,7 @@ ICQ_DISCRETE_SMALL = ICQDiscreteConfig(
     name="icq_discrete",
     n_updates=30,
     batch_size=6,
-    hidden=8,
+    gru_hidden=8,
     critic_hidden=[8, 8],
     mixer_embed=4,
     lr=1e-2,

@@ -19,7 +19,7 @@ class PlainInSPORecurrent:
     def __init__(self, config: InSPORecurrentConfig, spec: WorldSpec):
         self.c, self.n, self.a = config, spec.n_agents, spec.n_actions
         size = spec.obs_size + spec.n_actions + spec.n_agents
-        self.behavior, self.agent, self.q = (PlainAgent(size, config.hidden, spec.n_actions) for _ in range(3))
+        self.behavior, self.agent, self.q = (PlainAgent(size, config.gru_hidden, spec.n_actions) for _ in range(3))
         self.q_target = deepcopy(self.q)
         self.behavior_adam, self.q_adam, self.policy_adam = (
             torch.optim.Adam(net.parameters(), lr=lr)
@@ -105,7 +105,7 @@ INSPO_RECURRENT_SMALL = InSPORecurrentConfig(
     batch_size=6,
     n_resampled=24,
     steps_per_turn=2,
-    hidden=8,
+    gru_hidden=8,
     lr=1e-2,
     policy_lr=1e-2,
     lr_end=0.5,

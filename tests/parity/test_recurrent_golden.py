@@ -86,7 +86,7 @@ def cfcql() -> Golden:
 def cfcql_of(golden: Golden, **changes: Any) -> CFCQLDiscrete:
     c = {key.removeprefix("config/"): value.item() for key, value in golden.items() if key.startswith("config/")}
     config = CFCQL_DISCRETE_SMALL.replace(
-        n_behavior_updates=20, n_updates=20, batch_size=8, hidden=12, mixer_embed=6, hypernet_hidden=10, lr=c["lr"],
+        n_behavior_updates=20, n_updates=20, batch_size=8, gru_hidden=12, mixer_embed=6, hypernet_hidden=10, lr=c["lr"],
         max_grad_norm=c["grad_clip"], gamma=c["gamma"], td_lambda=c["td_lambda"], alpha=c["alpha"],
         target_update_interval=int(c["target_update_interval"]), episodes_per_update=int(c["episodes_per_update"]),
         **{"temperature": c["temperature"]} | changes,
@@ -147,7 +147,7 @@ def icq() -> Golden:
 def test_losses_and_parameters_of_icq(icq):
     c = {key.removeprefix("config/"): value.item() for key, value in icq.items() if key.startswith("config/")}
     config = ICQ_DISCRETE_SMALL.replace(
-        n_updates=20, batch_size=8, hidden=12, critic_hidden=[16, 16], mixer_embed=6, max_grad_norm=c["grad_clip"],
+        n_updates=20, batch_size=8, gru_hidden=12, critic_hidden=[16, 16], mixer_embed=6, max_grad_norm=c["grad_clip"],
         target_temperature=c["critic_beta"], policy_temperature=c["policy_beta"],
         target_update_interval=int(c["target_update_interval"]),
         **{key: c[key] for key in ("lr", "critic_lr", "rms_alpha", "rms_eps", "gamma", "td_lambda")},
