@@ -12,6 +12,7 @@ Reading lists is slow: what they become is kept below outputs/cache/madt.
 import hashlib
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ VERSION = 1  # of what is kept
 
 def _allowed() -> list[Any]:
     """What a pickle may name: numpy's, under the module names of numpy 1 and 2."""
-    core = np._core.multiarray
+    core: Any = import_module("numpy._core.multiarray")
     named: list[Any] = [np.dtype, np.ndarray]
     named += [type(np.dtype(kind)) for kind in ("?", "f4", "f8", "i4", "i8", "u1", "i1")]
     for module in ("numpy.core", "numpy._core"):
@@ -155,7 +156,8 @@ def write(rows: TensorDict, folder: Path) -> None:
     folder.mkdir(parents=True)
     lengths = torch.diff(rows["final"].squeeze(-1).nonzero().squeeze(-1), prepend=torch.tensor([-1])).tolist()
     for number, episode in enumerate(rows.split(lengths)):
-        lived, n_agents = episode[:-1], episode["action"].shape[1]
+        lived: TensorDict = episode[:-1]  # type: ignore[assignment]
+        n_agents = episode["action"].shape[1]
         steps = zip(
             *(lived[key].tolist() for key in ("state", "obs", "action", "reward", "legal_actions")), strict=True
         )
