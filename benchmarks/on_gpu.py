@@ -8,13 +8,13 @@ import torch
 from timing import Line, medians
 from updates import Flops, Timed
 
-from data import synthetic
 from data.worlds import make_world
 from lit_modules import algorithm
 from lit_modules.common.accelerate import MODES
 from lit_modules.common.schedule import Chunk
 from lit_modules.common.seed_module import SeedModule
 from reproduce.config import compose
+from reproduce.regression.cases import minibatches
 
 ROWS = ("omar/mpe/spread_medium", "omiga/mujoco/hopper_medium", "omsd/mpe/cn_medium")
 N_UPDATES, K = 100, 20  # of a check, and of its chunks: the first is run, the second captured, the others replayed
@@ -35,8 +35,8 @@ def trained(case: Timed, mode: str, device: str, n_seeds: int = 5) -> SeedModule
     module.configure_optimizers()
     *earlier, phase = module.phases()
     first = sum(done.n_updates for done in earlier)
-    rows = synthetic.transitions(phase.batch_size, case.spec, torch.float64).to(device)
-    chunk = rows.expand(K, n_seeds, phase.batch_size).clone()
+    one = minibatches(module, phase, 1, 1)[0].to(device)  # the same rows for each update and seed
+    chunk = one.expand(K, n_seeds, *one.shape[1:]).clone()
     for start in range(first, first + N_UPDATES, K):
         module.accelerator(module, phase.name, chunk, module.draw(Chunk(phase.name, start, K, phase.batch_size)))
     return module

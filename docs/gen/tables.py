@@ -69,7 +69,7 @@ def holds() -> str:
     lines = [
         ["published numbers entered", *(c.printed for c in columns)],
         ["rows that run", *(c.runs for c in columns)],
-        ["of those, run at full budget", *full],
+        ["of those, run at the row's full budget", *full],
     ]
     lines += [[words, *(c.by[kind] for c in columns)] for kind, words in LINES.items()]
     return table(["", *(NAMES.get(paper, paper) for paper in papers), "all"], lines, numbers_from=1)
