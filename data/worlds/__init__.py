@@ -55,6 +55,15 @@ def at_once(name: str) -> int | None:
     return WORLDS[name].at_once
 
 
+def absent(name: str, **params: Any) -> str:
+    """What is missing here to play such a world and no package index has, in a sentence; empty: nothing.
+
+    Raises as make_world does.
+    """
+    _check(name, params)
+    return WORLDS[name].absent(**params)
+
+
 def fingerprint(name: str, **params: Any) -> str:
     """Changes when what the world shows changes: its class says how it is taken.
 

@@ -53,6 +53,11 @@ class World(EnvBase):
         return cls(1, **params).layout  # type: ignore[call-arg]
 
     @classmethod
+    def absent(cls, **params: Any) -> str:
+        """What is missing here to play it and no package index has, in a sentence; empty: nothing."""
+        return ""
+
+    @classmethod
     def fingerprint(cls, **params: Any) -> str:
         """A short text that changes when what the world shows changes."""
         raise NotImplementedError

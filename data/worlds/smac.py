@@ -30,6 +30,7 @@ from data.worlds.smac_game import CLOSE, NO_ATTACK, RESET, STEP, serve
 
 PROTOSS = ("stalker", "zealot", "colossus")  # who have shields
 PLACE = "https://github.com/oxwhirl/smac says where the game (SC2.4.10) and the maps are"
+INSTEAD = "task=smax plays such fights without the game."
 
 
 def sizes(game: Map, view: View) -> tuple[int, int, int]:
@@ -57,10 +58,10 @@ def check_installed(map_name: str) -> None:
         other = (
             "" if find_spec("smac") is None else " The smac that is installed is PyPI's, a hyperparameter optimizer."
         )
-        raise ReproduceError(f"StarCraft II needs the package smac: `pip install -e '.[smac]'`.{other}")
+        raise ReproduceError(f"StarCraft II needs the package smac: `pip install -e '.[smac]'`.{other} {INSTEAD}")
     root = Path(os.environ.get("SC2PATH", Path.home() / "StarCraftII"))
     if not (root / "Versions").is_dir():
-        raise ReproduceError(f"the game StarCraft II is not in {root}: set SC2PATH to its folder. {PLACE}.")
+        raise ReproduceError(f"the game StarCraft II is not in {root}: set SC2PATH to its folder. {PLACE}. {INSTEAD}")
     file = root / "Maps" / "SMAC_Maps" / f"{map_name}.SC2Map"
     if not file.is_file():
         raise ReproduceError(f"the map {file} is missing: put SMAC's maps into {file.parent}. {PLACE}.")
@@ -96,6 +97,14 @@ class Smac(Battle):
     @classmethod
     def layout_for(cls, map_name: str, view: View = "plain", episode_limit: int | None = None) -> Layout:
         return layout_of(spec_of(map_name, view, episode_limit))
+
+    @classmethod
+    def absent(cls, map_name: str, **_: Any) -> str:
+        try:
+            cls.check_installed(map_name)
+        except ReproduceError as error:
+            return str(error)
+        return ""
 
     @classmethod
     def fingerprint(cls, **params: Any) -> str:

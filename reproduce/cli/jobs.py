@@ -71,9 +71,10 @@ def plan(target: Row, overrides: Overrides = None, as_json: Json = False) -> int
     They are of this machine: half a minute of calibration measures the rows' own updates and worlds. Nothing is built
     or recorded.
     """
-    from reproduce.config import compose, expand, row_ids
+    from reproduce.config import compose
+    from reproduce.experiment.playable import playable
 
-    rows = [compose(name, overrides or []) for name in expand(target, row_ids())]
+    rows = [compose(name, overrides or []) for name in playable(target, overrides or [])[0]]
     from reproduce.cost import estimates, totals
 
     found = estimates(rows)

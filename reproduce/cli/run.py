@@ -45,7 +45,8 @@ def run(
     launcher=joblib, submitit_local, slurm or ray each row is a job of its own, and launcher.n_jobs=4 sets a knob of it.
     """
     commands = list(ctx.parent.command.commands) if ctx.parent else []  # type: ignore[attr-defined]
-    names, overrides, launcher = _targets(target, commands), overrides or [], None
+    overrides, launcher = overrides or [], None
+    names, without = _targets(target, [o for o in overrides if not o.startswith("launcher")], commands)
     if any(override.startswith("launcher") for override in overrides):
         from reproduce.jobs import launcher_from, split
 
@@ -63,7 +64,8 @@ def run(
     documents = _here(names, overrides, as_json) if launcher is None else _sweep(names, overrides, launcher, as_json)
     ci.write(documents, junit, summary, target)
     if as_json:
-        print(json.dumps(documents[0] if len(names) == 1 else {"rows": documents}, indent=1))
+        several = {"rows": documents, "left_out": without}
+        print(json.dumps(documents[0] if len(names) == 1 else several, indent=1))
     elif len(names) == 1:
         print(result_line(documents[0]))
     else:
@@ -89,12 +91,12 @@ def run_one(name: str, overrides: list[str]) -> dict[str, Any]:
     return records.row_document(run_row(settings))
 
 
-def _targets(target: str, commands: list[str]) -> list[str]:
-    """The rows and claims that a word stands for, which may be a misspelt command too."""
+def _targets(target: str, overrides: list[str], commands: list[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """(the rows and claims that a word stands for, rows left out by reason). It may be a misspelt command too."""
     from reproduce import config
 
     try:
-        return config.expand(target, config.row_ids() + config.claim_ids())
+        config.expand(target, config.row_ids() + config.claim_ids())
     except ReproduceError as error:
         from reproduce import published
 
@@ -109,6 +111,11 @@ def _targets(target: str, commands: list[str]) -> list[str]:
             f"{planned[0]} is a published number that has no config yet (`reproduce list` marks such rows); "
             "adding configs/rows/<row>.yaml makes it run."
         ) from None
+    if target in config.row_ids() or target in config.claim_ids():
+        return [target], {}
+    from reproduce.experiment.playable import playable
+
+    return playable(target, overrides, claims=True)
 
 
 def _here(names: list[str], overrides: list[str], as_json: bool) -> list[dict[str, Any]]:

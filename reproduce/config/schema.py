@@ -81,7 +81,7 @@ class RowFile(Model):
     """The top level of a composed row: the groups, and what belongs to the row's file alone.
 
     `also_judged` lists overrides whose runs are judged like the row's own. `bootstrap` holds what variant=bootstrap
-    takes from the row.
+    takes from the row, `fight` what the tasks of StarCraft do: StarCraft II and SMAX.
     """
 
     row: str
@@ -92,6 +92,7 @@ class RowFile(Model):
     run: dict[str, Any]
     also_judged: list[str] = Field(default_factory=list)
     bootstrap: dict[Literal["beta"], Positive] = Field(default_factory=dict)
+    fight: dict[Literal["map_name", "view", "quality"], str] = Field(default_factory=dict)
     budget: dict[str, Any] = Field(default_factory=dict)  # a group that may add nothing of its own
     variant: dict[str, Any] = Field(default_factory=dict)
 

@@ -106,8 +106,14 @@ def _resolved(value: Any, everything: dict[str, Any]) -> Any:
     if isinstance(value, dict):
         return {key: _resolved(one, everything) for key, one in value.items()}
     if isinstance(value, str) and (found := POINTS_TO.fullmatch(value)):
-        target: Any = everything
-        for part in found[1].split("."):
-            target = target[part]
-        return target
+        return _at(everything, found[1])
+    if isinstance(value, str):
+        return POINTS_TO.sub(lambda found: str(_at(everything, found[1])), value)
     return value
+
+
+def _at(everything: dict[str, Any], key: str) -> Any:
+    target: Any = everything
+    for part in key.split("."):
+        target = target[part]
+    return target

@@ -15,7 +15,7 @@ from data.catalog import store
 from data.common.errors import ReproduceError
 from data.common.partials import sweep
 from data.common.provenance import provenance
-from data.worlds import at_once, fingerprint, make_world
+from data.worlds import absent, at_once, fingerprint, make_world
 from lit_modules import algorithm
 from lit_modules.common.seed_module import SeedModule
 from reproduce import published
@@ -104,6 +104,8 @@ def build(settings: Settings, folder: Path | None = None) -> Experiment:
     Raises ReproduceError for data that are missing or damaged, and for parts that do not belong together.
     """
     row = published.row(settings.row)
+    if reason := absent(settings.task.world, **settings.task.params):
+        raise ReproduceError(f"row {row.id}: {reason}")
     device, threads = open_device(settings)
     origin = provenance(settings.run.device, threads)  # now: the commit may move while training
     dataset = _dataset(settings)

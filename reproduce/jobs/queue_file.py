@@ -12,7 +12,8 @@ from pydantic import BeforeValidator, Field
 from data.common.errors import ReproduceError
 from data.common.validation import Model, checked
 from data.common.yaml_files import read_yaml
-from reproduce.config import Settings, compose, expand, row_ids
+from reproduce.config import Settings, compose
+from reproduce.experiment.playable import playable
 from reproduce.records import recorded
 
 
@@ -84,7 +85,7 @@ def read_queue(path: Path, further: Sequence[str] = ()) -> list[Job]:
         if "threads" not in {_name(o) for o in overrides}:
             overrides.append("run.threads=1")
         try:
-            settings = [compose(row, overrides) for row in expand(target, row_ids())]
+            settings = [compose(row, overrides) for row in playable(target, overrides)[0]]
         except ReproduceError as error:
             raise ReproduceError(f"{where}: {error} Nothing was started.") from error
         for one in settings:

@@ -14,6 +14,7 @@ from data.common.errors import ReproduceError
 from reproduce import judge, published, records
 from reproduce.config import Settings, compose, expand, row_ids
 from reproduce.core import console, ending
+from reproduce.experiment.playable import playable
 from reproduce.experiment.run import run_row
 from reproduce.experiment.scoring import mode_scores
 
@@ -37,7 +38,7 @@ def record_references(pattern: str, overrides: Sequence[str] = ()) -> int:
         return 0
     if taken := [o for o in overrides if o.startswith(SEEDS)]:
         raise ReproduceError(f"{taken[0]}: a reference has seeds of its own, 0 to {REFERENCE_SEEDS - 1}.")
-    rows = expand(pattern, row_ids())
+    rows, _ = playable(pattern, overrides)
     with ending.together():
         for number, row in enumerate(rows, 1):
             with console.row(row, number, len(rows)):

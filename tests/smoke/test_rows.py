@@ -56,7 +56,7 @@ def _tiny_data(monkeypatch):
     monkeypatch.setattr(registry, "_parsed", lambda: entries)
 
 
-@pytest.mark.parametrize("row", rows_by_turn())
+@pytest.mark.parametrize("row", rows_by_turn(played=True))
 def test_row_runs_from_command_to_record(row, capsys):
     overrides, n_updates = tiny(row)
     code = main([row, *overrides, "--json"])

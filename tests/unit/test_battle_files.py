@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fights import experience
 from tensordict import TensorDict
 
 from data.catalog import store
@@ -21,27 +22,6 @@ MADE_UP = ROOT.parent / "shared" / "data" / "madt_like"
 PLAIN = {"name": "smac", "map_name": "3m"}
 MODIFIED = PLAIN | {"view": "modified"}
 KINDS = ("lists", "lists_legacy", "numpy1_bool", "numpy2_bool", "arrays_numpy1", "arrays_numpy2")
-
-
-def experience(world: dict) -> TensorDict:
-    """Three episodes; at their ends nobody acts and final states are those before, as MADT's files have them."""
-    layout, made = layout_for(world["name"], **{k: v for k, v in world.items() if k != "name"}), []
-    win = layout.spec.win_reward or 0.0
-    for number, length in enumerate((4, layout.spec.episode_limit, 7)):  # won, at the limit, lost
-        rows = layout.synthetic(length + 1)
-        rows["obs"], rows["state"] = rows["obs"] + number, rows["state"] - number
-        rows["legal_actions"][:, :, 1] = False
-        rows["action"] = torch.arange(length + 1).remainder(3).mul(2).unsqueeze(-1).expand(-1, 3).clone()
-        for key in ("obs", "state", "legal_actions"):
-            rows[key][-1] = rows[key][-2]
-        at = torch.arange(length + 1).unsqueeze(-1)
-        rows["reward"] = torch.full((length + 1, 1), 0.25)
-        rows["reward"][length - 1] += win * (number == 0)
-        rows["final"] = at == length
-        rows["terminated"], rows["truncated"] = (at == length - 1) & (number != 1), (at == length - 1) & (number == 1)
-        rows["action"][-1], rows["reward"][-1] = 0, 0.0
-        made.append(rows)
-    return torch.cat(made)  # type: ignore
 
 
 def same(one: TensorDict, other: TensorDict) -> None:

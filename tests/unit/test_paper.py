@@ -86,7 +86,7 @@ def test_a_relative_margin_counts_from_random_play_not_from_zero():
 
 
 def test_globs_and_nearest_names():
-    assert len(published.match("inspo/*")) == 8
+    assert len(published.match("inspo/*")) == 24
     assert published.match("inspo/bridge/mix") == ["inspo/bridge/mix"]
     with pytest.raises(ReproduceError, match="inspo/bridge/mix"):
         published.row("inspo/bridge/mixx")

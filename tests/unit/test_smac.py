@@ -1,16 +1,14 @@
 """StarCraft II's world against a stand-in with smac's interface: sizes, ends, views, processes, what is missing."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
+from fights import Failing, Lenient, Standin
 from torchrl.envs.utils import check_env_specs
 
 from data.common.errors import ReproduceError
-from data.worlds import fingerprint, layout_for, make_world, smac
-from data.worlds.battle import MAPS
-from data.worlds.smac import Smac, sizes
+from data.worlds import absent, fingerprint, layout_for, make_world, smac
+from data.worlds.smac import Smac
 from data.worlds.smac_game import Game, modified_view
 from reproduce.experiment.evaluate import Evaluator
 
@@ -24,91 +22,6 @@ SMAC = {
     "6h_vs_8z": (6, 78, 140, 14, 150, (172, 213)),
     "corridor": (6, 156, 282, 30, 400, (346, 435)),
 }
-
-
-def unit(x, y, health=1.0):
-    place = SimpleNamespace(x=x, y=y)
-    return SimpleNamespace(pos=place, health=health, health_max=45.0, weapon_cooldown=3.0, shield=0.0)
-
-
-class Standin:
-    """smac's interface for marines: three steps of one damage each kill an enemy; `fate` says how a fight ends."""
-
-    unit_type_bits = shield_bits_ally = shield_bits_enemy = 0
-    map_x, map_y, max_distance_x, max_distance_y = 32, 32, 24, 16
-
-    def __init__(self, map_name, seed):
-        game = MAPS[map_name]
-        self.n_agents, self.n_enemies = len(game.allies), len(game.enemies)
-        self.n_actions, self.fate = 6 + self.n_enemies, ("win", "lose", "limit", "draw", "broken")[seed % 5]
-        self.episode_limit, self.resets = game.limit, 0
-
-    def reset(self):
-        self.resets, self.steps = self.resets + 1, 0
-        self.last_action = np.zeros((self.n_agents, self.n_actions))
-        self.allies = [unit(8.0 + i, 16.0, 45.0) for i in range(self.n_agents)]
-        self.enemies = {k: unit(13.0 + 4 * k, 16.0, 45.0) for k in range(self.n_enemies)}
-        return self.get_obs(), self.get_state()
-
-    def step(self, actions):
-        for i, action in enumerate(actions):
-            assert self.get_avail_agent_actions(i)[action], f"Agent {i} cannot perform action {action}"
-        self.last_action, self.steps = np.eye(self.n_actions)[actions], self.steps + 1
-        self.allies[0].health = 0.0  # the first dies in any case
-        over, info = self.steps >= self.episode_limit, {"battle_won": False}
-        if self.steps == 3 and self.fate != "limit":
-            if self.fate == "broken":
-                return 0, True, {}
-            over, info["battle_won"] = True, self.fate == "win"
-            for side in (
-                [] if self.fate == "win" else self.allies,
-                [] if self.fate == "lose" else self.enemies.values(),
-            ):
-                for one in side:
-                    one.health = 0.0
-        info["dead_allies"] = sum(one.health == 0 for one in self.allies)
-        info["dead_enemies"] = sum(one.health == 0 for one in self.enemies.values())
-        return 1.5 + 8 * info["battle_won"], over, info
-
-    def get_obs(self):
-        size = sizes(MAPS[f"{self.n_agents}m" if self.n_agents == 3 else "5m_vs_6m"], "plain")
-        return [np.full(size[0], self.steps, np.float32) * (one.health > 0) for one in self.allies]
-
-    def get_state(self):
-        size = sizes(MAPS[f"{self.n_agents}m" if self.n_agents == 3 else "5m_vs_6m"], "plain")
-        return np.full(size[1], self.steps, np.float32)
-
-    def get_avail_agent_actions(self, i):
-        alive = self.allies[i].health > 0
-        near = [int(alive and abs(e.pos.x - self.allies[i].pos.x) < 6) for e in self.enemies.values()]
-        return [int(not alive), *[int(alive)] * 5, *near]
-
-    def get_avail_actions(self):
-        return [self.get_avail_agent_actions(i) for i in range(self.n_agents)]
-
-    def get_unit_by_id(self, i):
-        return self.allies[i]
-
-    def unit_sight_range(self, i):
-        return 9
-
-    def unit_max_cooldown(self, one):
-        return 15
-
-    def close(self):
-        pass
-
-
-class Lenient(Standin):
-    """Takes any action, as smac does not: random ones of a spec are not always legal."""
-
-    def step(self, actions):
-        return super().step([row.index(1) for row in self.get_avail_actions()])
-
-
-class Failing(Standin):
-    def step(self, actions):
-        raise RuntimeError("the game is gone")
 
 
 @pytest.fixture
@@ -131,8 +44,10 @@ def test_sizes_are_those_of_smac_and_of_omigas_data(name):
 def test_what_is_missing_is_named(monkeypatch, tmp_path):
     found: dict = {"smac": None}
     monkeypatch.setattr(smac, "find_spec", lambda name: found.get(name))
-    with pytest.raises(ReproduceError, match=r"needs the package smac: `pip install -e '\.\[smac\]'`\.$"):
+    with pytest.raises(ReproduceError, match=r"needs the package smac: `pip install -e '\.\[smac\]'`\. task=smax"):
         make_world("smac", 1, map_name="3m")
+    assert absent("smac", map_name="3m").startswith("StarCraft II needs the package smac")
+    assert absent("smax", map_name="3m") == ""  # an extra brings it
     found["smac"] = object()
     with pytest.raises(ReproduceError, match="PyPI's, a hyperparameter optimizer"):
         make_world("smac", 1, map_name="3m")
