@@ -12,6 +12,7 @@ from data.common.paths import CONFIGS
 from lit_modules import algo_config, algorithms
 from reproduce import published, records
 from reproduce.claims.schema import Claim
+from reproduce.config.matrices import MatrixFile
 from reproduce.config.schema import GROUPS, RowFile
 from reproduce.jobs.launchers import Launcher
 
@@ -24,6 +25,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     return {
         "row": _row(algos),
         "claim": Claim.model_json_schema(),
+        "matrix": MatrixFile.model_json_schema(),
         "launcher": {"type": "object", "properties": {"launcher": _partial(Launcher.model_json_schema())}},
         "table": published.json_schema(),
         "dataset": catalog.json_schema(),

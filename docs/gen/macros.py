@@ -10,7 +10,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
-from gen import facts, tables  # noqa: E402
+from gen import facts, matrix_tables, tables  # noqa: E402
 
 from data.common.errors import ReproduceError, nearest  # noqa: E402
 from reproduce import published  # noqa: E402
@@ -138,7 +138,7 @@ def std(row: str, settings: str = "", digits: int | None = None) -> str:
 
 MACROS = (
     *(score, spread, raw, data_score, data_return, updates, verdict, minutes, day, theirs, reference, setting),
-    *(official, regenerated, claim, bench, std, found),
+    *(official, regenerated, claim, bench, std, found, matrix_tables.algorithms_on),
     *(tables.holds, tables.counted, tables.readings, tables.claims, tables.exit_codes, tables.speed, tables.seeds_cost),
     *(
         tables.older,

@@ -17,15 +17,17 @@ from reproduce.config.tables import column_of
 
 MOST_WORLDS, MOST_CHUNKS = 10**7, 10**7
 Composed = Callable[[str, Sequence[str]], dict[str, Any]]  # (row, overrides) -> nested settings
-NOT_GROUPS = ("rows", "claims", "launcher", "queue", "schemas", "tables")  # folders of configs/ that no row composes
+# Folders of configs/ that no row composes.
+NOT_GROUPS = ("rows", "claims", "launcher", "matrices", "queue", "schemas", "tables")
 
 
-def compose(row: str, overrides: Sequence[str] = ()) -> Settings:
+def compose(row: str, overrides: Sequence[str] = (), composed: Composed | None = None) -> Settings:
     """Settings of `row` with Hydra `overrides`; `accelerate=compile` is short for `run.accelerate=compile`.
 
+    `composed` stands in for Hydra, for a row that is known to be there.
     Raises ReproduceError for an unknown row, a misspelt or missing key, a value of the wrong type, range or choice.
     """
-    own = stated(row, overrides)
+    own = stated(row, overrides, composed)
     overrides = [f"run.{o}" if o.partition("=")[0] in RunSettings.model_fields else o for o in overrides]
     known = list(flat(own.values()))
     swapped = _chosen_algorithm(overrides)
@@ -33,7 +35,7 @@ def compose(row: str, overrides: Sequence[str] = ()) -> Settings:
         known += [f"algo.{name}" for name in algo_config(swapped).model_fields]
     for override in overrides:
         _check_key(override, known, row)
-    used = _checked(row, _values(row, overrides)) if overrides else own
+    used = _checked(row, _values(row, overrides, composed)) if overrides else own
     return Settings(used, own, overrides)
 
 

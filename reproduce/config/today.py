@@ -14,11 +14,12 @@ from typing import Any
 
 import yaml
 
-from data.common.errors import ReproduceError
+from data.common.errors import ReproduceError, nearest
 from data.common.paths import CONFIGS
 from data.common.yaml_files import Loader
-from reproduce.config.compose import stated
+from reproduce.config.compose import compose, stated
 from reproduce.config.ids import expand, row_ids
+from reproduce.config.settings import Settings
 
 GLOBAL = "@package _global_"
 POINTS_TO = re.compile(r"\$\{([\w.]+)\}")
@@ -44,6 +45,19 @@ def stated_today(rows: Sequence[tuple[str, Sequence[str]]]) -> list[dict[str, An
             except ReproduceError as error:
                 found[key] = {"error": str(error)}
     return [found[row, *overrides] for row, overrides in rows]
+
+
+def composed_today(runs: Sequence[tuple[str, Sequence[str]]]) -> list[Settings | str]:
+    """`compose` of each (row, overrides), or the text of its error."""
+    known, found = row_ids(), []
+    for row, overrides in runs:
+        try:
+            if row not in known:
+                raise ReproduceError(f"no row named {row!r}.{nearest(row, known)}")
+            found.append(compose(row, overrides, _composed))
+        except ReproduceError as error:
+            found.append(str(error))
+    return found
 
 
 def _composed(row: str, overrides: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from reproduce import published
 from reproduce.experiment.build import Experiment
 from reproduce.experiment.evaluate import EPISODE_RETURN, Played
 from reproduce.experiment.train import Training
-from reproduce.records import recorded_cloning, why_no_verdict
+from reproduce.records import Scored, recorded_cloning, why_no_verdict
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ def score(experiment: Experiment, training: Training, played: Played) -> Scores:
         minimum if seed in training.crashed else row.score({m: fmean(x[s]) for m, x in seen.items()}, references)  # type: ignore[arg-type]
         for s, seed in enumerate(seeds)
     ]
+    alike = Scored(settings.task.fingerprint, row.metric, mode, settings.protocol.eval_episodes, references)
     clones = cloning_scores(experiment.module, mode, row) or recorded_cloning(
-        settings.row, settings.values["algo"], facts, seeds
+        settings.row, settings.values["algo"], facts, seeds, scored=alike
     )
     of_data = (
         row.score({EPISODE_RETURN: facts["return"]["mean"]}, references) if row.measure == EPISODE_RETURN else None

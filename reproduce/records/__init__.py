@@ -1,6 +1,14 @@
 """OUR numbers: append-only records, written by programs only."""
 
-from reproduce.records.cloning import CLONING, cloning_returns, data_facts, recorded_cloning, same_data
+from reproduce.records.cloning import (
+    CLONING,
+    Scored,
+    cloning_of_other_data,
+    cloning_returns,
+    data_facts,
+    recorded_cloning,
+    same_data,
+)
 from reproduce.records.crashed import healthy, why_no_verdict
 from reproduce.records.document import claim_document, row_document
 from reproduce.records.exact import recorded
@@ -13,7 +21,9 @@ __all__ = [
     "CLONING",
     "RECORD_SCHEMA",
     "ROW_ID",
+    "Scored",
     "claim_document",
+    "cloning_of_other_data",
     "cloning_returns",
     "data_facts",
     "exit_code",

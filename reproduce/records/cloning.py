@@ -3,7 +3,7 @@
 import hashlib
 import json
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 from reproduce.records import store
 
@@ -25,30 +25,77 @@ def data_facts(manifest: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+class Scored(NamedTuple):
+    """In which world and how policies were scored: clones of two rows that agree in it are one experiment."""
+
+    world: str  # the fingerprint that it must have
+    metric: str
+    mode: str
+    episodes: int
+    references: dict[str, float] | None  # of a normalized score
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> "Scored":
+        scores, episodes = record["scores"], record["config"]["protocol"]["eval_episodes"]
+        places = (record["environment"]["expected"], scores["metric"], scores["mode"])
+        return cls(*places, episodes, scores.get("references"))
+
+
 def recorded_cloning(
     row: str,
     algo: dict[str, Any],
     data: dict[str, Any],
     seeds: list[int],
     among: list[dict[str, Any]] | None = None,
+    scored: Scored | None = None,
 ) -> list[float] | None:
-    """Scores of the newest cloning of the row on the same `data` (facts), with the seeds and updates of `algo`'s run.
+    """Scores of the newest cloning of the same `data` (facts), with the seeds and updates of `algo`'s run.
 
-    `among` holds the records to search, oldest first (None: all of the row). The result is None where there is no such
-    run, and where `algo` (settings) is cloning itself.
+    Cloning under the row itself comes first. That of other rows counts where policies were `scored` alike (None: of no
+    other row), for clones see neither rewards nor ends of episodes. `among` holds the records to search, oldest first
+    (None: all). The result is None where there is no such run, and where `algo` (settings) is cloning itself.
     """
-    if algo["name"] in CLONING:
+    found = _clones(row, algo, seeds, among, scored)
+    return next((record["scores"]["per_seed"] for record in found if same_data(record["data"], data)), None)
+
+
+def cloning_of_other_data(record: dict[str, Any], among: list[dict[str, Any]]) -> str | None:
+    """A sentence where cloning that would stand beside the run was trained on a copy of its dataset that is not the
+    same data: it says nothing about the run."""
+    scored = Scored.of(record)
+    found = _clones(record["row"], record["config"]["algo"], record["seeds"], among, scored)
+    kept = [clone for clone in found if clone["data"]["id"] == record["data"]["id"]]
+    if not kept or any(same_data(clone["data"], record["data"]) for clone in kept):
         return None
-    runs = (
-        store.read_sound(row, "row") if among is None else [r for r in among if (r["row"], r["kind"]) == (row, "row")]
-    )
-    for record in reversed(runs):
-        clone = record["config"]["algo"]
-        found = (clone.get("n_updates"), record["seeds"]) == (algo["n_updates"], seeds)
+    theirs, ours = kept[0]["data"]["sha256"][:12], record["data"]["sha256"][:12]
+    return f"cloning is recorded on another copy of the data (sha256 {theirs}, this run's is {ours}) and is not used"
+
+
+def _clones(
+    row: str,
+    algo: dict[str, Any],
+    seeds: list[int],
+    among: list[dict[str, Any]] | None,
+    scored: Scored | None,
+) -> list[dict[str, Any]]:
+    """Runs of cloning that differ from that of `algo` in nothing but what was learned: the row's own first, newest
+    first."""
+    if algo["name"] in CLONING:
+        return []
+    if among is None:
+        others = [] if scored is None else [r for r in store.read("*", "row", {}) if r["row"] != row]
+        among = [*others, *store.read_sound(row, "row")]
+
+    def fits(record: dict[str, Any]) -> bool:
+        if record["kind"] != "row" or record["config"]["algo"]["name"] not in CLONING:
+            return False
+        if record["row"] != row and (scored is None or Scored.of(record) != scored):
+            return False
         whole = None not in record["scores"]["per_seed"]
-        if clone["name"] in CLONING and found and whole and same_data(record["data"], data):
-            return record["scores"]["per_seed"]
-    return None
+        return whole and (record["config"]["algo"].get("n_updates"), record["seeds"]) == (algo["n_updates"], seeds)
+
+    found = [record for record in reversed(among) if fits(record)]
+    return sorted(found, key=lambda record: record["row"] != row)
 
 
 def cloning_returns(data: dict[str, Any], among: list[dict[str, Any]] | None = None) -> dict[str, Any] | None:
@@ -80,7 +127,9 @@ def same_data(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
     Policies and worlds round differently on another kind of CPU: some episodes take another course, and the checksum is
     another. Measured over nine datasets of omar/, an AMD EPYC against an Intel Xeon: statistics of returns moved by
-    0.0009 of their standard deviation at most; another seed moves the mean of 40,000 episodes by 0.005.
+    0.0009 of their standard deviation at most; another seed moves the mean of 40,000 episodes by 0.005. The best and
+    the worst return are those of single episodes, which may be among the ones that took another course: of these two
+    one has to agree.
     """
     if one["sha256"] == other["sha256"]:
         return True
@@ -88,4 +137,6 @@ def same_data(one: dict[str, Any], other: dict[str, Any]) -> bool:
     if stated[0] != stated[1] or one["kind"] != "regenerated":
         return False
     tolerance = 0.002 * one["return"]["std"]
-    return all(abs(value - other["return"][name]) <= tolerance for name, value in one["return"].items())
+    agree = {name: abs(value - other["return"][name]) <= tolerance for name, value in one["return"].items()}
+    extremes = [agree.pop(name) for name in ("min", "max") if name in agree]
+    return all(agree.values()) and (any(extremes) or not extremes)

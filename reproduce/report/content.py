@@ -16,6 +16,7 @@ from reproduce.judge import Verdict
 from reproduce.report import comparison_matrix
 from reproduce.report.aggregate import bootstrap_interval, interquartile_mean
 from reproduce.report.comparisons import Shown, comparisons
+from reproduce.report.matrices import Filled, filled_matrices
 from reproduce.report.sensitivity import SensitivityPlot, sensitivity_plots
 from reproduce.standing import Counts, Result, Standing, count, standings
 
@@ -114,13 +115,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Content:
-    """All that both reports show; `rows` are the published numbers of the chosen tables."""
+    """All that both reports show; `rows` are the published numbers of the chosen tables. `matrices`: tables of
+    algorithms on the same data, with all rows only."""
 
     written: datetime
     rows: dict[str, Standing]
     tables: list[Table]
     claims: list[dict[str, Any]]
     speed: dict[str, Any] | None
+    matrices: list[Filled] = field(default_factory=list)
 
     @property
     def runs(self) -> list[Run]:
@@ -150,7 +153,8 @@ def collect(pattern: str = "*", left_out: dict[Path, str] | None = None) -> Cont
             raise ReproduceError(text)
         left_out[Path(record["file"])] = text
         recorded.remove(record)
-    rows = standings(chosen, recorded)
+    among = recorded if pattern == "*" else records.read("*", "row", {})  # cloning may be recorded under another row
+    rows = standings(chosen, recorded, among)
     plots = sensitivity_plots(recorded, {i: each.row for i, each in rows.items()})
     words = {id(r.record): r.verdict for each in rows.values() for r in [each.own, *each.readings] if r}
     compared = records.read(f"comparisons/{glob}", "comparison", left_out)
@@ -163,7 +167,8 @@ def collect(pattern: str = "*", left_out: dict[Path, str] | None = None) -> Cont
             drawn = [plot for plot in plots if plot.row.id in of_table]
             tables.append(Table(paper, of_table, runs, matrix, drawn, comparisons(compared, about)))
     speed = [r for r in recorded if r["row"] == "bench/all"] if pattern == "*" else []
-    return Content(datetime.now(UTC), rows, tables, claims, speed[-1] if speed else None)
+    matrices = filled_matrices(recorded) if pattern == "*" else []
+    return Content(datetime.now(UTC), rows, tables, claims, speed[-1] if speed else None, matrices)
 
 
 def _run(each: Standing) -> Run:

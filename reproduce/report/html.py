@@ -49,6 +49,7 @@ def page(content: Content, folder: Path) -> str:
     facts["overview"] = _overview(content)
     facts["claims"] = [_claim(claim, folder) for claim in content.claims]
     facts["held"] = sum(bool(claim["passed"]) for claim in content.claims)
+    facts["matrices"] = content.matrices
     facts["tables"] = [_table(table, folder) for table in content.tables]
     facts["speed"] = None if content.speed is None else _speed(content.speed)
     facts["style"] = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))

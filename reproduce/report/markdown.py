@@ -26,6 +26,8 @@ def document(content: Content) -> str:
         out.append(f"{held} of {len(content.claims)} claims hold" + (f"; not: {', '.join(failed)}." if failed else "."))
     for table in content.tables:
         out += table.aggregates
+    shown = [f"{one.title} ({one.filled} of {one.wanted} runs)" for one in content.matrices if one.filled]
+    out += ["", f"On the page, on the same data: {'; '.join(shown)}."] if shown else []
     n_readings = sum(len(run.readings) for run in content.runs)
     tables = ", ".join(f"{table.paper.title} ({table.counts})" for table in content.tables)
     out += ["", f"{n_readings} other readings are not counted. Published numbers: {tables}.", ""]

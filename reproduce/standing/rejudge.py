@@ -18,7 +18,7 @@ def judged_today(
     early = curve[0] if record["config"]["algo"]["name"] == "inspo" and curve else None  # before its clones moved
     early = None if early and None in early else early
     clones = record.get("behavior_cloning") or records.recorded_cloning(  # which may have run later
-        record["row"], record["config"]["algo"], record["data"], record["seeds"], among
+        record["row"], record["config"]["algo"], record["data"], record["seeds"], among, records.Scored.of(record)
     )
     lost = records.why_no_verdict(record["seeds"], record["scores"]["per_seed"])
     verdict = judge(

@@ -19,17 +19,19 @@ OFFICIAL = f"{KIND}=official"
 
 @dataclass(frozen=True)
 class Result:
-    """A record of a row as it is judged today. `name` is the label of its settings, empty for the row's own."""
+    """A record of a row as it is judged today. `name` is the label of its settings, empty for the row's own;
+    `remarks` are what other records say of it."""
 
     record: dict[str, Any]
     name: str
     verdict: Verdict
     behavior_cloning: list[float] | None
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def notes(self) -> list[str]:
-        """The record's notes, and how the published number has changed since."""
-        return [*self.record.get("notes", []), *changed_bound(self.record)]
+        """The record's notes, how the published number has changed since, and what other records say of it."""
+        return [*self.record.get("notes", []), *changed_bound(self.record), *self.remarks]
 
     @property
     def document(self) -> dict[str, Any]:
@@ -63,15 +65,19 @@ class Standing:
         }
 
 
-def standings(names: Sequence[str], found: list[dict[str, Any]] | None = None) -> dict[str, Standing]:
-    """How the published rows stand, by id, in the order of `names`; `found` holds all records, oldest first."""
+def standings(
+    names: Sequence[str], found: list[dict[str, Any]] | None = None, among: list[dict[str, Any]] | None = None
+) -> dict[str, Standing]:
+    """How the published rows stand, by id, in the order of `names`; `found` holds all records, oldest first, or those
+    of the rows, where `among` holds the ones in which cloning of the same data is looked for."""
     found = records.read_sound("*") if found is None else found
     runnable = set(config.row_ids())
     of_rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for record in found:
         if record["kind"] == "row" and record["row"] in of_rows:
             of_rows[record["row"]].append(record)
-    results = _results([record for of_row in of_rows.values() for record in of_row], found)
+    of_all = [record for of_row in of_rows.values() for record in of_row]
+    results = _results(of_all, found if among is None else among)
     return {name: _standing(name, name in runnable, [results[id(r)] for r in of_rows[name]]) for name in names}
 
 
@@ -91,7 +97,8 @@ def _results(of_rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> dict
         verdict, clones = judged_today(record, reasons, found, readings)
         name = label(record, today.get("data", {}).get("id"))
         name = name if not mine or name == OFFICIAL else ""
-        results[id(record)] = Result(record, name, verdict, clones), mine
+        unused = None if clones else records.cloning_of_other_data(record, found)
+        results[id(record)] = Result(record, name, verdict, clones, [unused] if unused else []), mine
     return results
 
 

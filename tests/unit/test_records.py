@@ -21,8 +21,8 @@ ROW = "inspo/xor/ab"
 
 
 @cache
-def own_settings(row: str) -> Settings:
-    return compose(row)
+def own_settings(row: str, *overrides: str) -> Settings:
+    return compose(row, overrides)
 
 
 def record(created: str = "2026-01-02T03:04:05+00:00", row: str = ROW, score: float = 1.0) -> dict:

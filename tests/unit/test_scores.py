@@ -1,4 +1,8 @@
+import pytest
+from test_records import own_settings, record
+
 from reproduce.records import cloning_returns, recorded_cloning, same_data, store
+from reproduce.standing import standings
 
 RETURNS = {"mean": 205.1406, "std": 55.478, "min": -4.364, "max": 429.047, "p50": 207.515}
 FACTS = {
@@ -17,6 +21,8 @@ def test_a_dataset_built_on_another_cpu_is_the_same_and_one_of_another_seed_is_n
     assert same_data(FACTS, FACTS)
     assert same_data(FACTS, rounded)
     assert not same_data(FACTS, reseeded)
+    assert same_data(FACTS, rounded | {"return": rounded["return"] | {"max": 400.0}})  # a single episode's
+    assert not same_data(FACTS, rounded | {"return": rounded["return"] | {"min": -9.0, "max": 400.0}})
     assert not same_data(FACTS, rounded | {"n_episodes": 39_999})
     assert not same_data(FACTS, rounded | {"id": "omar/simple_tag-medium"})
 
@@ -29,6 +35,7 @@ def test_the_authors_files_are_told_by_their_checksum_alone():
 def test_cloning_recorded_elsewhere_counts_on_data_that_differ_in_rounding(monkeypatch):
     row, run, algo = "omsd/mpe/pp_expert", {"name": "omsd", "n_updates": 9}, {"name": "gaussian_bc", "n_updates": 9}
     found = {"data": FACTS, "config": {"algo": algo}, "seeds": [0, 1], "scores": {"per_seed": [1.0, 2.0]}}
+    found |= {"kind": "row", "row": row}
     monkeypatch.setattr(store, "read", lambda *_: [found])
     rounded = FACTS | {"sha256": "f61d", "return": RETURNS | {"mean": 205.1471}}
     assert recorded_cloning(row, run, rounded, [0, 1]) == [1.0, 2.0]
@@ -58,3 +65,47 @@ def test_what_cloning_earns_on_a_dataset_is_that_of_the_longest_run(monkeypatch)
         "mean": 7.0, "std": 2**0.5, "n_seeds": 2, "n_updates": 20, "row": "a/b", "recorded": "today",
     }  # fmt: skip
     assert cloning_returns(FACTS | {"id": "omar/other", "sha256": "x"}) is None
+
+
+def run_of(row: str, *overrides: str, scores: list[float], sha256: str = "080d", **returns: float) -> dict:
+    """A run of a row on its data, on a copy with other statistics where `returns` are given."""
+    own = own_settings(row, *overrides)
+    data = FACTS | {"id": own.data.id, "sha256": sha256, "return": RETURNS | returns}
+    made = record(row=row) | {"config": own.values, "overrides": list(overrides), "differs": own.differs, "data": data}
+    made |= {"scores": {"metric": "normalized_score", "mode": "greedy", "per_seed": scores}, "n_updates": 2001}
+    return made | {"environment": {"world": "mpe", "fingerprint": "1", "expected": "1"}}
+
+
+EXPERT = [114.0, 115.0, 113.0, 116.0, 114.5]  # beside 114.9 of OMAR's table
+
+
+@pytest.mark.parametrize("row", ["omar/mpe/spread_expert", "cfcql/mpe/spread_expert", "omar/mpe/spread_expert/ma_cql"])
+def test_cloning_of_the_same_data_stands_beside_a_row_of_the_particle_worlds(row):
+    """It is recorded once, under OMAR's row, and counts for each algorithm with as many updates, seeds and episodes."""
+    clones = run_of("omar/mpe/spread_expert", "algo=gaussian_bc", scores=EXPERT)
+    run = run_of(row, scores=EXPERT, sha256="f61d", mean=205.1471)  # built on another machine
+    own = standings([row], [clones, run])[row].own
+    assert own.behavior_cloning == EXPERT
+    assert own.verdict.vacuous is (row != "omar/mpe/spread_expert/ma_cql")  # whose printed number is another
+    shorter = clones | {"config": clones["config"] | {"algo": clones["config"]["algo"] | {"n_updates": 1001}}}
+    elsewhere = clones | {
+        "environment": {"world": "mpe", "fingerprint": "2", "expected": "2"},
+        "row": "omsd/mpe/cn_expert",
+    }
+    for other in (shorter, elsewhere):
+        own = standings([row], [other, run])[row].own
+        assert own.behavior_cloning is None
+        assert own.remarks == []
+
+
+def test_cloning_of_another_copy_of_the_data_is_not_used_and_the_row_says_so():
+    row = "omar/mpe/spread_expert"
+    clones = run_of(row, "algo=gaussian_bc", scores=EXPERT, sha256="aaaa", mean=205.42)
+    own = standings([row], [clones, run_of(row, scores=EXPERT)])[row].own
+    assert own.behavior_cloning is None
+    assert own.verdict.vacuous is None
+    assert own.notes[-1] == own.remarks[0]
+    assert (
+        own.remarks[0]
+        == "cloning is recorded on another copy of the data (sha256 aaaa, this run's is 080d) and is not used"
+    )
