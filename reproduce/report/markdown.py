@@ -27,10 +27,10 @@ def document(content: Content) -> str:
     for table in content.tables:
         out += table.aggregates
     shown = [f"{one.title} ({one.filled} of {one.wanted} runs)" for one in content.matrices if one.filled]
-    out += ["", f"On the page, on the same data: {'; '.join(shown)}."] if shown else []
+    matrices = f" On the page, on the same data: {'; '.join(shown)}." if shown else ""
     n_readings = sum(len(run.readings) for run in content.runs)
     tables = ", ".join(f"{table.paper.title} ({table.counts})" for table in content.tables)
-    out += ["", f"{n_readings} other readings are not counted. Published numbers: {tables}.", ""]
+    out += ["", f"{n_readings} other readings are not counted. Published numbers: {tables}.{matrices}", ""]
     out.append(f"Written {content.written:%Y-%m-%d %H:%M} UTC; report.html holds the rest.")
     return "\n".join(out).rstrip() + "\n"
 
