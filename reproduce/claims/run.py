@@ -43,7 +43,7 @@ def _run_claim(name: str, write: bool) -> dict[str, Any]:
         "provenance": origin,
         "arms": arms,
         "checks": checks,
-        "passed": all(check["passed"] for check in checks),
+        "passed": sum(check["passed"] for check in checks) >= (claim.needs or len(checks)),
         "time": {"wall_s": round(max(time.perf_counter() - started, trained), 2)},
     }
     if write:

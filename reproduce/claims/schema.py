@@ -55,17 +55,20 @@ class Exact(Model):
 
 
 class Claim(Model):
-    """`text` and either arms with checks or an exact program."""
+    """`text` and either arms with checks or an exact program. `needs`: so many checks have to hold; without it all."""
 
     text: str
     arms: dict[str, Arm] = Field(default_factory=dict)
     checks: list[Check] = Field(default_factory=list)
+    needs: int | None = Field(None, ge=1)
     exact: Exact | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if (self.exact is None) == (not self.arms) or bool(self.arms) != bool(self.checks):
             raise ValueError("a claim has either arms and checks, or exact")
+        if self.needs is not None and self.needs > len(self.checks):
+            raise ValueError(f"needs is {self.needs}, of {len(self.checks)} checks")
         for check in self.checks:
             for arm in (check.left, check.right):
                 if isinstance(arm, str) and arm not in self.arms:

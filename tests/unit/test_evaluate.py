@@ -14,7 +14,8 @@ from data.worlds.matrix import MatrixGame
 from lit_modules.common.seed_module import SeedModule
 from reproduce import records
 from reproduce.claims import decide, load_claim
-from reproduce.claims.schema import Check
+from reproduce.claims.run import run_claim
+from reproduce.claims.schema import Check, Claim
 from reproduce.cli import main
 from reproduce.config import claim_ids
 from reproduce.experiment.evaluate import Evaluator, further_metrics
@@ -142,6 +143,17 @@ def test_a_claim_is_recorded(monkeypatch):
     assert records.latest("claims/inspo/monotonic_qre", kind="claim")["passed"] is False
 
 
+@pytest.mark.parametrize(("needs", "passed"), [(None, False), (2, True), (3, False)])
+def test_a_claim_says_how_many_checks_it_needs(needs, passed, monkeypatch):
+    check = {"text": "", "mode": "greedy", "left": "a", "right": 0.0, "at_least": 0.5}
+    stated = {"text": "t", "arms": {"a": {"row": "inspo/xor/ab"}}, "checks": [check, check, {**check, "right": 0.9}]}
+    stated |= {} if needs is None else {"needs": needs}
+    arm = {"scores": {"greedy": [1.0, 1.0, 1.0]}, "time": {"wall_s": 0.0}, "run": {}}
+    monkeypatch.setattr("reproduce.claims.run.load_claim", lambda name: (Claim(**stated), stated))
+    monkeypatch.setattr("reproduce.claims.run._run_arm", lambda spec: arm)
+    assert run_claim("claims/inspo/coordination", write=False)["passed"] is passed
+
+
 def batches(monkeypatch, *scores):
     """The gate on made-up runs: the reference, then one batch after another."""
     queue = list(scores)
@@ -187,6 +199,10 @@ BAD_CLAIMS = [
     (
         {"text": "t", "arms": {"b": {"row": "x/y/z"}}, "checks": [{**CHECK, "at_least": 0.5}]},
         "names 'a'; the arms are b",
+    ),
+    (
+        {"text": "t", "arms": {"a": {"row": "x/y/z"}}, "checks": [{**CHECK, "at_least": 0.5}], "needs": 2},
+        "needs is 2, of 1 checks",
     ),
     ({"text": "t"}, "either arms and checks, or exact"),
     ({"text": "t", "exact": {"program": "nowhere:nothing", "params": {}, "limits": {}}}, "at least 1 long"),
