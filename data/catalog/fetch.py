@@ -17,6 +17,8 @@ from data.official.unpack import unpack_zip
 
 HUB = "https://huggingface.co"
 READERS = {  # what reads the files once they are here -> the extra that installs it
+    "cfcql_vault": {"tensorstore": "vault"},
+    "madt_vault": {"tensorstore": "vault"},
     "omiga_vault": {"tensorstore": "vault", "mujoco": "mujoco"},
     "omiga_hdf5": {"h5py": "mujoco", "mujoco": "mujoco"},
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from tensordict import TensorDict
 
-from data.official import alberdice, madt, omar_npy, omiga_hdf5, omiga_vault, replay, smac_h5
+from data.official import alberdice, madt, omar_npy, omiga_hdf5, omiga_vault, replay, smac_h5, smac_vault, vault
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ def _alberdice_files(official: dict[str, Any], world: dict[str, Any]) -> dict[st
     return {name: f"{alberdice.file_size(*want)} bytes" for name, want in layout.items()} | {"meta.json": "text"}
 
 
+def _vault_of(load: Callable[[Path, dict[str, Any]], TensorDict], folder: str) -> Source:
+    """`folder`: where OG-MARL's own download puts it."""
+    return Source(lambda official, world: {vault.METADATA: "text"}, load, folders=(folder,), whole_folder=True)
+
+
 SOURCES = {
     "alberdice": Source(
         _alberdice_files,
@@ -41,11 +46,13 @@ SOURCES = {
         replayed=replay.tables,
         folders=("buffer", "alberdice/buffer"),
     ),
+    "cfcql_vault": _vault_of(smac_vault.load, "cfcql/smac_v1"),
     "cfcql_h5": Source(lambda official, world: {"": "size unknown"}, smac_h5.load),
     "icq_h5": Source(
         lambda official, world: {"": "size unknown"}, lambda path, world: smac_h5.load(path, world, source="icq")
     ),
     "madt": Source(lambda official, world: {}, madt.load, whole_folder=True),
+    "madt_vault": _vault_of(lambda path, world: smac_vault.load(path, world, source="omiga"), "omiga/smac_v1"),
     "omar_npy": Source(
         omar_npy.files,
         omar_npy.load,
@@ -54,5 +61,5 @@ SOURCES = {
         replayed=lambda path, found, world: omar_npy.replayed(path, world),
     ),
     "omiga_hdf5": Source(lambda official, world: {"": "size unknown"}, omiga_hdf5.load),
-    "omiga_vault": Source(lambda official, world: {omiga_vault.METADATA: "text"}, omiga_vault.load, whole_folder=True),
+    "omiga_vault": _vault_of(omiga_vault.load, "omiga/mamujoco"),
 }

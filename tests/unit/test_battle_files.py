@@ -108,6 +108,18 @@ def test_what_is_wrong_with_a_folder_of_pickles_is_named(tmp_path):
     refused(r"obs is NaN or infinite", lambda e: e[0][2][1].__setitem__(0, float("nan")))
     refused(r"expected a list over agents", lambda e: e[0].__setitem__(2, "a"))
     refused(r"00001: an episode of 61 steps, the map's limit is 60", lambda e: [a.append(a[-1]) for a in e])
+
+    def pad(episode):
+        for agent in episode:
+            state, obs, _, _, done, legal = agent[-1]
+            agent[-1] = [[0.0] * len(state), [0.0] * len(obs), [0], [0.0], done, [0] * len(legal)]
+
+    refused(r"step 64 allows an agent nothing: padding", pad)
+    cut = tmp_path / "cut"
+    madt.write(experience(MODIFIED), cut)
+    (cut / "00002").write_bytes((cut / "00002").read_bytes()[:500])
+    with pytest.raises(ReproduceError, match=r"00002 cannot be read as an episode of numbers"):
+        madt.load(cut, MODIFIED)
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(ReproduceError, match="holds no files"):

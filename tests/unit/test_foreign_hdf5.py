@@ -12,6 +12,7 @@ from tensordict import TensorDict
 
 from data.common.errors import ReproduceError
 from data.official import omiga_hdf5, omiga_vault
+from data.official import vault as vaults
 from data.official.hdf5 import opened
 
 h5py = pytest.importorskip("h5py")
@@ -297,7 +298,7 @@ def test_a_vault_with_a_missing_or_cut_part(vault, tmp_path, rows):
 @pytest.mark.parametrize("leaf", ["observations", "actions", "rewards", "terminals", "infos.state"])
 def test_a_chunk_that_is_not_stored_is_no_row_of_zeros(rows, leaf, tmp_path, monkeypatch):
     tensorstore = pytest.importorskip("tensorstore")
-    monkeypatch.setattr(omiga_vault, "CHUNK", 20)
+    monkeypatch.setattr(vaults, "CHUNK", 20)
     omiga_vault.write(rows, tmp_path / "vault", WORLD)
     assert torch.equal(omiga_vault.load(tmp_path / "vault", WORLD)["reward"], rows["reward"])
     base = f"file://{tmp_path / 'vault'}"
@@ -311,14 +312,14 @@ def test_a_chunk_that_is_not_stored_is_no_row_of_zeros(rows, leaf, tmp_path, mon
 def test_a_vault_that_promises_too_much(vault):
     import tensorstore
 
-    index = tensorstore.open(omiga_vault._spec(vault, "vault_index")).result()
+    index = tensorstore.open(vaults.spec(vault, "vault_index")).result()
     for n in (-1, 0, 61, 2**31 - 1):
         index.write(np.array([n], np.int32)).result()
         vault_refused(vault, f"{n} rows")
-    array = tensorstore.open(omiga_vault._spec(vault, "observations.")).result()
+    array = tensorstore.open(vaults.spec(vault, "observations.")).result()
     array.resize(exclusive_max=[1, 2**31, 3, 14]).result()
     for leaf in ("actions", "rewards", "terminals", "truncations", "infos.state"):
-        array = tensorstore.open(omiga_vault._spec(vault, f"{leaf}.")).result()
+        array = tensorstore.open(vaults.spec(vault, f"{leaf}.")).result()
         array.resize(exclusive_max=[1, 2**31, *array.shape[2:]]).result()
     vault_refused(vault, "lacks")
 
