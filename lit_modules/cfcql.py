@@ -1,8 +1,9 @@
 # CFCQL: Counterfactual Conservative Q Learning for Offline Multi-Agent RL (NeurIPS 2023), arXiv 2309.12696
 # Behavior: the authors' released code (thu-rllab/CFCQL 3441019, continuous), which configs/algo/cfcql.yaml follows.
 #
-# D1  Every agent's counterfactual term weighs 1/n, the code's default. Its option --cf_weight weighs them by how far
-#     each policy is from the data, by a VAE and a temperature per task that is not published. It is not built.
+# D1  Every agent's counterfactual term weighs 1/n, the code's default, which its README calls tau = 0. Its option
+#     --cf_weight weighs the agents by how far each policy is from the data: a VAE of the joint action, trained before,
+#     and a temperature per task that is not published. No recorded vector has it. It is not built.
 # D2  repeat_after=10: the released driver seeds its sampling anew in each evaluation, so an MPE run sees the
 #     minibatches of its first ten rounds again and again. null: each round draws anew, as HalfCheetah's do.
 # D3  swapped_densities=true: counterfactual terms subtract from actions around pi(o) the log-densities of those around

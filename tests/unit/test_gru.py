@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lit_modules.common import gru
 from lit_modules.common.gru import StackedGRU, recur
 
 SIZES, B, T = (5, 8, 3), 6, 9
@@ -21,27 +22,29 @@ def inputs(*lead: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def torchs(row: Tensor, net: StackedGRU) -> nn.ModuleList:
     """torch's layers with the parameters of one row."""
-    first, gru, last = nn.Linear(5, 8).double(), nn.GRU(8, 8, batch_first=True).double(), nn.Linear(8, 3).double()
+    first, cell, last = nn.Linear(5, 8).double(), nn.GRU(8, 8, batch_first=True).double(), nn.Linear(8, 3).double()
     parts = [
         part.view(*shape).T if len(shape) == 2 else part
         for part, shape in zip(
             row.split(net.split), [s for layer in net.layers for s in (layer, layer[1:])], strict=True
         )
     ]
-    targets = [first.weight, first.bias, gru.weight_ih_l0, gru.bias_ih_l0, gru.weight_hh_l0, gru.bias_hh_l0]
+    targets = [first.weight, first.bias, cell.weight_ih_l0, cell.bias_ih_l0, cell.weight_hh_l0, cell.bias_hh_l0]
     for target, value in zip([*targets, last.weight, last.bias], parts, strict=True):
         target.data = value.clone().contiguous()
-    return nn.ModuleList([first, gru, last])
+    return nn.ModuleList([first, cell, last])
 
 
 def run(nets: nn.ModuleList, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    first, gru, last = nets
-    states, end = gru(first(x).relu(), h.unsqueeze(0))
+    first, cell, last = nets
+    states, end = cell(first(x).relu(), h.unsqueeze(0))
     return last(states), end[0]
 
 
+@pytest.mark.parametrize("near", [1, 100, gru.NEAR], ids=["step_by_step", "blocks", "all_at_once"])
 @pytest.mark.parametrize("lead", [(), (2,)])
-def test_outputs_and_gradients_are_those_of_torchs_gru(lead):
+def test_outputs_and_gradients_are_those_of_torchs_gru(lead, near, monkeypatch):
+    monkeypatch.setattr(gru, "NEAR", near)
     net, (x, h) = stack([3, 4], lead), inputs(2, *lead)
     x.requires_grad_()
     h.requires_grad_()
@@ -54,11 +57,10 @@ def test_outputs_and_gradients_are_those_of_torchs_gru(lead):
         nets, x_k, h_k = torchs(theta, net), x_k.clone().requires_grad_(), h_k.clone().requires_grad_()
         theirs, their_end = run(nets, x_k, h_k)
         ((theirs * weight_k).sum() + their_end.square().sum()).backward()
-        first, gru, last = nets
-        named = (first.weight, first.bias, gru.weight_ih_l0, gru.bias_ih_l0, gru.weight_hh_l0, gru.bias_hh_l0)
-        flat_grad = torch.cat(
-            [(p.grad.T if p.ndim == 2 else p.grad).flatten() for p in (*named, last.weight, last.bias)]
-        )  # type: ignore
+        first, cell, last = nets
+        named = (first.weight, first.bias, cell.weight_ih_l0, cell.bias_ih_l0, cell.weight_hh_l0, cell.bias_hh_l0)
+        grads_of = [p.grad for p in (*named, last.weight, last.bias)]  # type: ignore
+        flat_grad = torch.cat([(g.T if g.ndim == 2 else g).flatten() for g in grads_of])  # type: ignore
         for found, expected in zip(
             (out_k, end_k, *grads_k), (theirs, their_end, flat_grad, x_k.grad, h_k.grad), strict=True
         ):
@@ -92,7 +94,7 @@ def test_one_step_at_a_time_is_the_whole_sequence():
 
 def test_the_operator_is_what_a_compiler_expects():
     g = torch.Generator().manual_seed(0)
-    shapes = ((2, 4, 3, 6), (2, 3, 2), (2, 2, 6), (2, 6))
+    shapes = ((2, 4 * 3, 5), (2, 3, 2), (2, 5, 6), (2, 6), (2, 2, 6), (2, 6))
     args = [torch.randn(*shape, generator=g, dtype=torch.float64).requires_grad_() for shape in shapes]
     torch.library.opcheck(
         recur, (*args, True), test_utils=("test_schema", "test_autograd_registration", "test_faketensor")
