@@ -19,7 +19,7 @@ from data.buffer import ChunkLoader, OfflineDataModule
 from data.common.errors import ReproduceError
 from data.common.paths import ROOT
 from data.common.spec import WorldSpec
-from data.layout import Transitions
+from data.layout import Transitions, layout_of
 from lit_modules import algorithm
 from lit_modules.common.schedule import Phase
 from lit_modules.common.seed_module import SeedModule
@@ -124,8 +124,12 @@ def minibatches(module: SeedModule, phase: Phase, n_updates: int, n_seeds: int) 
     if phase.sequence_length == 1:
         made = synthetic.transitions(phase.batch_size * n_seeds * n_updates, module.spec, module.dtype)  # type: ignore
         return made.reshape(n_updates, n_seeds, phase.batch_size)
-    made = synthetic.transitions(spec=module.spec, dtype=module.dtype)  # type: ignore
-    source = OfflineDataModule(made, Transitions(module.spec), module.keys, list(range(n_seeds)))
+    if module.spec.layout == "trajectories":  # a world's own sizes: as many whole episodes as a minibatch has
+        n_rows = phase.batch_size * (module.spec.episode_limit + 1)
+        made = synthetic.trajectories(n_rows, module.spec, module.dtype)  # type: ignore
+    else:
+        made = synthetic.transitions(spec=module.spec, dtype=module.dtype)  # type: ignore
+    source = OfflineDataModule(made, layout_of(module.spec), module.keys, list(range(n_seeds)))
     drawn = source.sample(
         n_updates, phase.batch_size, sequence_length=phase.sequence_length, minibatches=phase.minibatches
     )

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from data.common.spec import WorldSpec
 from data.synthetic import continuous_spec, discrete_spec
+from data.worlds.smac import spec_of
 
 BRIDGE = discrete_spec(2, 8, 5)
 HALFCHEETAH = continuous_spec(6, 23, 1)
 HOPPER = continuous_spec(3, 14, 1)
 ANT = continuous_spec(2, 113, 4)
+MARINES = spec_of("3m")  # whole episodes of 60 steps
 
 
 def mlp(*sizes: int) -> nn.Sequential:

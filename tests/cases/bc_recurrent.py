@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from cases import step
+from cases import MARINES, step
 from cases.cfcql_discrete import PlainAgent, agent_inputs, rows
 from data.common.spec import WorldSpec
 from data.synthetic import DISCRETE
 from lit_modules.bc_recurrent import BCRecurrentConfig
-from reproduce.regression.cases import Case
+from reproduce.regression.cases import Benchmark, Case
 
 
 class PlainBCRecurrent:
@@ -33,4 +33,9 @@ CASE = Case(
     spec=DISCRETE,
     plain=PlainBCRecurrent,
     state=("agent.theta",),
+    benchmarks=(
+        Benchmark(
+            "bc_recurrent 3m", "inspo/xor/ab_ba", MARINES, ("algo=bc_recurrent",), {"batch_size": 32, "gru_hidden": 64}
+        ),
+    ),
 )

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cases import mlp, step
+from cases import MARINES, mlp, step
 from data.common.spec import WorldSpec
 from data.synthetic import DISCRETE
 from lit_modules.cfcql_discrete import CFCQLDiscreteConfig
-from reproduce.regression.cases import Case, Parity
+from reproduce.regression.cases import Benchmark, Case, Parity
 
 
 class PlainAgent(nn.Module):
@@ -181,4 +181,13 @@ CASE = Case(
         "clipped_argmax": Parity({"lr": 1e-3, "temperature": 100.0, "max_grad_norm": 0.05}),
         "macql": Parity({"lr": 1e-3, "conservative": "joint"}),
     },
+    benchmarks=(
+        Benchmark(
+            "cfcql_discrete 3m",
+            "inspo/xor/ab_ba",
+            MARINES,
+            ("algo=cfcql_discrete",),
+            {"batch_size": 32, "gru_hidden": 64},
+        ),
+    ),
 )

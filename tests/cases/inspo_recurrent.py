@@ -5,12 +5,12 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from cases import move_target, step
+from cases import MARINES, move_target, step
 from cases.cfcql_discrete import PlainAgent, agent_inputs, rows
 from data.common.spec import WorldSpec
 from data.synthetic import DISCRETE
 from lit_modules.inspo_recurrent import InSPORecurrent, InSPORecurrentConfig
-from reproduce.regression.cases import Case, Parity
+from reproduce.regression.cases import Benchmark, Case, Parity
 
 
 class PlainInSPORecurrent:
@@ -137,4 +137,13 @@ CASE = Case(
         "reweight": Parity({**SLOW, "importance": "reweight"}),
         "independent": Parity({**SLOW, "importance": "none", "sequential": False}),
     },
+    benchmarks=(
+        Benchmark(
+            "inspo_recurrent 3m",
+            "inspo/xor/ab_ba",
+            MARINES,
+            ("algo=inspo_recurrent",),
+            {"batch_size": 32, "gru_hidden": 64, "steps_per_turn": 1},
+        ),
+    ),
 )
