@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from fights import experience
+from test_battle_files import MODIFIED, PLAIN, same
 
 from data.catalog import fetch, store
 from data.common.errors import ReproduceError
@@ -14,7 +15,6 @@ from data.official import SOURCES, smac_vault, vault
 from data.statistics import trajectory_statistics
 from data.worlds import layout_for
 from reproduce.cli import main
-from tests.unit.test_battle_files import MODIFIED, PLAIN, same
 
 ts = pytest.importorskip("tensorstore")
 CFCQL, OMIGA = "smac/3s_vs_5z-cfcql-medium-replay", "smac/5m_vs_6m-good"
