@@ -1,5 +1,6 @@
 """SMAX's data: fights played by scripted policies (data.generate.scripts)."""
 
+from itertools import count
 from typing import Any
 
 import torch
@@ -28,10 +29,10 @@ def scripted(world: dict, seed: int, parts: list[dict], progress: Progress | Non
     for k, part in enumerate(parts):
         for begin in range(0, part["episodes"], wave):
             rng = generator(seed, Stream.COLLECTION, 1000 * k + begin // wave)
-            starts = worlds.draw_starts(wave, rng)
+            starts, clock = worlds.draw_starts(wave, rng), count()
 
-            def choose(td: TensorDict, part: dict[str, Any] = part, rng: torch.Generator = rng) -> torch.Tensor:
-                return act(part["script"], part["epsilon"], td["obs"], td["legal_actions"], rng)
+            def choose(td: TensorDict, part=part, rng=rng, clock=clock) -> torch.Tensor:
+                return act(part["script"], part["epsilon"], td["obs"], td["legal_actions"], rng, next(clock))
 
             lived, n = episodes(worlds, choose, starts, SEEN), min(wave, part["episodes"] - begin)
             made.append(lived[: int(lived["final"].squeeze(-1).nonzero()[n - 1]) + 1])

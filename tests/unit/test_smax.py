@@ -8,6 +8,7 @@ from tensordict import TensorDict
 
 from data.common.errors import ReproduceError
 from data.common.rng import Stream, generator
+from data.generate import fights, scripts
 from data.generate.play import episodes
 from data.generate.scripts import act, scripted
 from data.statistics import trajectory_statistics
@@ -74,6 +75,60 @@ def test_scripts_shoot_whom_they_prefer_and_walk_to_the_nearest():
     drawn = torch.stack([act("focus", 0.5, obs, legal, g) for _ in range(200)])
     assert legal.expand(200, 1, 2, 7).gather(-1, drawn.unsqueeze(-1)).all()
     assert 80 < (drawn[:, 0, 0] == 5).sum() < 150
+
+
+def seen_by_one(enemies, own, n_allies=1):
+    """obs [1, N, O] and legal [1, N, A] of N agents alike, who see `enemies` [M] (health, x, y, kind, in range)."""
+    n_enemies = len(enemies)
+    obs = torch.zeros(1, n_allies, 13 * (n_allies - 1 + n_enemies) + 10)
+    legal = torch.ones(1, n_allies, 5 + n_enemies, dtype=torch.bool)
+    for j, (health, x, y, kind, in_range) in enumerate(enemies):
+        at = 13 * (n_allies - 1 + j)
+        obs[..., at : at + 3] = torch.tensor([health, x, y])
+        obs[..., at + 7 + smax.UNITS.index(kind)] = 1
+        legal[..., 5 + j] = in_range
+    health, x, y, weapon, kind = own
+    obs[..., -10:-6] = torch.tensor([health, x / 32, y / 32, weapon])
+    obs[..., -6 + smax.UNITS.index(kind)] = 1
+    return obs, legal
+
+
+UP, RIGHT, DOWN, LEFT = range(4)
+
+
+def test_kite_shoots_when_loaded_and_steps_away_from_whom_is_near_and_from_the_border():
+    def chosen(enemies, x=16.0, y=16.0, weapon=0.0, step=20):
+        return scripted("kite", *seen_by_one(enemies, (1.0, x, y, weapon, "stalker")), step).item()
+
+    near, far = (1.0, 0.3, 0.0, "zealot", True), (0.2, -0.55, 0.0, "zealot", True)  # of a sight of 10
+    assert chosen([near, far]) == 6  # loaded: the weaker one
+    assert chosen([near], weapon=0.5) == LEFT  # 0.9 seconds to wait
+    assert chosen([far], weapon=0.5) == 5  # nobody near
+    assert chosen([near], x=1.5, weapon=0.5) in (UP, DOWN)  # left of it is the border
+    unseen = (0.0, 0.0, 0.0, "zealot", False)
+    assert chosen([unseen], x=8.0, y=20.0, step=0) == RIGHT  # towards where they start
+    assert chosen([unseen], x=8.0, y=20.0) == DOWN  # towards where they have gone
+
+
+def test_ambush_hides_comes_near_leads_away_and_helps():
+    def chosen(enemies, x=8.0, y=26.0, step=20, n_allies=1):
+        return scripted("ambush", *seen_by_one(enemies, (1.0, x, y, 0.0, "zealot"), n_allies), step)
+
+    unseen = (0.0, 0.0, 0.0, "zergling", False)
+    assert chosen([unseen], y=16.0, step=0).item() == UP
+    assert chosen([unseen], step=5).item() == 4  # hidden: it waits
+    assert chosen([unseen], x=11.0, step=5).item() == LEFT
+    assert chosen([unseen]).item() == DOWN
+    assert chosen([(1.0, 0.0, -8.5 / 9, "zergling", False)]).item() == DOWN  # a zergling's sight is 8
+    assert chosen([(1.0, 0.0, -8.5 / 9, "zealot", False)]).item() == UP  # a zealot's 9
+    assert chosen([(0.9, 0.1, 0, "zergling", True), (0.3, 0, 0.2, "zergling", True)]).item() == 6
+    obs, legal = seen_by_one([(1.0, 0.2, 0.0, "zergling", True)], (1.0, 8.0, 26.0, 0.0, "zealot"), 2)
+    legal[:, 1, 5] = False
+    assert scripted("ambush", obs, legal, 20).tolist() == [[5, RIGHT]]  # the second walks there
+    obs[:, 1, 13] = 0  # it does not see whom the first shoots, and leads away with it
+    assert scripted("ambush", obs, legal, 20).tolist() == [[5, UP]]
+    legal[:, 1] = torch.arange(6) == 4
+    assert scripted("ambush", obs, legal, 20).tolist() == [[5, 4]]  # dead
 
 
 # ---- with JAX: compiled once per module
@@ -149,6 +204,37 @@ def test_a_win_is_twenty_and_nothing_else_is(world):
     assert returns[~won].max() < 9.05  # everything but the win
     alive = rows["state"][final][:, ::10][:, :6].unflatten(-1, (2, 3)) > 0  # health comes first of a unit's features
     assert (won == (alive[:, 0].any(1) & ~alive[:, 1].any(1))).all()
+
+
+# map: the script, wins among 48 fights at least, most wins of `focus`
+WINNERS = {"3s_vs_5z": ("kite", 46, 0), "5m_vs_6m": ("ambush", 44, 4)}
+
+
+@needs_jax
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WINNERS)
+def test_scripts_that_win_where_shooting_alone_does_not(name):
+    script, least, most = WINNERS[name]
+    game, world = {"name": "smax", "map_name": name}, layout_for("smax", map_name=name).spec
+    part = {"epsilon": 0, "episodes": 48}
+    wins = {}
+    for kind in (script, "focus"):
+        rows = fights.scripted(game, 0, [part | {"script": kind}])
+        stated = trajectory_statistics(rows, world.win_reward)
+        wins[kind] = 48 * stated["win_rate"]
+        assert stated["n_episodes"] == 48
+    assert wins[script] >= least
+    assert wins["focus"] <= most
+
+
+@needs_jax
+@pytest.mark.slow
+def test_units_are_those_that_the_scripts_state():
+    units = smax.Rules(MAPS["3m"], "plain", 60).units
+    torch.testing.assert_close(list(scripts.SIGHT), units.unit_type_sight_ranges.tolist())
+    torch.testing.assert_close(list(scripts.RELOAD), units.unit_type_weapon_cooldowns.tolist())
+    step = units.time_per_step * units.world_steps_per_env_step
+    torch.testing.assert_close(list(scripts.STRIDE), [step * v for v in units.unit_type_velocities.tolist()])
 
 
 def _lengths(final):
