@@ -79,7 +79,9 @@ $(DEV): $(READY) requirements-dev.lock
 	touch $(DEV)
 
 # Writes the locks anew, at the versions that they name where pyproject.toml allows them; needs uv.
-LOCK := uv pip compile --quiet --generate-hashes --universal --no-annotate --no-emit-package torch pyproject.toml
+CUDA := triton $(addprefix cuda-,bindings pathfinder toolkit) $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime \
+	cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
+LOCK := uv pip compile --quiet --generate-hashes --universal --no-annotate $(addprefix --no-emit-package ,torch $(CUDA)) pyproject.toml
 locks: export UV_CUSTOM_COMPILE_COMMAND = make locks
 locks:
 	$(LOCK) --python-version 3.11 --output-file requirements.lock

@@ -41,7 +41,7 @@ SIMULATED += [
     for game in ("3m", "2s3z", "5m_vs_6m", "3s_vs_5z", "6h_vs_8z")
     for q in ("poor", "medium", "good", "expert", "medium-replay", "mixed")
 ]
-SIMULATED += ["smax/5m_vs_6m-medium-v2", *(f"smax/corridor-{q}" for q in ("poor", "medium", "good"))]
+SIMULATED += [f"smax/corridor-{q}" for q in ("poor", "medium", "good")]
 OFFICIAL = [
     f"smac/{game}-{q}"
     for game in ("2c_vs_64zg", "5m_vs_6m", "6h_vs_8z", "corridor")
