@@ -46,7 +46,7 @@ bench: $(DEV)
 	$(BIN)/python benchmarks
 
 # Checks what a GPU computes, then runs QUEUES there, JOBS rows at a time; without a GPU it says so (code 4).
-QUEUES ?= configs/queue/particle_worlds.yaml configs/queue/full_budget.yaml
+QUEUES ?= $(addprefix configs/queue/,particle_worlds.yaml particle_matrix.yaml omiga_baselines.yaml full_budget.yaml)
 JOBS ?= 8
 gpu: $(DEV)
 	$(BIN)/python benchmarks/gpu.py --jobs $(JOBS) $(QUEUES)
