@@ -16,10 +16,14 @@ from timing import Line, medians
 from data.worlds import make_world
 from data.worlds.bridge import GOALS, STARTS, move, reward_of
 from data.worlds.mpe import Physics
+from data.worlds.smax import MOVES, needed
+from reproduce.config import compose
+from reproduce.experiment.build import build_evaluator, build_module
 
 EPISODES, LIMIT = 100, 20
 WORLDS, STEPS = 50, 40  # what an evaluation of five seeds and ten episodes steps at once
 PARTICLES, EPISODE = (1, 100, 1000), 25  # worlds at once; steps
+FIGHTS, ROUNDS, FIGHT = 256, 50, "5m_vs_6m"  # worlds at once; steps
 MUJOCO = {"HalfCheetah-v2": ("6x1", "HalfCheetah-v5"), "Hopper-v2": ("3x1", "Hopper-v5"), "Ant-v2": ("2x4", "Ant-v5")}
 
 
@@ -28,6 +32,8 @@ def evaluation(repeats: int) -> Iterator[Line]:
     yield from _particles(repeats)
     if find_spec("mujoco") and find_spec("gymnasium"):
         yield from _mujoco(repeats)
+    if find_spec("jaxmarl"):
+        yield from _fights(repeats)
 
 
 def _bridge(repeats: int) -> Iterator[Line]:
@@ -163,5 +169,55 @@ def _many(scenario: str, conf: str) -> Callable[[], Any]:
             td = world.step(td)["next"]
             if td["done"].any():
                 td = world.reset(td.set("_reset", td["done"].clone()).set("start", starts)).exclude("_reset")
+
+    return run
+
+
+def _fights(repeats: int) -> Iterator[Line]:
+    """Steps per second of SMAX through TorchRL beside JaxMARL's own jitted step, and a whole evaluation of a row."""
+    case = f"smax {FIGHT}"
+    times = medians({"jax": _bare_fights(), "torchrl": _fights_through_torchrl()}, repeats)
+    bare, ours = (FIGHTS * ROUNDS / times[name] for name in ("jax", "torchrl"))
+    yield Line("evaluation", case, f"{FIGHTS} fights, JaxMARL's own step", bare, "steps/s")
+    told = ("JaxMARL's own, steps/s", "at least 0.9")
+    yield Line("evaluation", case, f"{FIGHTS} fights through TorchRL", ours, "steps/s", ours / bare, *told)
+    settings = compose(f"omiga/smac/{FIGHT}_good", ["task=smax"])
+    evaluator = build_evaluator(settings, torch.device("cpu"), {})
+    module, n = build_module(settings, evaluator.world), settings.protocol.n_seeds * settings.protocol.eval_episodes
+    times = medians({"evaluation": lambda: evaluator(module)}, 3)
+    what = f"an evaluation, {n} fights, compiled before"
+    yield Line("evaluation", case, what, times["evaluation"], "s", target="at most 60 on 2 cores")
+
+
+def _bare_fights() -> Callable[[], Any]:
+    """JaxMARL's step with its enemies, its automatic resets included."""
+    has = needed()
+    jax, jnp = has.jax, has.jnp
+    from jaxmarl.environments.smax import map_name_to_scenario
+
+    env = has.SMAX(scenario=map_name_to_scenario(FIGHT))
+    keys = jax.random.split(jax.random.PRNGKey(0), FIGHTS)
+    reset, step = jax.jit(jax.vmap(env.reset)), jax.jit(jax.vmap(env.step))
+    moves = [{agent: jnp.full(FIGHTS, t % MOVES) for agent in env.agents} for t in range(ROUNDS)]
+
+    def run() -> Any:
+        _, state = reset(keys)
+        for actions in moves:
+            _, state, reward, *_ = step(keys, state, actions)
+        return jax.block_until_ready(reward)
+
+    return run
+
+
+def _fights_through_torchrl() -> Callable[[], Any]:
+    world = make_world("smax", FIGHTS, map_name=FIGHT)
+    starts = TensorDict({"start": world.draw_starts(FIGHTS, torch.Generator().manual_seed(0))}, [FIGHTS])
+
+    def run() -> Any:
+        td = world.reset(starts)
+        for t in range(ROUNDS):
+            td["action"] = torch.full((FIGHTS, world.spec.n_agents), t % MOVES)
+            td = world.step(td)["next"]
+        return td
 
     return run
