@@ -3,6 +3,7 @@
 import random
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -193,9 +194,8 @@ def _bare_fights() -> Callable[[], Any]:
     """JaxMARL's step with its enemies, its automatic resets included."""
     has = needed()
     jax, jnp = has.jax, has.jnp
-    from jaxmarl.environments.smax import map_name_to_scenario
-
-    env = has.SMAX(scenario=map_name_to_scenario(FIGHT))
+    scenario = import_module("jaxmarl.environments.smax").map_name_to_scenario(FIGHT)
+    env = has.SMAX(scenario=scenario)
     keys = jax.random.split(jax.random.PRNGKey(0), FIGHTS)
     reset, step = jax.jit(jax.vmap(env.reset)), jax.jit(jax.vmap(env.step))
     moves = [{agent: jnp.full(FIGHTS, t % MOVES) for agent in env.agents} for t in range(ROUNDS)]
