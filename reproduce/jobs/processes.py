@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from data.common.paths import ROOT
@@ -26,6 +27,22 @@ def python_path() -> str:
 def thread_variables(n_threads: int) -> dict[str, str]:
     """The environment in which numerical libraries use so many threads."""
     return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(n_threads))
+
+
+def give_way(niceness: int) -> None:
+    """Leave the cores to others from now on, this process and those it starts.
+
+    Where Linux shares cores out by session, niceness alone counts within the session only: without a terminal, whose
+    other programs it would slow down, the session gives way too.
+    """
+    if not niceness:
+        return
+    os.nice(niceness)
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(niceness), encoding="utf-8")
 
 
 def end_with_parent() -> None:

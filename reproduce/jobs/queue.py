@@ -21,7 +21,7 @@ from data.common.errors import DiskFull, ReproduceError
 from data.common.files import is_full, write_text
 from reproduce.core.ending import Fault, keeps
 from reproduce.jobs.locks import hold_with_children
-from reproduce.jobs.processes import NO_ROOM, POLL_S, is_stopped, python, python_path, thread_variables
+from reproduce.jobs.processes import NO_ROOM, POLL_S, give_way, is_stopped, python, python_path, thread_variables
 from reproduce.jobs.queue_file import Job, read_queue, recorded
 from reproduce.jobs.queue_state import ENDED, folder_of
 
@@ -49,7 +49,7 @@ def run_queue(path: Path, n_jobs: int = 1, niceness: int = 19, further: Sequence
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
-        os.nice(niceness)
+        give_way(niceness)
         keeps("rows in progress have their checkpoints, the others their records")
         queue = Queue(jobs, folder, lock.fileno())
         try:

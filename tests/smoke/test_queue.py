@@ -52,6 +52,15 @@ def wait(until, process: subprocess.Popen, seconds: float = PATIENCE) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the cores are not shared out by session here")
+@pytest.mark.parametrize(("niceness", "found"), [(19, "nice 19"), (0, "nice 0")])
+def test_a_queue_without_a_terminal_gives_way_with_its_session(niceness, found):
+    shown = "print(open('/proc/self/autogroup').read())"
+    run = [sys.executable, "-c", f"from reproduce.jobs.processes import give_way; give_way({niceness}); {shown}"]
+    ended = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True, start_new_session=True)
+    assert ended.stdout.strip().endswith(found)
+
+
 def job_processes() -> list[int]:
     """Of this test's queues."""
     mine, found = f"REPRODUCE_HOME={outputs_dir()}".encode(), []
