@@ -31,12 +31,12 @@ class Scored(NamedTuple):
     world: str  # the fingerprint that it must have
     metric: str
     mode: str
-    episodes: int
+    episodes: int | None
     references: dict[str, float] | None  # of a normalized score
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> "Scored":
-        scores, episodes = record["scores"], record["config"]["protocol"]["eval_episodes"]
+        scores, episodes = record["scores"], record["config"].get("protocol", {}).get("eval_episodes")
         places = (record["environment"]["expected"], scores["metric"], scores["mode"])
         return cls(*places, episodes, scores.get("references"))
 

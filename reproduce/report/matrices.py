@@ -94,7 +94,7 @@ def _runs(asked: Matrix, found: Iterable[dict[str, Any]]) -> dict[tuple[str, str
 
 def _is_run(record: dict[str, Any], settings: Settings) -> bool:
     """Whether the record has exactly these settings, its seeds included; how it was carried out is free."""
-    data, stated = record["config"]["data"], settings.data
+    data, stated = record["config"].get("data", {}), settings.data
     same = (data.get("kind"), data.get("seed")) == (stated.kind, stated.seed)
     return same and record["seeds"] == settings.protocol.seeds and not differences(record["config"], settings.values)
 

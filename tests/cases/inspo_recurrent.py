@@ -121,7 +121,7 @@ INSPO_RECURRENT_SMALL = InSPORecurrentConfig(
     importance="resample",
     sequential=True,
 )
-SLOW = {"lr": 1e-3, "policy_lr": 1e-3}
+SLOW = {"lr": 1e-3, "policy_lr": 1e-3, "n_behavior_updates": 8, "n_updates": 8}  # plainly each takes its time
 CASE = Case(
     config=INSPO_RECURRENT_SMALL,
     spec=DISCRETE,
