@@ -145,6 +145,14 @@ def claims() -> list[dict[str, Any]]:
     return list({record["row"]: record for record in all_records("claims/*", "claim")}.values())
 
 
+def claim(name: str) -> dict[str, Any]:
+    """The newest record of a claim, such as inspo/coordination."""
+    found = {record["row"].removeprefix("claims/"): record for record in claims()}
+    if name not in found:
+        raise ReproduceError(f"no record of the claim {name!r}.{nearest(name, list(found))}")
+    return found[name]
+
+
 # ---- numbers as text
 
 

@@ -117,10 +117,7 @@ def _dataset(dataset: str) -> dict[str, Any]:
 
 def claim(name: str) -> str:
     """HOLDS or DOES NOT HOLD, of the newest record of a claim."""
-    for record in facts.claims():
-        if record["row"] == f"claims/{name}":
-            return "HOLDS" if record["passed"] else "DOES NOT HOLD"
-    raise ReproduceError(f"no record of the claim {name!r}.{nearest(name, [r['row'][7:] for r in facts.claims()])}")
+    return "HOLDS" if facts.claim(name)["passed"] else "DOES NOT HOLD"
 
 
 def bench(case: str, what: str, key: str = "value", digits: int = 2, section: str = "") -> str:
@@ -139,7 +136,16 @@ def std(row: str, settings: str = "", digits: int | None = None) -> str:
 MACROS = (
     *(score, spread, raw, data_score, data_return, updates, verdict, minutes, day, theirs, reference, setting),
     *(official, regenerated, claim, bench, std, found, matrix_tables.algorithms_on),
-    *(tables.holds, tables.counted, tables.readings, tables.claims, tables.exit_codes, tables.speed, tables.seeds_cost),
+    *(
+        tables.holds,
+        tables.counted,
+        tables.readings,
+        tables.claims,
+        tables.arms,
+        tables.exit_codes,
+        tables.speed,
+        tables.seeds_cost,
+    ),
     *(
         tables.older,
         tables.on_gpu,

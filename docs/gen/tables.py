@@ -116,6 +116,17 @@ def claims() -> str:
     return table(["claim", "what is claimed", "found", "recorded"], lines)
 
 
+def arms(name: str, digits: int | None = None) -> str:
+    """The arms of the newest record of a claim: what ran, in which mode of acting, and its scores over seeds."""
+    record = facts.claim(name)
+    lines = [
+        [arm, f"`{' '.join([ran['row'], *ran['overrides']])}`", mode, facts.mean_std(scores, digits)]
+        for arm, ran in record["arms"].items()
+        for mode, scores in ran["scores"].items()
+    ]
+    return table(["arm", "what ran", "acting", "score"], lines, 3)
+
+
 def exit_codes() -> str:
     """States of a verdict with the command's exit codes."""
     lines = [[state, MEANING[state], code] for state, code in judge.EXIT_CODES.items()]
