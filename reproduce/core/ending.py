@@ -56,6 +56,7 @@ def signals() -> Iterator[None]:
     try:
         yield
     finally:
+        _arrived = None  # it stopped what was within
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 

@@ -94,6 +94,7 @@ def test_a_signal_stops_the_whole_glob(number, code, monkeypatch, capsys):
     assert len(seen) == 1
     assert "stopped; the same command continues" in capsys.readouterr().err
     assert signal.getsignal(number) is before
+    ending.check()  # what the process runs next is not stopped
 
 
 def test_a_signal_that_meets_a_destructor_is_not_lost(monkeypatch, capsys):
