@@ -8,8 +8,8 @@ from reproduce.config.today import stated_today
 
 
 def rows_by_turn(played: bool = False) -> list:
-    """Rows. After the first of a table, task and algorithm rows come with the slow tests; of columns the first of a task
-    and algorithm comes alone. `played`: those whose world is here; test_fights.py plays StarCraft's against a stand-in.
+    """Rows. After the first of a table, task and algorithm rows come with the slow tests; of columns the first of a
+    task and algorithm comes alone. `played`: those whose world is here; test_fights.py has a stand-in for the others.
     """
     marked, seen = [], set()
     for row, settings in zip(row_ids(), stated_today([(row, []) for row in row_ids()]), strict=True):
