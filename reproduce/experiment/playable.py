@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from data.common.errors import ReproduceError
-from data.worlds import absent
 from reproduce.config import claim_ids, compose, expand, row_ids
 from reproduce.config.today import stated_today
 from reproduce.core import console
@@ -35,6 +34,8 @@ def playable(
 
 def _absent(row: str, own: dict[str, Any], overrides: Sequence[str]) -> str:
     """What is missing for the row with its overrides, which may choose another world."""
+    from data.worlds import absent
+
     reason = absent(own["world"], **own["params"])
     if not reason or not overrides:
         return reason
