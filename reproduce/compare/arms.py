@@ -1,11 +1,11 @@
 """The arms of a comparison, as the command line states them, checked before anything runs."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data.common.errors import ReproduceError
 from reproduce.config import Settings, compose, differences, expand, row_ids
+from reproduce.config.words import words_of
 
 OWN = "the row's settings"
 MINIMUM_SEEDS = 2  # an interval needs a spread
@@ -87,12 +87,7 @@ def _is_own(word: str) -> bool:
 
 
 def _split(text: str) -> list[str]:
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise ReproduceError(f"--arm {text!r}: {error}; write --arm 'KEY=VALUE ..'.") from error
-    if not words:
-        raise ReproduceError(f"--arm {text!r} sets nothing; write --arm 'KEY=VALUE ..', or `own`.")
+    words = words_of(text, f"--arm {text!r}", "write --arm 'KEY=VALUE ..', or `own`")
     return [] if len(words) == 1 and _is_own(words[0]) else words
 
 

@@ -1,6 +1,5 @@
 """Tables of algorithms on the same data: configs/matrices/<name>.yaml says which run belongs into which cell."""
 
-import shlex
 from dataclasses import dataclass
 from string import Formatter
 from typing import Self
@@ -13,6 +12,7 @@ from data.common.validation import Model, checked
 from data.common.yaml_files import read_yaml
 from reproduce.config.settings import Settings
 from reproduce.config.today import composed_today
+from reproduce.config.words import words_of
 
 LINE = "line"
 
@@ -70,7 +70,8 @@ def matrix(name: str) -> Matrix:
     where = f"configs/matrices/{name}.yaml"
     file = checked(MatrixFile, read_yaml(CONFIGS / "matrices" / f"{name}.yaml", where), where, noun="key")
     keys = [(head, line) for head in file.columns for line in file.lines]
-    commands = [_words(file.command(*key), where) for key in keys]
+    texts = [file.command(*key) for key in keys]
+    commands = [words_of(text, f"{where}: {text!r}", "write a row and its overrides") for text in texts]
     settings = composed_today([(row, overrides) for row, *overrides in commands])
     cells = dict(zip(keys, settings, strict=True))
     for line in file.lines:
@@ -79,13 +80,3 @@ def matrix(name: str) -> Matrix:
             says = ", ".join(f"{head} {data}" for head, data in stated.items())
             raise ReproduceError(f"{where}: line {line} has several datasets ({says}); its columns must read one.")
     return Matrix(name, file, cells)
-
-
-def _words(command: str, where: str) -> list[str]:
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise ReproduceError(f"{where}: {command!r}: {error}.") from error
-    if not words:
-        raise ReproduceError(f"{where}: a command is empty; write a row and its overrides.")
-    return words

@@ -13,6 +13,7 @@ from data.common.errors import ReproduceError
 from data.common.validation import Model, checked
 from data.common.yaml_files import read_yaml
 from reproduce.config import Settings, compose
+from reproduce.config.words import words_of
 from reproduce.experiment.playable import playable
 from reproduce.records import recorded
 
@@ -76,10 +77,7 @@ def read_queue(path: Path, further: Sequence[str] = ()) -> list[Job]:
     jobs: dict[str, Job] = {}
     for number, command in enumerate(_read(path).commands, 1):
         where = f"queue file {path}, command {number}, {command!r}"
-        try:
-            target, *overrides = shlex.split(command)
-        except ValueError as error:
-            raise ReproduceError(f"{where}: expected a row and its overrides in one string.") from error
+        target, *overrides = words_of(command, where, "expected a row and its overrides in one string")
         overrides = [o for o in overrides if _name(o) not in {_name(other) for other in further}] + [*further]
         words = [target, *overrides]
         if "threads" not in {_name(o) for o in overrides}:

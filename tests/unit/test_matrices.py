@@ -94,7 +94,7 @@ def test_every_column_is_what_hydra_composes(name):
         ({"data_of": "BCC"}, "data_of='BCC' is no column. Nearest: BC"),
         ({"columns": FILE["columns"] | {"X": "omar/mpe/{name}"}}, "columns.X asks for {name}, which lines.spread_exp"),
         ({"columns": FILE["columns"] | {"X": "omar/mpe/{line"}}, "columns.X: 'omar/mpe/{line': expected '}'"),
-        ({"columns": FILE["columns"] | {"X": ""}}, "a command is empty"),
+        ({"columns": FILE["columns"] | {"X": ""}}, "sets nothing; write a row and its overrides"),
         ({"columns": FILE["columns"] | {"X": "omar/mpe/spread_random"}}, "line spread_expert has several datasets"),
         ({"lines": {}}, "lines"),
         ({"tittle": "x"}, "unknown key tittle. Nearest: title"),
