@@ -117,12 +117,14 @@ def claims() -> str:
 
 
 def arms(name: str, digits: int | None = None) -> str:
-    """The arms of the newest record of a claim: what ran, in which mode of acting, and its scores over seeds."""
+    """The arms of the newest record of a claim: what ran, in which judged mode of acting, and its scores over seeds."""
     record = facts.claim(name)
+    judged = {check.get("mode") for check in record["checks"]}
     lines = [
         [arm, f"`{' '.join([ran['row'], *ran['overrides']])}`", mode, facts.mean_std(scores, digits)]
         for arm, ran in record["arms"].items()
         for mode, scores in ran["scores"].items()
+        if mode in judged
     ]
     return table(["arm", "what ran", "acting", "score"], lines, 3)
 

@@ -73,17 +73,23 @@ def cloning_scores(module: SeedModule, mode: str, row: published.PaperRow) -> li
 
 
 def mode_scores(record: dict[str, Any]) -> dict[str, list[float]]:
-    """Mean episode return per seed in each mode; seeds that diverged have the minimum score.
+    """Scores per seed in each mode of acting, in the row's metric; seeds that diverged have the minimum score.
 
     Raises ReproduceError where one has no score: means over the others would say too much.
     """
-    played = {mode: record["evaluation"][mode] for mode in published.MODES if mode in record["evaluation"]}
     if None in record["scores"]["per_seed"]:
         reasons = why_no_verdict(record["seeds"], record["scores"]["per_seed"])
         raise ReproduceError(f"{record['row']}: {reasons[0]}; lower algo.lr or look at the data.")
-    judged: list[float] = record["scores"]["per_seed"]
+    row, evaluation, judged = published.row(record["row"]), record["evaluation"], record["scores"]["per_seed"]
+    played = evaluation if row.measure == EPISODE_RETURN else evaluation["metrics"][row.measure]
     scores = {
-        mode: [lowest if row is None else fmean(row) for row, lowest in zip(rows, judged, strict=True)]
-        for mode, rows in played.items()
+        mode: [
+            lowest
+            if episodes is None
+            else row.score({row.measure: fmean(episodes)}, record["scores"].get("references"))
+            for episodes, lowest in zip(played[mode], judged, strict=True)
+        ]
+        for mode in published.MODES
+        if mode in played
     }
     return scores | {record["scores"]["mode"]: judged}

@@ -98,9 +98,9 @@ def _link(path: str | Path, folder: Path) -> str:
 
 
 def _claim(claim: dict[str, Any], folder: Path) -> dict[str, Any]:
-    arms = []
+    arms, judged = [], {check.get("mode") for check in claim["checks"]}
     for name, arm in claim["arms"].items():
-        modes = {mode: s for mode, s in arm["scores"].items() if isinstance(s, list)}
+        modes = {mode: s for mode, s in arm["scores"].items() if mode in judged and isinstance(s, list)}
         words = [f"{mode} {fmean(s):.4g} ± {stdev(s) if len(s) > 1 else 0:.2g}" for mode, s in modes.items()]
         if words:
             arms.append(f"{name} {', '.join(words)} (n = {len(next(iter(modes.values())))})")

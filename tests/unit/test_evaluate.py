@@ -161,8 +161,8 @@ def batches(monkeypatch, *scores):
     def run(row, first_seed, n_seeds, overrides):
         assert overrides == ["algo.n_updates=7"]  # the reference's, without its seeds
         values = queue.pop(0)
-        record = {"evaluation": {m: [[v] for v in values] for m in ("greedy", "sampled")}, "seeds": []}
-        record["scores"] = {"mode": "greedy", "per_seed": values}
+        record = {"evaluation": {m: [[v] for v in values] for m in ("greedy", "sampled")}}
+        record |= {"row": "inspo/xor/ab", "seeds": [], "scores": {"mode": "greedy", "per_seed": values}}
         return record, type("S", (), {"row_fingerprint": "same"})()
 
     monkeypatch.setattr(gate, "_run", run)

@@ -1,6 +1,8 @@
 import pytest
 from test_records import own_settings, record
 
+from reproduce import published
+from reproduce.experiment.scoring import mode_scores
 from reproduce.records import cloning_returns, recorded_cloning, same_data, store
 from reproduce.standing import standings
 
@@ -109,3 +111,16 @@ def test_cloning_of_another_copy_of_the_data_is_not_used_and_the_row_says_so():
         own.remarks[0]
         == "cloning is recorded on another copy of the data (sha256 aaaa, this run's is 080d) and is not used"
     )
+
+
+@pytest.mark.parametrize("row", ["inspo/smac/2s3z_mixed", "omar/mpe/tag_expert", "inspo/xor/ab"])
+def test_every_mode_of_acting_is_scored_in_the_rows_metric(row):
+    """What is not judged was shown as a return beside win rates and normalized scores."""
+    metric, references = published.row(row).metric, {"random": 10.0, "expert": 20.0}
+    evaluation = {"greedy": [[12.0, 14.0], None], "sampled": [[11.0, 15.0], None]}
+    evaluation["metrics"] = {"win_rate": {"greedy": [[1.0, 0.0], None], "sampled": [[1.0, 1.0], None]}}
+    judged = {"win_rate": 0.5, "normalized_score": 30.0, "episode_return": 13.0}[metric]
+    other = {"win_rate": 1.0, "normalized_score": 30.0, "episode_return": 13.0}[metric]
+    scores = {"metric": metric, "mode": "greedy", "per_seed": [judged, -1.0], "references": references}
+    run = {"row": row, "seeds": [0, 1], "evaluation": evaluation, "scores": scores}
+    assert mode_scores(run) == {"greedy": [judged, -1.0], "sampled": [pytest.approx(other), -1.0]}
