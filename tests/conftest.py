@@ -1,13 +1,11 @@
 """Every test writes to its own folders, never to the project's outputs/ or records/."""
 
 import copy
+import importlib
 import signal
-import sys
 
 import pytest
 import torch
-
-import reproduce.config
 
 # A shell starts commands in the background with interrupts ignored, nohup with hangups; their children inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -26,11 +24,11 @@ def _own_folders(tmp_path_factory, monkeypatch):
 @pytest.fixture(autouse=True, scope="session")
 def _rows_are_composed_once():
     """Hydra takes a seventh of a second for a row of the project's own files, and the tests ask hundreds of times."""
-    module = sys.modules["reproduce.config.compose"]  # as an attribute the name is the function's
+    module = importlib.import_module("reproduce.config.compose")  # as an attribute the name is the function's
     hydra, own, kept = module._hydra, module.CONFIGS, {}
 
     def composed(row, overrides):
-        if module.CONFIGS != own:
+        if own != module.CONFIGS:
             return hydra(row, overrides)
         key = (row, *overrides)
         if key not in kept:
