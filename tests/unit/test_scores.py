@@ -25,6 +25,12 @@ def test_a_dataset_built_on_another_cpu_is_the_same_and_one_of_another_seed_is_n
     assert not same_data(FACTS, reseeded)
     assert same_data(FACTS, rounded | {"return": rounded["return"] | {"max": 400.0}})  # a single episode's
     assert not same_data(FACTS, rounded | {"return": rounded["return"] | {"min": -9.0, "max": 400.0}})
+    tails = {"p5": 50.0, "p95": 200.0}
+    of_tails = FACTS | {"return": RETURNS | tails}
+    assert same_data(
+        of_tails, rounded | {"return": rounded["return"] | tails | {"p95": 200.13}}
+    )  # simple_world's moved so
+    assert not same_data(of_tails, rounded | {"return": rounded["return"] | tails | {"p95": 200.3}})
     assert not same_data(FACTS, rounded | {"n_episodes": 39_999})
     assert not same_data(FACTS, rounded | {"id": "omar/simple_tag-medium"})
 
