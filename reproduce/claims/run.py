@@ -1,39 +1,63 @@
 """Claims: statements of a paper that need no official data. A claim is a config with its own pass rule."""
 
 import time
+from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from data.common.errors import ReproduceError, nearest
 from data.common.provenance import provenance
 from reproduce import records
 from reproduce.claims.checks import decide
-from reproduce.claims.schema import Arm, Exact, load_claim
+from reproduce.claims.schema import Arm, Check, Exact, load_claim
 from reproduce.config import claim_ids, compose, expand
 from reproduce.core import console, ending
 
+OF_A_MACHINE = ("accelerate", "checkpoint_every_s", "device", "threads")  # under `run`: what may be chosen for all arms
 
-def run_claim(name: str, write: bool = True) -> dict[str, Any]:
-    """Run a claim's arms, decide its checks, record it. Raises ReproduceError for an unknown or ill-formed claim."""
+
+def run_claim(name: str, write: bool = True, overrides: Sequence[str] = (), recorded: bool = False) -> dict[str, Any]:
+    """Run a claim's arms, decide its checks, record it.
+
+    `overrides`: run.device=cuda and the like, for every arm. `recorded`: an arm of which there is a record with exactly
+    its settings counts as it was recorded. Raises ReproduceError for an unknown or ill-formed claim, for overrides that
+    would change it, and where recorded arms that are compared had other data or another world.
+    """
     with ending.together():
-        return _run_claim(name, write)
+        return _run_claim(name, write, _of_a_machine(name, overrides), recorded)
 
 
-def _run_claim(name: str, write: bool) -> dict[str, Any]:
+def _of_a_machine(name: str, overrides: Sequence[str]) -> list[str]:
+    """The overrides with `run.` in front. Raises ReproduceError for any other."""
+    given = [(o.removeprefix("run."), o) for o in overrides]
+    if wrong := next((o for short, o in given if short.partition("=")[0] not in OF_A_MACHINE), None):
+        allowed = ", ".join(f"run.{key}" for key in OF_A_MACHINE)
+        raise ReproduceError(
+            f"{name}: {wrong} would be another claim, its settings are its file's; {allowed} may be set."
+        )
+    return [f"run.{short}" for short, _ in given]
+
+
+def _run_claim(name: str, write: bool, overrides: list[str], recorded: bool) -> dict[str, Any]:
     expand(name, claim_ids())
     claim, stated = load_claim(name)
     import torch
 
-    started, origin = time.perf_counter(), provenance("cpu", torch.get_num_threads())
+    device = next((o.partition("=")[2] for o in overrides if o.startswith("run.device=")), "cpu")
+    started, origin = time.perf_counter(), provenance(device, torch.get_num_threads())
     if claim.exact is not None:
+        if overrides or recorded:
+            raise ReproduceError(f"{name} is worked out exactly: it has no arms to run or to find recorded.")
         arms, checks = _exact(claim.exact, name)
     else:
         arms = {}
         for number, (arm, spec) in enumerate(claim.arms.items(), 1):
             with console.row(f"{arm} ({spec.row})", number, len(claim.arms), "arm"):
-                arms[arm] = _run_arm(spec)
+                arms[arm] = _run_arm(spec, overrides, recorded)
         if write and (known := _recorded(name, arms)):
             return known
+        _check_alike(name, claim.checks, arms)
         checks = [decide(check, arms) for check in claim.checks]
     trained = sum(arm["time"]["wall_s"] for arm in arms.values() if "time" in arm)  # partly before it was stopped
     record = {
@@ -60,14 +84,35 @@ def _recorded(name: str, arms: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _run_arm(arm: Arm) -> dict[str, Any]:
+def _run_arm(arm: Arm, overrides: list[str], recorded: bool) -> dict[str, Any]:
     from reproduce.experiment.run import run_row
     from reproduce.experiment.scoring import mode_scores
 
-    record = run_row(compose(arm.row, arm.overrides), write=False)
+    settings = compose(arm.row, [*arm.overrides, *overrides])
+    record = records.recorded(settings) if recorded else None
+    if record is not None:
+        console.note(f"{arm.row}: recorded in {record['file']}")
+    of_record = {} if record is None else {"record": Path(record["file"]).name}
+    record = record or run_row(settings, write=False)
     kept = ("row", "overrides", "config_fingerprint", "seeds", "n_updates", "crashed", "time", "data", "environment")
     kept += ("run",)
-    return {key: record[key] for key in kept} | {"scores": mode_scores(record)}
+    return {key: record[key] for key in kept} | of_record | {"scores": mode_scores(record)}
+
+
+def _check_alike(name: str, checks: Sequence[Check], arms: dict[str, Any]) -> None:
+    """Raises ReproduceError where a check compares recorded arms that are of other data or worlds than each other."""
+    for check in checks:
+        if not isinstance(check.right, str):
+            continue
+        left, right = arms[check.left], arms[check.right]
+        if "record" not in {**left, **right} or left["data"]["id"] != right["data"]["id"]:
+            continue
+        alike = left["environment"]["fingerprint"] == right["environment"]["fingerprint"]
+        if not (alike and records.same_data(left["data"], right["data"])):
+            raise ReproduceError(
+                f"{name}: {check.left} and {check.right} are of other data or of another version of the world; "
+                "without --recorded all arms run."
+            )
 
 
 def _exact(spec: Exact, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

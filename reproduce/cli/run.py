@@ -3,6 +3,8 @@
 import itertools
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +28,10 @@ Sweep = Annotated[
     list[str] | None,
     typer.Option("--sweep", metavar="KEY=V1,V2", help="Run each value; several of these options make a grid."),
 ]
+Recorded = Annotated[
+    bool,
+    typer.Option("--recorded", help="Claims: what is recorded with an arm's settings counts, and is not run again."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="What would run, how long and how large; launches nothing.")]
 
 
@@ -35,6 +41,7 @@ def run(
     overrides: Overrides = None,
     sweep: Sweep = None,
     dry_run: DryRun = False,
+    recorded: Recorded = False,
     as_json: Json = False,
     junit: ci.Junit = None,
     summary: ci.Summary = None,
@@ -47,11 +54,17 @@ def run(
     commands = list(ctx.parent.command.commands) if ctx.parent else []  # type: ignore[attr-defined]
     overrides, launcher = overrides or [], None
     names, without = _targets(target, [o for o in overrides if not o.startswith("launcher")], commands)
+    if recorded and (sweep or dry_run or not all(name.startswith("claims/") for name in names)):
+        raise ReproduceError(
+            "--recorded is for claims alone, without --sweep and --dry-run; `reproduce check` reads rows."
+        )
     if any(override.startswith("launcher") for override in overrides):
         from reproduce.jobs import launcher_from, split
 
         overrides, knobs = split(overrides)
         launcher = launcher_from(knobs)
+        if recorded:
+            raise ReproduceError("--recorded takes no launcher: it reads records.")
     if sweep:
         from reproduce.cli.grid import run_grid
 
@@ -61,7 +74,10 @@ def run(
         return run_grid(names, overrides, sweep, launcher, as_json, run_one, after, _dry_run if dry_run else None)
     if dry_run:
         return _dry_run(names, overrides, launcher, as_json)
-    documents = _here(names, overrides, as_json) if launcher is None else _sweep(names, overrides, launcher, as_json)
+    if launcher is None:
+        documents = _here(names, overrides, as_json, partial(run_one, recorded=True) if recorded else run_one)
+    else:
+        documents = _sweep(names, overrides, launcher, as_json)
     ci.write(documents, junit, summary, target)
     if as_json:
         several = {"rows": documents, "left_out": without}
@@ -73,16 +89,17 @@ def run(
     return max(document["exit_code"] for document in documents)
 
 
-def run_one(name: str, overrides: list[str]) -> dict[str, Any]:
-    """Run a row or claim in this process; the document that --json prints. Raises ReproduceError where it cannot."""
+def run_one(name: str, overrides: list[str], recorded: bool = False) -> dict[str, Any]:
+    """Run a row or claim in this process; the document that --json prints. `recorded` is the claim's.
+
+    Raises ReproduceError where it cannot.
+    """
     from reproduce import records
 
     if name.startswith("claims/"):
-        if overrides:
-            raise ReproduceError(f"{name} takes no overrides: its settings are the claim.")
         from reproduce.claims import run_claim
 
-        return records.claim_document(run_claim(name))
+        return records.claim_document(run_claim(name, overrides=overrides, recorded=recorded))
     from reproduce.config import compose
 
     settings = compose(name, overrides)
@@ -118,7 +135,9 @@ def _targets(target: str, overrides: list[str], commands: list[str]) -> tuple[li
     return playable(target, overrides, claims=True)
 
 
-def _here(names: list[str], overrides: list[str], as_json: bool) -> list[dict[str, Any]]:
+def _here(
+    names: list[str], overrides: list[str], as_json: bool, run_one: Callable[[str, list[str]], dict[str, Any]]
+) -> list[dict[str, Any]]:
     """The results of rows one after another in this process; of several, an error is a result too."""
     if len(names) == 1:
         with console.row(names[0], 1, 1):

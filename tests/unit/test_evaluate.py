@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -17,8 +18,9 @@ from reproduce.claims import decide, load_claim
 from reproduce.claims.run import run_claim
 from reproduce.claims.schema import Check, Claim
 from reproduce.cli import main
-from reproduce.config import claim_ids
+from reproduce.config import claim_ids, compose
 from reproduce.experiment.evaluate import Evaluator, further_metrics
+from reproduce.experiment.run import run_row
 from reproduce.judge import welch_bounds
 from reproduce.regression import gate
 
@@ -150,8 +152,48 @@ def test_a_claim_says_how_many_checks_it_needs(needs, passed, monkeypatch):
     stated |= {} if needs is None else {"needs": needs}
     arm = {"scores": {"greedy": [1.0, 1.0, 1.0]}, "time": {"wall_s": 0.0}, "run": {}}
     monkeypatch.setattr("reproduce.claims.run.load_claim", lambda name: (Claim(**stated), stated))
-    monkeypatch.setattr("reproduce.claims.run._run_arm", lambda spec: arm)
+    monkeypatch.setattr("reproduce.claims.run._run_arm", lambda *spec: arm)
     assert run_claim("claims/inspo/coordination", write=False)["passed"] is passed
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["claims/inspo/coordination", "algo.lr=1"], "algo.lr=1 would be another claim"),
+        (["claims/inspo/coordination", "run.matmul_precision=high"], "run.device, run.threads may be set"),
+        (["claims/inspo/monotonic_qre", "device=cpu"], "worked out exactly"),
+        (["claims/inspo/monotonic_qre", "--recorded"], "worked out exactly"),
+        (["inspo/xor/ab", "--recorded"], "for claims alone"),
+        (["claims/inspo/coordination", "--recorded", "launcher=joblib"], "takes no launcher"),
+    ],
+)
+def test_what_would_be_another_claim_is_refused(words, said, capsys):
+    assert main(words) == 4
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_recorded_arms_count_and_are_not_run_again(monkeypatch, capsys):
+    tiny = ["algo.n_behavior_updates=2", "algo.n_updates=4", "protocol.n_seeds=2", "protocol.eval_episodes=2"]
+    check = {"text": "", "mode": "greedy", "left": "a", "right": "b", "at_least": -9.0}
+    arms = {
+        arm: {"row": "inspo/xor/ab", "overrides": [*tiny, f"algo.alpha={x}"]} for arm, x in (("a", 1.0), ("b", 2.0))
+    }
+    stated = {"text": "t", "arms": arms, "checks": [check]}
+    monkeypatch.setattr("reproduce.claims.run.load_claim", lambda name: (Claim(**stated), stated))
+    rows = [run_row(compose(arm["row"], arm["overrides"])) for arm in arms.values()]
+    with monkeypatch.context() as patch:
+        patch.setattr("reproduce.experiment.run.run_row", lambda *a, **k: pytest.fail("an arm was run again"))
+        found = run_claim("claims/inspo/coordination", recorded=True)
+    assert [arm["run"] for arm in found["arms"].values()] == [row["run"] for row in rows]
+    assert [arm["record"] for arm in found["arms"].values()] == [Path(row["file"]).name for row in rows]
+    assert found["passed"]
+    ran = run_claim("claims/inspo/coordination", write=False, overrides=["accelerate=none", "run.threads=1"])
+    assert ran["arms"]["a"]["run"] != rows[0]["run"]
+    assert ran["arms"]["a"]["overrides"][-2:] == ["run.accelerate=none", "run.threads=1"]
+    assert ran["arms"]["a"]["scores"] == found["arms"]["a"]["scores"]
+    monkeypatch.setattr("reproduce.records.same_data", lambda one, other: False)
+    with pytest.raises(ReproduceError, match="a and b are of other data"):
+        run_claim("claims/inspo/coordination", recorded=True, write=False)
 
 
 def batches(monkeypatch, *scores):
