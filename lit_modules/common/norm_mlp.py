@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from data.common.errors import ReproduceError
+from lit_modules.common import blocks
 from lit_modules.common.mlp import StackedMLP
 
 EPSILON, MOMENTUM = 1e-5, 0.1  # as torch.nn.BatchNorm1d
@@ -77,39 +78,49 @@ class NormMLP(StackedMLP):
         return parts[0].shape[axis], next((p.shape[axis + 1] for p in parts if p.ndim == axis + 3), 1)
 
     def _heads(self, parts: Sequence[Tensor], n_heads: int) -> Tensor:
-        """Normalized parts -> [*lead, H, B(, M), out]. What the M inputs of a row share goes through the first layer
-        once per row."""
-        axis = len(self.lead)
-        n, m = self._rows(parts)
-        theta = self.theta.flatten(0, -2)  # (R, P)
-        heads = theta[:, : n_heads * sum(self.head_split)].unflatten(1, (n_heads, -1)).split(self.head_split, 2)
-        gains, biases = theta[:, -2 * self.layers[0][0] :].chunk(2, 1)
-        weights = heads[0].unflatten(2, self.layers[0])  # (R, H, in, hidden)
-        per_row: Tensor = heads[1].unsqueeze(2)  # (R, H, 1, hidden), then (R, H, B, hidden)
-        per_input: Tensor | None = None
-        start = 0
-        for part in parts:
-            width = part.shape[-1]
-            gain, bias = (x[:, None, start : start + width] for x in (gains, biases))
-            x = part.flatten(axis, -2).flatten(0, axis - 1) * gain + bias  # (R, B or B * M, width)
-            product = _product(x.unsqueeze(1), weights[:, :, start : start + width])
-            if part.ndim == axis + 2:
-                per_row = per_row + product
-            else:
-                per_input = product if per_input is None else per_input + product
-            start += width
-        h = per_row
-        if per_input is not None:
-            h = (per_row.unsqueeze(3) + per_input.unflatten(2, (-1, m))).flatten(2, 3)
-        h = h.flatten(0, 1)  # (R * H, B * M, hidden)
-        for k, (fan_in, out) in enumerate(self.layers[1:], 1):
-            weight, shift = heads[2 * k].reshape(-1, fan_in, out), heads[2 * k + 1].reshape(-1, 1, out)
-            if out == 1 and torch.compiler.is_compiling():
+        """Normalized parts, one of them without M, -> [*lead, H, B(, M), out]. What the M inputs of a row share goes
+        through the first layer once. As written and on a CPU, blocks of inputs take turns (lit_modules.common.blocks)
+        unless a gradient is to reach the parts."""
+        axis, (n, m) = len(self.lead), self._rows(parts)
+        many = [part.ndim == axis + 3 for part in parts]
+        of_x, of_y, bias, *rest = self._folded([part.shape[-1] for part in parts], many, n_heads)
+        shape = (*self.lead, n_heads, *((n, m) if any(many) else (n,)), -1)
+        x = torch.cat([part for part, has in zip(parts, many, strict=True) if not has], -1).flatten(0, axis - 1)
+        y = torch.cat([part for part, has in zip(parts, many, strict=True) if has], -1) if any(many) else None
+        if y is not None:
+            y = y.flatten(0, axis - 1)  # (R, B, M, k), and x (R, B, i)
+            keep, elsewhere = torch.is_grad_enabled(), x.is_cuda or torch.compiler.is_compiling()
+            if not elsewhere and not (keep and (x.requires_grad or y.requires_grad)):
+                params = [p.flatten(0, 1) for p in (of_x, of_y, bias, *rest)]
+                x, y = x.repeat_interleave(n_heads, 0), y.repeat_interleave(n_heads, 0)
+                return blocks.of_many(x, y, params, keep)[0].view(shape)
+        h = x.unsqueeze(1) @ of_x + bias.unsqueeze(2)  # (R, H, B, hidden)
+        if y is not None:
+            h = h.unsqueeze(3) + _product(y.flatten(1, 2).unsqueeze(1), of_y).unflatten(2, (n, m))
+        h = h.flatten(0, 1).flatten(1, -2)  # (R * H, B * M, hidden)
+        for weight, shift in zip(rest[::2], rest[1::2], strict=True):
+            weight, shift = weight.flatten(0, 1), shift.flatten(0, 1).unsqueeze(1)
+            if weight.shape[-1] == 1 and torch.compiler.is_compiling():
                 h = (h.relu() * weight.mT).sum(-1, keepdim=True) + shift
             else:
                 h = torch.bmm(h.relu_(), weight) + shift
-        shape = (n,) if all(part.ndim == axis + 2 for part in parts) else (n, m)
-        return h.view(*self.lead, n_heads, *shape, -1)
+        return h.view(shape)
+
+    def _folded(self, widths: Sequence[int], many: Sequence[bool], n_heads: int) -> list[Tensor]:
+        """The first layer's weight for parts without M and for those with it, its bias, then weight and bias of each
+        further layer, all (R, H, ..). The norm's weight and bias are part of the first layer:
+        (x g + b) W = x (g W) + b W."""
+        theta = self.theta.flatten(0, -2)  # (R, P)
+        heads = theta[:, : n_heads * sum(self.head_split)].unflatten(1, (n_heads, -1)).split(self.head_split, 2)
+        gain, bias = theta[:, None, -2 * self.layers[0][0] :].unsqueeze(-1).chunk(2, 2)  # (R, 1, in, 1)
+        first, *weights = (head.unflatten(2, sizes) for head, sizes in zip(heads[::2], self.layers, strict=True))
+        columns = (gain * first).split(list(widths), 2)
+        of_x, of_y = (
+            torch.cat([first[:, :, :0], *(w for w, has in zip(columns, many, strict=True) if has == of)], 2)
+            for of in (False, True)
+        )
+        rest = [part for pair in zip(weights, heads[3::2], strict=True) for part in pair]
+        return [of_x, of_y, heads[1] + (bias * first).sum(2), *rest]
 
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:

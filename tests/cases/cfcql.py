@@ -154,12 +154,5 @@ CASE = Case(
         "unswapped": Parity({**SOURCES, "swapped_densities": False}),
         "macql": Parity({**MACQL, "max_grad_norm": 0.5, "cql_policy_sources": True}),
     },
-    benchmarks=(
-        Benchmark(
-            "cfcql mpe",
-            "omsd/mpe/cn_random",
-            continuous_spec(3, 18, 2),
-            overrides=("algo=cfcql", "algo.n_updates=2001", "algo.cql_alpha=0.5"),
-        ),
-    ),
+    benchmarks=(Benchmark("cfcql mpe", "cfcql/mpe/spread_expert", continuous_spec(3, 18, 2)),),
 )
