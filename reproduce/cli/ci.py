@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import typer
 
 from data.common.files import write_text
-from reproduce.cli.format import word
+from reproduce.cli.format import mean_std, word
 
 Junit = Annotated[
     Path | None, typer.Option("--junit", metavar="FILE", help="Write the results as JUnit XML.", show_default=False)
@@ -70,7 +70,7 @@ def _found(document: dict[str, Any]) -> tuple[str, str]:
         checks = [f"{'holds' if c['passed'] else 'FAILS'}: {c['text']}" for c in document["checks"]]
         return "HOLDS" if document["passed"] else "FAILS", "\n".join(checks)
     v = document["verdict"]
-    scores = [] if v["mean"] is None else [f"ours {v['mean']:.5g} ± {v['std'] or 0:.2g} (n={v['n']})"]
+    scores = [] if v["mean"] is None else [f"ours {mean_std(v['mean'], v['std'], v['n'])}"]
     scores += [] if v["theirs"] is None else [f"theirs {v['theirs']:.6g}"]
     return word(v), "\n".join([*scores, *v["reasons"]])
 

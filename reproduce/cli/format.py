@@ -11,7 +11,12 @@ UNSTEADY = 0.1  # relative spread above which a time is printed with ±
 
 def mean_std(mean: float, std: float | None, n: int, sign: str = "±") -> str:
     """`1.25 ± 0.3 (n=5)`; a deviation that is unknown counts as 0."""
-    return f"{mean:.5g} {sign} {std or 0:.2g} (n={n})"
+    return f"{mean:.5g} {sign} {deviation(std)} (n={n})"
+
+
+def deviation(std: float | None) -> str:
+    """Two digits that matter, all of them from 100 on; 0 where it is unknown."""
+    return f"{std:.0f}" if std is not None and 99.5 <= std < 1e6 else f"{std or 0:.2g}"
 
 
 def interval(low: float, high: float) -> str:
@@ -175,12 +180,16 @@ LIST_HEAD = ["row", "theirs", "ours", "verdict", "time"]
 
 
 def listed(prefix: str, title: str, lines: Sequence[list[str]]) -> str:
-    """A table of `list` under its title, which names the rows' common prefix where whole names leave no room."""
+    """A table of `list` under its title, which names the rows' common prefix where whole names leave no room. Where
+    that is not enough, a column of the table stands below its row as `  ../name`."""
     drop = ["time"] if any(ours for _, _, ours, *_ in lines) else ["time", "ours"]
     text = columns(LIST_HEAD, lines, drop)
     if max(map(len, text.splitlines())) > width():
         cut = [[name.removeprefix(prefix), *rest] for name, *rest in lines]
         title, text = f"{title}: {prefix}..", columns(LIST_HEAD, cut, drop)
+        if max(map(len, text.splitlines())) > width():
+            below = [[f"  ../{name.partition('/')[2]}" if "/" in name else name, *rest] for name, *rest in cut]
+            text = columns(LIST_HEAD, below, drop)
     return f"{title}\n{text}"
 
 
@@ -205,7 +214,7 @@ def short_mean(mean: float | None, std: float | None, n: int) -> str:
     """`18.8 ± 3.1`, with n where it is not five."""
     if mean is None:
         return ""
-    text = f"{mean:.4g} ± {std or 0:.2g}"
+    text = f"{mean:.4g} ± {deviation(std)}"
     return text if n == 5 else f"{text} (n={n})"
 
 

@@ -1,5 +1,6 @@
 """A terminal of 80 columns shows every row's name and verdict whole; only what cannot be cut runs over."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from data.common.paths import ROOT
 from reproduce import published
 from reproduce.cli import main
-from reproduce.cli.format import LIST_HEAD, RESULT_DROP, RESULT_HEAD, columns, listed
+from reproduce.cli.format import LIST_HEAD, RESULT_DROP, RESULT_HEAD, columns, deviation, listed
 from reproduce.config import row_ids
 
 LONGEST = max(row_ids(), key=len)
@@ -67,3 +68,21 @@ def test_of_several_results_row_and_verdict_stay():
     head, line = columns(RESULT_HEAD, [cells], RESULT_DROP).splitlines()
     assert line == f"{LONGEST}  {WORST}"
     assert head.split() == ["row", "verdict"]
+
+
+def test_a_column_of_a_table_stands_below_its_row_where_names_leave_no_room(monkeypatch):
+    lines = [["omiga/mujoco/hopper_medium", "1189.26 ± 544.30", "", "not run", ""]]
+    lines += [["omiga/mujoco/hopper_medium/cql_ma", "401.27 ± 199.88", "", "not run (2 others)", ""]]
+    for wide, name in ((80, "omiga/mujoco/hopper_medium/cql_ma"), (63, "hopper_medium/cql_ma"), (52, "  ../cql_ma")):
+        monkeypatch.setenv("COLUMNS", str(wide))
+        last = listed("omiga/mujoco/", "T", lines).splitlines()[-1]
+        assert last.startswith(f"{name}  ")
+        assert len(last) <= wide
+
+
+@pytest.mark.parametrize(
+    ("std", "text"),
+    [(141.9, "142"), (99.6, "100"), (99.4, "99"), (0.0341, "0.034"), (None, "0"), (0.0, "0"), (math.nan, "nan")],
+)
+def test_a_deviation_has_no_exponent(std, text):
+    assert deviation(std) == text
