@@ -15,5 +15,5 @@ def printable(text: str) -> str:
 
 def control_character(text: str) -> str:
     """The first control character in any string of a JSON document's text, escaped; empty where there is none."""
-    found = _ESCAPED.search(text)
+    found = _ESCAPED.search(text) if "\\" in text else None
     return found[1] if found else ""

@@ -6,6 +6,7 @@ from reproduce.records.cloning import (
     cloning_of_other_data,
     cloning_returns,
     data_facts,
+    is_cloning,
     recorded_cloning,
     same_data,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "data_facts",
     "exit_code",
     "healthy",
+    "is_cloning",
     "json_schema",
     "latest",
     "load",

@@ -71,6 +71,11 @@ def cloning_of_other_data(record: dict[str, Any], among: list[dict[str, Any]]) -
     return f"cloning is recorded on another copy of the data (sha256 {theirs}, this run's is {ours}) and is not used"
 
 
+def is_cloning(record: dict[str, Any]) -> bool:
+    """Whether it is a row's run of cloning."""
+    return record["kind"] == "row" and record["config"]["algo"]["name"] in CLONING
+
+
 def _clones(
     row: str,
     algo: dict[str, Any],
@@ -87,7 +92,7 @@ def _clones(
         among = [*others, *store.read_sound(row, "row")]
 
     def fits(record: dict[str, Any]) -> bool:
-        if record["kind"] != "row" or record["config"]["algo"]["name"] not in CLONING:
+        if not is_cloning(record):
             return False
         if record["row"] != row and (scored is None or Scored.of(record) != scored):
             return False

@@ -77,12 +77,13 @@ def standings(
         if record["kind"] == "row" and record["row"] in of_rows:
             of_rows[record["row"]].append(record)
     of_all = [record for of_row in of_rows.values() for record in of_row]
-    results = _results(of_all, found if among is None else among)
+    results = _results(of_all, [r for r in (found if among is None else among) if records.is_cloning(r)])
     return {name: _standing(name, name in runnable, [results[id(r)] for r in of_rows[name]]) for name in names}
 
 
-def _results(of_rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> dict[int, tuple[Result, bool]]:
-    """By id() of the record: its result, and whether it ran with the row's own settings of today."""
+def _results(of_rows: list[dict[str, Any]], clones: list[dict[str, Any]]) -> dict[int, tuple[Result, bool]]:
+    """By id() of the record: its result beside the runs of cloning, and whether it ran with the row's own settings of
+    today."""
     rows = list(dict.fromkeys(record["row"] for record in of_rows))
     chosen = [config.reading(record["row"], record["overrides"]) for record in of_rows]
     asked = [(row, []) for row in rows] + [(r["row"], c) for r, c in zip(of_rows, chosen, strict=True)]
@@ -94,11 +95,11 @@ def _results(of_rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> dict
         mine = "error" not in today and not config.differences(record["config"], today)
         readings = 1 if mine else config.number_of_readings(record["row"], choice)
         reasons = records.why_not_today(record, today if mine else values)
-        verdict, clones = judged_today(record, reasons, found, readings)
+        verdict, beside = judged_today(record, reasons, clones, readings)
         name = label(record, today.get("data", {}).get("id"))
         name = name if not mine or name == OFFICIAL else ""
-        unused = None if clones else records.cloning_of_other_data(record, found)
-        results[id(record)] = Result(record, name, verdict, clones, [unused] if unused else []), mine
+        unused = None if beside else records.cloning_of_other_data(record, clones)
+        results[id(record)] = Result(record, name, verdict, beside, [unused] if unused else []), mine
     return results
 
 
