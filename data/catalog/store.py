@@ -3,12 +3,13 @@
 import contextlib
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
 
 from data.catalog.dataset import Dataset, described, layout_of
@@ -20,13 +21,14 @@ from data.common.errors import DiskFull, ReproduceError
 from data.common.files import sha256, write_json, write_with
 from data.common.foreign import check_regular
 from data.common.partials import sweep
+from data.common.paths import outputs_dir
 from data.common.validation import SHORT
 from data.generate import generate, n_rows
 from data.schema import flatten
 from data.statistics import flat_statistics
 
 HEADER_BYTES = 4096  # of the file, at most
-Progress = Callable[[int, int], None]
+Progress = Callable[..., None]  # (steps done, steps in all), and what is done where that changes
 
 
 def get(
@@ -56,9 +58,33 @@ def get(
 def build(dataset_id: str, force: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     """Generate the dataset and write it, data first and manifest last; returns the manifest.
 
-    What is already built and sound is left alone, unless `force`. Raises ReproduceError, with nothing replaced, when
-    the disk is too full, an acceptance interval is missed or the bits are not the registry's.
+    What is already built and sound is left alone, unless `force`; what another process builds is waited for. Raises
+    ReproduceError, with nothing replaced, when the disk is too full, an acceptance interval is missed or the bits are
+    not the registry's.
     """
+    dataset(dataset_id)  # an unknown id takes no lock
+    with _alone(dataset_id, progress):
+        return _build(dataset_id, force, progress)
+
+
+@contextlib.contextmanager
+def _alone(dataset_id: str, progress: Progress | None) -> Iterator[None]:
+    """One process builds a dataset at a time, as far as the file system has locks; the lock goes with its process."""
+    tell, place = progress or (lambda *_: None), outputs_dir() / "locks"
+    lock = FileLock(place / f"{dataset_id.replace('/', '-')}.lock")
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError, NotImplementedError):  # no locks; what cannot be written is told of later
+            place.mkdir(parents=True, exist_ok=True)
+            try:
+                held.enter_context(lock.acquire(blocking=False))
+            except Timeout:
+                tell(0, 1, f"data {dataset_id}: another process builds it, waiting")
+                held.enter_context(lock)
+                tell(0, 1, f"data {dataset_id}")
+        yield
+
+
+def _build(dataset_id: str, force: bool, progress: Progress | None) -> dict[str, Any]:
     entry, folder = dataset(dataset_id), folder_of(dataset_id)
     if not force and (folder / MANIFEST).exists():
         with contextlib.suppress(ReproduceError):

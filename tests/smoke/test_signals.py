@@ -85,7 +85,7 @@ def test_a_queue_stops(number, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["record inspo/bridge/mix", "claims/omsd/mode_shift", "data build omar/*"])
+@pytest.mark.parametrize("command", ["record inspo/bridge/mix", "claims/omsd/conditional_scores", "data build omar/*"])
 def test_long_commands_stop(command):
     begun = time.monotonic()
     assert STOPPED in stopped(start(*command.split()), lambda: time.monotonic() > begun + 5, signal.SIGINT)

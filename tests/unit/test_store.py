@@ -1,9 +1,12 @@
 """Datasets on disk: built, verified, refused; the registry."""
 
+import errno
 import json
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -126,6 +129,38 @@ def test_a_sound_build_is_left_alone_unless_forced(built):
     assert (built / "transitions.safetensors").stat().st_mtime_ns == before
     store.build("bridge/optimal", force=True)
     assert (built / "transitions.safetensors").stat().st_mtime_ns > before
+
+
+def test_what_another_process_builds_is_waited_for(monkeypatch, home):
+    """A thread stands for the process: a lock belongs to an open file."""
+    begun, go_on, generated, told = threading.Event(), threading.Event(), [], []
+
+    def slowly(*args):
+        generated.append(args)
+        begun.set()
+        assert go_on.wait(60)
+        return generate(*args)
+
+    def waiting(done, total, text=""):
+        told.append(text)
+        go_on.set()
+
+    monkeypatch.setattr(store, "generate", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(store.build, "xor/ab")
+        assert begun.wait(60)
+        second = pool.submit(store.get, "xor/ab", progress=waiting)
+        assert second.result().manifest == first.result()
+    assert len(generated) == 1
+    assert told == ["data xor/ab: another process builds it, waiting", "data xor/ab"]
+
+
+def test_without_locks_a_dataset_is_built_all_the_same(monkeypatch, home):
+    def without(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(store.FileLock, "acquire", without)
+    assert store.build("xor/ab")["id"] == "xor/ab"
 
 
 def test_a_folder_without_manifest_counts_as_not_built(built):
