@@ -33,7 +33,6 @@ VERDICTS = (
     ("below", (standing.BELOW,)),
     ("above", (standing.ABOVE,)),
     ("undecided", (standing.OPEN, standing.UNMATCHED)),
-    ("not run", (standing.UNTRIED,)),
 )
 
 
@@ -57,21 +56,22 @@ def page(content: Content, folder: Path) -> str:
 
 
 def _overview(content: Content) -> dict[str, Any]:
-    """The matrix of rows by verdict: heads, and per table a line for each row that can run."""
+    """The matrix of rows by verdict: heads, and per table a line for each row that has run, then the names of those
+    that can and have not."""
     groups = []
     for table in content.tables:
+        able = {row_id: each for row_id, each in table.rows.items() if each.can_run}
+        untried = [short(each.row) for each in able.values() if each.own is None]
         lines = []
-        for row_id, each in table.rows.items():
-            if not each.can_run:
+        for row_id, each in able.items():
+            if each.own is None:
                 continue
             kind = standing.category(each)
-            cells = [("", "") for _ in VERDICTS]
-            at = next((k for k, (_, kinds) in enumerate(VERDICTS) if kind in kinds), None)
-            if at is not None:
-                cells[at] = (LOOKS[each.own.verdict.state] if each.own else "none", kind)
-            lines.append({"id": anchor(row_id), "row": short(each.row), "cells": cells, "run": each.own is not None})
-        if lines:
-            groups.append({"title": table.paper.title, "id": anchor(table.paper.id), "lines": lines})
+            cells = [(LOOKS[each.own.verdict.state], kind) if kind in kinds else ("", "") for _, kinds in VERDICTS]
+            lines.append({"id": anchor(row_id), "row": short(each.row), "cells": cells})
+        if able:
+            title, at = table.paper.title, anchor(table.paper.id)
+            groups.append({"title": title, "id": at, "lines": lines, "untried": untried})
     return {"head": [name for name, _ in VERDICTS], "groups": groups}
 
 
