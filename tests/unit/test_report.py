@@ -35,7 +35,7 @@ def test_the_page_needs_nothing_from_elsewhere(written, tmp_path):
 
 
 def test_the_rows_by_verdict_stand_first(written):
-    """Each row that has run has one mark, in the column of its category; the counts stand above, the others' names below."""
+    """Each row that has run has one mark, in the column of its category; the counts stand above, other names below."""
     page = written[0]
     assert page.index("0 published numbers reproduced") < page.index("Rows by verdict") < page.index("InSPO, XOR game")
     overview = page.partition('<table class="overview">')[2].partition("</table>")[0]
