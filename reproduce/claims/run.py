@@ -21,8 +21,9 @@ def run_claim(name: str, write: bool = True, overrides: Sequence[str] = (), reco
     """Run a claim's arms, decide its checks, record it.
 
     `overrides`: run.device=cuda and the like, for every arm. `recorded`: an arm of which there is a record with exactly
-    its settings counts as it was recorded. Raises ReproduceError for an unknown or ill-formed claim, for overrides that
-    would change it, and where recorded arms that are compared had other data or another world.
+    its settings counts as it was recorded, and any other is recorded as a run of its row. Raises ReproduceError for an
+    unknown or ill-formed claim, for overrides that would change it, and where recorded arms that are compared had other
+    data or another world.
     """
     with ending.together():
         return _run_claim(name, write, _of_a_machine(name, overrides), recorded)
@@ -54,7 +55,7 @@ def _run_claim(name: str, write: bool, overrides: list[str], recorded: bool) -> 
         arms = {}
         for number, (arm, spec) in enumerate(claim.arms.items(), 1):
             with console.row(f"{arm} ({spec.row})", number, len(claim.arms), "arm"):
-                arms[arm] = _run_arm(spec, overrides, recorded)
+                arms[arm] = _run_arm(spec, overrides, recorded, write)
         if write and (known := _recorded(name, arms)):
             return known
         _check_alike(name, claim.checks, arms)
@@ -84,7 +85,7 @@ def _recorded(name: str, arms: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _run_arm(arm: Arm, overrides: list[str], recorded: bool) -> dict[str, Any]:
+def _run_arm(arm: Arm, overrides: list[str], recorded: bool, write: bool) -> dict[str, Any]:
     from reproduce.experiment.run import run_row
     from reproduce.experiment.scoring import mode_scores
 
@@ -92,8 +93,8 @@ def _run_arm(arm: Arm, overrides: list[str], recorded: bool) -> dict[str, Any]:
     record = records.recorded(settings) if recorded else None
     if record is not None:
         console.note(f"{arm.row}: recorded in {record['file']}")
-    of_record = {} if record is None else {"record": Path(record["file"]).name}
-    record = record or run_row(settings, write=False)
+    record = record or run_row(settings, write=recorded and write)
+    of_record = {"record": Path(record["file"]).name} if "file" in record else {}
     kept = ("row", "overrides", "config_fingerprint", "seeds", "n_updates", "crashed", "time", "data", "environment")
     kept += ("run",)
     return {key: record[key] for key in kept} | of_record | {"scores": mode_scores(record)}

@@ -30,7 +30,7 @@ Sweep = Annotated[
 ]
 Recorded = Annotated[
     bool,
-    typer.Option("--recorded", help="Claims: what is recorded with an arm's settings counts, and is not run again."),
+    typer.Option("--recorded", help="Claims: an arm recorded with its settings counts; others run and are recorded."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="What would run, how long and how large; launches nothing.")]
 

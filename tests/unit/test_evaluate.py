@@ -18,9 +18,8 @@ from reproduce.claims import decide, load_claim
 from reproduce.claims.run import run_claim
 from reproduce.claims.schema import Check, Claim
 from reproduce.cli import main
-from reproduce.config import claim_ids, compose
+from reproduce.config import claim_ids
 from reproduce.experiment.evaluate import Evaluator, further_metrics
-from reproduce.experiment.run import run_row
 from reproduce.judge import welch_bounds
 from reproduce.regression import gate
 
@@ -180,13 +179,16 @@ def test_recorded_arms_count_and_are_not_run_again(monkeypatch, capsys):
     }
     stated = {"text": "t", "arms": arms, "checks": [check]}
     monkeypatch.setattr("reproduce.claims.run.load_claim", lambda name: (Claim(**stated), stated))
-    rows = [run_row(compose(arm["row"], arm["overrides"])) for arm in arms.values()]
+    first = run_claim("claims/inspo/coordination", recorded=True)
+    rows = records.read("inspo/xor/ab")
+    assert [arm["record"] for arm in first["arms"].values()] == [Path(row["file"]).name for row in rows]
     with monkeypatch.context() as patch:
         patch.setattr("reproduce.experiment.run.run_row", lambda *a, **k: pytest.fail("an arm was run again"))
         found = run_claim("claims/inspo/coordination", recorded=True)
     assert [arm["run"] for arm in found["arms"].values()] == [row["run"] for row in rows]
     assert [arm["record"] for arm in found["arms"].values()] == [Path(row["file"]).name for row in rows]
     assert found["passed"]
+    assert found["file"] == first["file"]  # these runs are recorded already
     ran = run_claim("claims/inspo/coordination", write=False, overrides=["accelerate=none", "run.threads=1"])
     assert ran["arms"]["a"]["run"] != rows[0]["run"]
     assert ran["arms"]["a"]["overrides"][-2:] == ["run.accelerate=none", "run.threads=1"]
