@@ -32,15 +32,16 @@ def run_row(settings: Settings, write: bool = True) -> dict[str, Any]:
         training = train(experiment)
         played = experiment.evaluator.play(experiment.module)
         scores = score(experiment, training, played)
+        ours = records.healthy(scores.per_seed)
         verdict = judge(
-            records.healthy(scores.per_seed),
+            ours,
             experiment.row.bound,
             not_comparable=[
                 *why_not_comparable(settings, experiment.world_fingerprint, experiment.manifest),
                 *records.why_no_verdict(settings.protocol.seeds, scores.per_seed),
             ],
             data_kind=settings.data.kind,
-            behavior_cloning=scores.behavior_cloning,
+            behavior_cloning=ours if settings.algo.name in records.CLONING else scores.behavior_cloning,
             readings=number_of_readings(settings.row, settings.overrides),
         )
         seconds = training.earlier_seconds + time.perf_counter() - started

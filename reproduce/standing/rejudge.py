@@ -21,12 +21,13 @@ def judged_today(
         record["row"], record["config"]["algo"], record["data"], record["seeds"], among, records.Scored.of(record)
     )
     lost = records.why_no_verdict(record["seeds"], record["scores"]["per_seed"])
+    ours = records.healthy(record["scores"]["per_seed"])
     verdict = judge(
-        records.healthy(record["scores"]["per_seed"]),
+        ours,
         published.row(record["row"]).bound,
         not_comparable=[*not_comparable, *(reason for reason in lost if reason not in not_comparable)],
         data_kind=record["data"]["kind"],
-        behavior_cloning=clones or early,
+        behavior_cloning=ours if records.is_cloning(record) else clones or early,
         readings=readings,
     )
     return verdict, clones

@@ -5,6 +5,7 @@ from reproduce import published
 from reproduce.experiment.scoring import mode_scores
 from reproduce.records import cloning_returns, recorded_cloning, same_data, store
 from reproduce.standing import standings
+from reproduce.standing.rejudge import judged_today
 
 RETURNS = {"mean": 205.1406, "std": 55.478, "min": -4.364, "max": 429.047, "p50": 207.515}
 FACTS = {
@@ -117,6 +118,17 @@ def test_cloning_of_another_copy_of_the_data_is_not_used_and_the_row_says_so():
         own.remarks[0]
         == "cloning is recorded on another copy of the data (sha256 aaaa, this run's is 080d) and is not used"
     )
+
+
+def test_a_number_of_clonings_own_that_is_reproduced_is_vacuous():
+    row = "comadice/mujoco/ant_expert/bc"
+    bound = published.row(row).bound
+    run = run_of(row, scores=[bound.mean + x for x in (-2.0, -1.0, 0.0, 1.0, 2.0)])
+    run |= {"environment": {"world": "mamujoco", "fingerprint": "1", "expected": "1"}}
+    verdict, clones = judged_today(run, [], [])
+    assert (verdict.state, verdict.vacuous, clones) == ("REPRODUCED", True, None)
+    run["config"] = run["config"] | {"algo": run["config"]["algo"] | {"name": "omiga"}}
+    assert judged_today(run, [], [])[0].vacuous is None
 
 
 @pytest.mark.parametrize("row", ["inspo/smac/2s3z_mixed", "omar/mpe/tag_expert", "inspo/xor/ab"])
