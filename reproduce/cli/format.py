@@ -84,7 +84,8 @@ def result_line(document: dict[str, Any]) -> str:
     v = document["verdict"]
     parts = []
     if v["mean"] is not None:
-        parts.append(f"ours {mean_std(v['mean'], v['std'], v['n'], '+-')}, theirs {theirs(v)}")
+        held = "" if v["state"] == "NOT COMPARABLE" else f", theirs {theirs(v)}"  # which may well be known
+        parts.append(f"ours {mean_std(v['mean'], v['std'], v['n'], '+-')}{held}")
     if v["low"] is not None:
         margin = "unknown" if v["delta"] is None else f"{v['delta']:g}"
         parts.append(f"difference in {interval(v['low'], v['high'])}, margin {margin}")

@@ -42,7 +42,7 @@ def assert_same(one, other, tolerance: float) -> None:
 
 # Code is generated and compiled for these; the others' updates are traced and differentiated, then run as torch's own
 # operations, which is where an algorithm can be unfit for a compiler and takes a quarter of the time. Code for OMSD
-# takes a minute to compile, and its layers are those of these.
+# takes a minute to compile: `make gpu` compares it with the written update.
 GENERATED = ("bc", "gaussian_bc", "omiga", "cql_ma", "omar")
 
 

@@ -2,6 +2,7 @@ import pytest
 from test_records import own_settings, record
 
 from reproduce import published
+from reproduce.cli.format import result_line
 from reproduce.experiment.scoring import mode_scores
 from reproduce.records import cloning_returns, recorded_cloning, same_data, store
 from reproduce.standing import standings
@@ -142,3 +143,11 @@ def test_every_mode_of_acting_is_scored_in_the_rows_metric(row):
     scores = {"metric": metric, "mode": "greedy", "per_seed": [judged, -1.0], "references": references}
     run = {"row": row, "seeds": [0, 1], "evaluation": evaluation, "scores": scores}
     assert mode_scores(run) == {"greedy": [judged, -1.0], "sampled": [pytest.approx(other), -1.0]}
+
+
+def test_a_run_that_is_not_comparable_does_not_call_the_published_number_unknown():
+    run = run_of("omar/mpe/spread_expert", "algo=gaussian_bc", scores=EXPERT)
+    verdict, _ = judged_today(run, ["algo is gaussian_bc"], [])
+    said = result_line(run | {"verdict": verdict.to_json(), "behavior_cloning": None, "notes": []})
+    assert "ours 114.5" in said
+    assert "theirs" not in said
