@@ -32,7 +32,7 @@ def write(record: dict[str, Any]) -> Path:
 
     Raises ReproduceError for an incomplete record, NaN or infinity, or a folder that cannot be written.
     """
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="microseconds")  # two runs may end in one second
     record = {"schema": RECORD_SCHEMA, "created": now} | record
     if record["schema"] != RECORD_SCHEMA:
         raise ReproduceError(f"this version writes records of schema {RECORD_SCHEMA}, not {record['schema']!r}.")

@@ -67,6 +67,12 @@ def test_the_same_record_twice_is_two_files():
     assert len(records.read()) == 2
 
 
+def test_records_of_one_second_keep_their_order():
+    undated = {key: value for key, value in record().items() if key != "created"}
+    written = [str(records.write(undated | {"n_updates": k})) for k in range(6)]
+    assert [row["file"] for row in records.read(ROW)] == written
+
+
 def test_concurrent_writers_lose_nothing():
     threads = [threading.Thread(target=records.write, args=(record(),)) for _ in range(16)]
     for thread in threads:
