@@ -241,8 +241,13 @@ def states(ours: "np.ndarray", theirs: "np.ndarray", delta: float) -> "np.ndarra
 
     n, n_p = ours.shape[1], theirs.shape[1]
     d = ours.mean(1) - theirs.mean(1)
-    pooled = ((n - 1) * ours.var(1, ddof=1) + (n_p - 1) * theirs.var(1, ddof=1)) / (n + n_p - 2)
-    half = stdtrit(n + n_p - 2, 0.95) * np.sqrt(pooled * (1 / n + 1 / n_p))
+    s2, s2_p = ours.var(1, ddof=1), theirs.var(1, ddof=1)
+    if n > max(n_p, 5):
+        a, b = s2 / n, s2_p / n_p
+        half = stdtrit((a + b) ** 2 / (a**2 / (n - 1) + b**2 / (n_p - 1)), 0.95) * np.sqrt(a + b)
+    else:
+        pooled = ((n - 1) * s2 + (n_p - 1) * s2_p) / (n + n_p - 2)
+        half = stdtrit(n + n_p - 2, 0.95) * np.sqrt(pooled * (1 / n + 1 / n_p))
     within = (d - half >= -delta) & (d + half <= delta)
     return np.where(within, 1, np.where((d + half < -delta) | (d - half > delta), -1, 0))
 

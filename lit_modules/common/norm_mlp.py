@@ -90,7 +90,7 @@ class NormMLP(StackedMLP):
         if y is not None:
             y = y.flatten(0, axis - 1)  # (R, B, M, k), and x (R, B, i)
             keep, elsewhere = torch.is_grad_enabled(), x.is_cuda or torch.compiler.is_compiling()
-            if not elsewhere and not (keep and (x.requires_grad or y.requires_grad)):
+            if rest and not elsewhere and not (keep and (x.requires_grad or y.requires_grad)):
                 params = [p.flatten(0, 1) for p in (of_x, of_y, bias, *rest)]
                 x, y = x.repeat_interleave(n_heads, 0), y.repeat_interleave(n_heads, 0)
                 return blocks.of_many(x, y, params, keep)[0].view(shape)

@@ -13,7 +13,7 @@ from lit_modules import algo_config, algorithms
 from reproduce.config.ids import expand, row_ids
 from reproduce.config.schema import GROUPS, RowFile, RowSettings, RunSettings
 from reproduce.config.settings import Settings, flat
-from reproduce.config.tables import column_of
+from reproduce.config.tables import column_of, own_of_algorithm
 
 MOST_WORLDS, MOST_CHUNKS = 10**7, 10**7
 Composed = Callable[[str, Sequence[str]], dict[str, Any]]  # (row, overrides) -> nested settings
@@ -53,7 +53,8 @@ def stated(row: str, overrides: Sequence[str] = (), composed: Composed | None = 
 
 
 def _values(row: str, overrides: Sequence[str], composed: Composed | None = None) -> dict[str, Any]:
-    """The composed file of the row, or of its table's column. The row's own algo keys go with its own algorithm."""
+    """The composed file of the row, or of its table's column. The row's own algo keys go with its own algorithm: of
+    them another algorithm takes the budget alone, and has the rest from its own file."""
     file, choices = row, []
     if found := column_of(row, CONFIGS):
         file, choices = found[0], [*found[1].choices(), f"row={row}"]
@@ -61,6 +62,11 @@ def _values(row: str, overrides: Sequence[str], composed: Composed | None = None
     values = (composed or _hydra)(file, everything)
     if (chosen := _chosen_algorithm(everything)) in algorithms():
         values["algo"] = {k: v for k, v in values["algo"].items() if k in algo_config(chosen).model_fields}
+        listed = read_yaml(CONFIGS / "rows" / f"{file}.yaml", f"row {file}")
+        base = read_yaml(CONFIGS / "algo" / f"{chosen}.yaml", f"algo={chosen}")
+        given = {override.partition("=")[0] for override in everything}
+        for key in own_of_algorithm(listed, chosen) - {name.removeprefix("algo.") for name in given}:
+            values["algo"] |= {key: base[key]} if key in base else {}
     return values
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from data.common.paths import CONFIGS
-from reproduce.config.tables import column_of
+from reproduce.config.tables import column_of, own_of_algorithm
 
 
 def sources(row: str, overrides: Sequence[str] = ()) -> dict[str, str]:
@@ -31,9 +31,11 @@ def _sources(path: Path, chosen: dict[str, str]) -> dict[str, str]:
     text = path.read_text(encoding="utf-8")
     everywhere = "@package _global_" in text.partition("\n")[0]
     prefix = "" if everywhere or path.parent == CONFIGS else str(path.parent.relative_to(CONFIGS))
-    for entry in (yaml.safe_load(text) or {}).get("defaults", ["_self_"]):
+    document = yaml.safe_load(text) or {}
+    others = {f"algo.{key}" for key in own_of_algorithm(document, chosen["algo"])} if everywhere and "algo" in chosen else ()
+    for entry in document.get("defaults", ["_self_"]):
         if entry == "_self_":
-            found |= _comments(text, prefix)
+            found |= {key: comment for key, comment in _comments(text, prefix).items() if key not in others}
             continue
         group, name = next(iter(entry.items())) if isinstance(entry, dict) else ("", entry)
         root, group = CONFIGS if f"{group}{name}".startswith("/") else path.parent, group.strip("/")

@@ -1,14 +1,18 @@
 """Baseline columns: configs/tables/<paper>/<table>.yaml makes every row of a table run with another algorithm."""
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from data.common.paths import CONFIGS
 from data.common.validation import Model, checked
 from data.common.yaml_files import read_yaml
+
+BUDGET = re.compile("n_updates|n_[a-z]+_updates|batch_size")  # keys of a row's algo that hold for any algorithm
 
 
 class Column(Model):
@@ -26,10 +30,11 @@ class Column(Model):
 
 class TableColumns(Model):
     """Columns by the algorithm's part of a row id. `rows`: the table <paper>/<table> whose rows' files they change,
-    where that is another one."""
+    where that is another one. `overrides`: by row, what all of its columns change too."""
 
     columns: dict[str, Column]
     rows: str | None = None
+    overrides: dict[str, list[str]] = Field(default_factory=dict)
 
 
 def columns(table: str, configs: Path = CONFIGS) -> dict[str, Column]:
@@ -57,7 +62,8 @@ def column_of(row: str, configs: Path = CONFIGS) -> tuple[str, Column] | None:
     base = f"{stated.rows or table}/{name}"
     if algorithm not in stated.columns or not (configs / "rows" / f"{base}.yaml").is_file():
         return None
-    return base, stated.columns[algorithm]
+    column = stated.columns[algorithm]
+    return base, column.model_copy(update={"overrides": [*column.overrides, *stated.overrides.get(name, [])]})
 
 
 def column_ids(rows: Iterable[str], configs: Path = CONFIGS) -> set[str]:
@@ -71,3 +77,10 @@ def column_ids(rows: Iterable[str], configs: Path = CONFIGS) -> set[str]:
         if row.rpartition("/")[0] == (_stated(name, configs).rows or name)
         for algorithm in columns(name, configs)
     }
+
+
+def own_of_algorithm(row_file: dict[str, Any], chosen: str) -> set[str]:
+    """Keys of `algo` in a row's file that hold for its own algorithm alone, where another one is chosen."""
+    if {"/algo": chosen} in row_file.get("defaults", []):
+        return set()
+    return {key for key in row_file.get("algo", {}) if not BUDGET.fullmatch(key)}

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Literal
 
 from reproduce.judge.bound import Bound
-from reproduce.judge.statistics import MINIMUM_SEEDS, Spread, distance_to_margin, spread_of
+from reproduce.judge.statistics import MINIMUM_SEEDS, SEED_SEARCH_LIMIT, Spread, distance_to_margin, spread_of
 
 TOLD = 0.8  # the probability with which a loss counts as told
 QUANTILES = 400  # of the sample variance, over which probabilities are averaged
@@ -23,19 +23,19 @@ class Power:
 
 
 def power_of(spread: Spread, n: int, delta: float, by_optimum: bool = False) -> Power:
-    """The power of `n` seeds of ours, were the true spread over seeds the pooled one of `spread`.
+    """The power of `n` seeds of ours, were the true spreads over seeds those of `spread`.
 
-    The difference of means is taken as normal, the pooled variance as chi-squared. By the optimum only losses count.
+    The difference of means is taken as normal, its squared error as chi-squared. By the optimum only losses count.
     """
     from numpy import arange, maximum, sqrt
     from scipy.special import chdtri, ndtr, stdtrit
 
-    freedom, variance, share, rounding = spread.freedom(n), spread.variance(n), spread.share(n), spread.rounding**2 / 3
-    error = math.sqrt(variance * share + rounding)
+    (squared, freedom), rounding = spread.squared_error(n), spread.rounding**2 / 3
+    error = math.sqrt(squared + rounding)
     if error <= 1e-12 * delta:
         return Power(1.0, delta)
-    drawn = variance * chdtri(freedom, (arange(QUANTILES) + 0.5) / QUANTILES) / freedom
-    halves = stdtrit(freedom, 1 - 0.05 / spread.readings) * sqrt(drawn * share + rounding)
+    drawn = squared * chdtri(freedom, (arange(QUANTILES) + 0.5) / QUANTILES) / freedom
+    halves = stdtrit(freedom, 1 - 0.05 / spread.readings) * sqrt(drawn + rounding)
     within = ndtr((delta - halves) / error)
     reproduced = within if by_optimum else maximum(0.0, 2 * within - 1)
 
@@ -76,13 +76,16 @@ def why_never(bound: Bound, scores: Sequence[float] = ()) -> str:
 
 def narrowest(spread: Spread, bound: Bound, left: float) -> str:
     """Which facts of the paper keep the interval wide, however many seeds we run. `left`: half width that would do."""
+    if spread.n_p is None:
+        return f"the interval takes more than {SEED_SEARCH_LIMIT:,} seeds to narrow to ±{left:.3g}"
     half, parts = spread.narrowest(), []
-    if spread.s_p is not None and spread.n_p is not None and spread.s_p > 0:
-        assumed = " (assumed)" if bound.n is None else ""
-        error = spread.s_p / math.sqrt(spread.n_p)
+    assumed = " (assumed)" if bound.n is None else ""
+    if spread.n_p == 1:
+        parts.append("their mean is that of one seed")
+    elif spread.s_p:
         parts.append(
             f"the spread of their {spread.n_p}{assumed} seeds, {spread.s_p:.4g}, leaves their mean a standard error of "
-            f"{error:.3g}"
+            f"{spread.s_p / math.sqrt(spread.n_p):.3g}"
         )
     if spread.rounding > 0.05 * left:
         parts.append(f"their mean is printed with {bound.decimals} decimals and may be {spread.rounding:g} off")

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from statistics import fmean, stdev, variance
 from typing import Any, Literal
 
@@ -28,59 +28,54 @@ class Spread:
     rounding: float
     readings: int = 1
 
-    def half_width(self, n: int) -> float:
+    def half_width(self, n: Any) -> Any:
         """t_{1 - 0.05 / readings} times the standard error; n_p None means that only our own spread counts."""
+        from numpy import sqrt
         from scipy.special import stdtrit
 
-        return float(stdtrit(self.freedom(n), 1 - 0.05 / self.readings) * self._error(n))
+        squared, freedom = self.squared_error(n)
+        return stdtrit(freedom, 1 - 0.05 / self.readings) * sqrt(squared + self.rounding**2 / 3)
 
-    def freedom(self, n: Any) -> Any:
-        """Degrees of freedom of the pooled variance for n of our seeds."""
-        return n - 1 if self.n_p is None or self.s_p is None else n + self.n_p - 2
+    def squared_error(self, n: Any) -> tuple[Any, Any]:
+        """(squared standard error of the difference of means but for rounding, its degrees of freedom) at n seeds.
 
-    def variance(self, n: Any) -> Any:
-        """The pooled variance over seeds."""
+        Both sides share a pooled variance up to the paper's number of seeds, or up to five. Were it pooled beyond, our
+        many seeds would vouch for the spread of the paper's few; there each mean has the error of its own spread
+        (Welch 1947).
+        """
+        from numpy import where
+
         if self.n_p is None or self.s_p is None:
-            return self.s**2
-        return ((n - 1) * self.s**2 + (self.n_p - 1) * self.s_p**2) / self.freedom(n)
-
-    def share(self, n: Any) -> Any:
-        """The part of that variance which the difference of means has."""
-        return 1 / n if self.n_p is None or self.s_p is None else 1 / n + 1 / self.n_p
-
-    def _error(self, n: Any) -> Any:
-        from numpy import sqrt
-
-        return sqrt(self.variance(n) * self.share(n) + self.rounding**2 / 3)
-
-    def _half_widths(self, first: int) -> tuple[Any, Any]:
-        """(numbers of seeds from `first` to the limit of the search, the half width of each)."""
-        from numpy import arange
-
-        numbers = arange(first, SEED_SEARCH_LIMIT + 1)
-        return numbers, _quantiles(int(self.freedom(0)), self.readings)[first:] * self._error(numbers)
+            return self.s**2 / n, n - 1
+        squares, freedom = (n - 1) * self.s**2 + (self.n_p - 1) * self.s_p**2, n + self.n_p - 2
+        pooled = squares / freedom * (1 / n + 1 / self.n_p)
+        if self.n_p == 1 or self.s == self.s_p == 0:
+            return pooled, freedom
+        a, b = self.s**2 / n, self.s_p**2 / self.n_p
+        apart = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (self.n_p - 1))
+        more = n > max(self.n_p, MINIMUM_SEEDS)
+        return where(more, a + b, pooled), where(more, apart, freedom)
 
     def seeds_for(self, half_width: float, n: int) -> int | Literal["impossible"]:
         """Smallest number of seeds above n whose half width is at most the one asked for.
 
-        "impossible" where the paper's few seeds (s^2/n_p stays as 1/n vanishes) or its rounding alone are wider.
+        "impossible" where the paper's few seeds (s_p^2/n_p stays as 1/n vanishes) or its rounding alone are wider, and
+        where SEED_SEARCH_LIMIT seeds are too few.
         """
-        numbers, half_widths = self._half_widths(n + 1)
-        enough = numbers[half_widths <= half_width]
-        return int(enough[0]) if len(enough) else "impossible"
+        enough = (_half_widths(self)[n + 1 - MINIMUM_SEEDS :] <= half_width).nonzero()[0]
+        return n + 1 + int(enough[0]) if len(enough) else "impossible"
 
     def narrowest(self) -> float:
         """The half width that no number of our seeds goes below."""
-        return float(self._half_widths(MINIMUM_SEEDS)[1].min())
+        return float(_half_widths(self).min())
 
 
-@cache
-def _quantiles(freedom: int, readings: int) -> Any:
-    """Student's quantiles for 0 to SEED_SEARCH_LIMIT of our seeds; `freedom`: the degrees that they are added to."""
-    from numpy import arange, maximum
-    from scipy.special import stdtrit
+@lru_cache(maxsize=64)
+def _half_widths(spread: Spread) -> Any:
+    """Of MINIMUM_SEEDS to SEED_SEARCH_LIMIT seeds."""
+    from numpy import arange
 
-    return stdtrit(maximum(1, freedom + arange(SEED_SEARCH_LIMIT + 1)), 1 - 0.05 / readings)
+    return spread.half_width(arange(MINIMUM_SEEDS, SEED_SEARCH_LIMIT + 1))
 
 
 def finite(scores: Sequence[float], what: str) -> list[float]:
@@ -103,10 +98,15 @@ def spread_of(s: float, bound: Bound, by_optimum: bool, reasons: list[str], read
     if assumed:
         reasons.append(f"the paper's number of seeds is unknown: {ASSUMED_PAPER_SEEDS} assumed")
     s_p = bound.std
-    if n_p > 1 and bound.std_kind != "sample":
+    if bound.std_kind == "standard_error":
+        s_p *= math.sqrt(n_p)
+    elif n_p > 1 and bound.std_kind != "sample":
         s_p *= math.sqrt(n_p / (n_p - 1))
         if bound.std_kind == "unknown":
-            reasons.append("the paper's kind of standard deviation is unknown: taken as population (the wider reading)")
+            reasons.append(
+                "the paper's kind of standard deviation is unknown: taken as population (wider than sample; a standard "
+                "error would be wider still)"
+            )
     rounding = 0.0 if bound.decimals is None else 0.5 * 10.0**-bound.decimals
     return Spread(s, s_p, n_p, rounding, readings), assumed
 

@@ -4,6 +4,7 @@
     s2 = ((n-1) s^2 + (n_p-1) s_p^2) / (n + n_p - 2)          pooled; s_p as a sample standard deviation
     SE = sqrt( s2 (1/n + 1/n_p) + r^2/3 )                     r = half a unit of the last printed digit
     h  = t_{0.95, n+n_p-2} SE;  [low, high] = [d - h, d + h]
+         with n > max(n_p, 5):  SE^2 = s^2/n + s_p^2/n_p + r^2/3 and Welch's degrees of freedom
     REPRODUCED  -delta <= low and high <= delta;  BELOW  high < -delta;  ABOVE  low > delta;  INCONCLUSIVE  otherwise
 
 This is equivalence testing by two one-sided t tests (Schuirmann 1987), 5 % each. Without a published spread
@@ -132,7 +133,7 @@ def judge(
 
     spread, facts["n_p_assumed"] = spread_of(std, bound, by_optimum, reasons, readings)
     difference = mean - theirs
-    half = spread.half_width(n)
+    half = float(spread.half_width(n))
     facts |= {"optimum" if by_optimum else "theirs": theirs}
     facts |= {"difference": difference, "low": difference - half, "high": difference + half}
     if bound.delta is not None:

@@ -11,6 +11,7 @@ from data.common.errors import ReproduceError, nearest
 from data.common.validation import Model, Size, checked
 from data.common.yaml_files import read_yaml
 from reproduce.config import flat, known_settings
+from reproduce.judge.bound import SpreadKind
 
 SCHEMA = 1
 RELATIVE_DELTA = "10 % of |mean - random|"
@@ -81,7 +82,7 @@ class Inherited(Model):
     metric: str | None = None
     mode: Literal["greedy", "sampled"] | None = None
     n: Annotated[Size | None, BeforeValidator(_or_unknown)] = None
-    std_kind: Literal["population", "sample", "unknown"] | None = None
+    std_kind: SpreadKind | None = None
     source: Sources = None
     delta: Annotated[Any, BeforeValidator(_margin)] = None
     optimum: Number = None
@@ -140,7 +141,7 @@ class TableFile(Inherited):
     metric: str  # type: ignore[misc]
     mode: Literal["greedy", "sampled"]  # type: ignore[misc]
     n: Annotated[Size | None, BeforeValidator(_or_unknown)]  # type: ignore[misc]
-    std_kind: Literal["population", "sample", "unknown"]  # type: ignore[misc]
+    std_kind: SpreadKind  # type: ignore[misc]
     source: Sources  # type: ignore[misc]
 
 

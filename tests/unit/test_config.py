@@ -78,6 +78,30 @@ def test_one_entry_of_a_table_makes_a_column_of_rows_run(configs):
     assert stated["algo.hidden"] == sources("omiga/mujoco/hopper_expert", ["algo=gaussian_bc"])["algo.hidden"]
 
 
+def test_a_row_of_a_table_changes_all_of_its_columns():
+    """ComaDICE's driver: a hundred stretches of 25 T // 128 // 100 updates over T transitions of the official data."""
+    for row, transitions in (("ant_medium", 1_000_000), ("hopper_medium", 915_391), ("ant_medium_expert", 2_000_000)):
+        for algorithm in ("bc", "omiga"):
+            settings = compose(f"comadice/mujoco/{row}/{algorithm}")
+            assert settings.algo.n_updates == 100 * (25 * transitions // 128 // 100)
+            assert not settings.differs
+    assert sources("comadice/mujoco/ant_medium/bc")["algo.n_updates"] == "configs/tables/comadice/mujoco.yaml"
+
+
+def test_another_algorithm_takes_a_rows_budget_and_none_of_its_other_settings():
+    row = "cfcql/mpe/world_expert"  # whose file sets n_updates, cql_alpha, lr and repeat_after
+    assert compose(row).algo.lr == 0.001
+    clone = compose(row, ["algo=gaussian_bc"]).algo
+    assert (clone.n_updates, clone.lr) == (5001, 0.0005)
+    assert sources(row, ["algo=gaussian_bc"])["algo.lr"] == "as OMIGA"
+    assert "released code" in sources(row, ["algo=gaussian_bc"])["algo.n_updates"]
+    assert compose(row, ["algo=gaussian_bc", "algo.lr=0.001"]).algo.lr == 0.001
+    with pytest.raises(ReproduceError, match="cql_alpha is missing"):
+        compose(row, ["algo=omar"])  # which has none but a task's
+    omar = compose(row, ["algo=omar", "algo.cql_alpha=5", "algo.omar_coe=0.9"]).algo
+    assert (omar.lr, omar.repeat_after, omar.n_updates) == (0.01, 10, 5001)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -53,9 +53,25 @@ def test_samples_of_unequal_size_by_hand(n_p, freedom, quantile, kind):
 def test_more_seeds_than_the_paper_by_hand():
     """Ten of ours against three of the paper, with a spread that differs tenfold."""
     ours = [100.0 + x for x in (-0.9, -0.7, -0.5, -0.3, -0.1, 0.1, 0.3, 0.5, 0.7, 0.9)]
-    pooled = (9 * (3.3 / 9) + 2 * 4.0**2) / 11  # squares sum to 3.3
-    h = 1.795884819 * math.sqrt(pooled * (1 / 10 + 1 / 3))  # t_{0.95, 11}
+    a, b = 3.3 / 9 / 10, 4.0**2 / 3  # squares sum to 3.3
+    freedom = (a + b) ** 2 / (a**2 / 9 + b**2 / 2)
+    h = student.ppf(0.95, freedom) * math.sqrt(a + b)  # not the pooled 2.118: ours do not vouch for theirs
     assert judge(ours, Bound(100.0, 4.0, 3, "sample", None, None, 10.0)).high == pytest.approx(h, abs=1e-8)
+    same = judge(ours, Bound(100.0, 4.0, 10, "sample", None, None, 10.0))  # as many: pooled
+    pooled = (9 * (3.3 / 9) + 9 * 4.0**2) / 18
+    assert same.high == pytest.approx(student.ppf(0.95, 18) * math.sqrt(pooled * 0.2), abs=1e-8)
+
+
+@pytest.mark.parametrize(("n", "n_p", "spread"), [(18, 5, 4.0), (75, 5, 8.0), (16, 5, 0.25), (10, 3, 3.0)])
+def test_errors_stay_at_five_percent_with_more_seeds_than_the_paper(n, n_p, spread):
+    rng, draws, delta = np.random.default_rng(0), 20_000, 2.0
+    ours, theirs = rng.normal(size=(draws, n)) - delta, spread * rng.normal(size=(draws, n_p))
+    found, below = states(ours, theirs, delta), ours.mean(1) < theirs.mean(1)
+    assert ((found == -1) & below).mean() <= 0.065
+    assert (found == 1).mean() <= 0.06
+    for x, y, state in zip(ours[:20].tolist(), theirs[:20], found[:20], strict=True):
+        bound = Bound(float(y.mean()), float(y.std(ddof=1)), n_p, "sample", None, None, delta)
+        assert {"REPRODUCED": 1, "INCONCLUSIVE": 0}.get(judge(x, bound).state, -1) == state
 
 
 def test_a_paper_of_one_seed_adds_no_degree_of_freedom():
@@ -74,6 +90,10 @@ def test_population_std_is_converted_and_unknown_is_read_as_the_wider_one():
     unknown = judge(OURS, with_(PAPER, std_kind="unknown"))
     assert unknown.high == pytest.approx(half_width(converted), abs=1e-12)
     assert any("population" in reason for reason in unknown.reasons)
+    of_the_mean = with_(PAPER, std=2.0 / math.sqrt(5), std_kind="standard_error")
+    assert half_width(of_the_mean) == pytest.approx(half_width(PAPER), abs=1e-12)
+    with pytest.raises(ReproduceError, match="standard_error"):
+        with_(PAPER, std_kind="error")
 
 
 def test_unknown_number_of_seeds_is_three_and_flagged():
@@ -132,8 +152,9 @@ def test_seeds_needed_is_the_smallest_number_that_decides():
     assert isinstance(needed, int)
 
     def half(n: int) -> float:
-        pooled = ((n - 1) * 2.5 + 4 * 4.0) / (n + 3)
-        return student.ppf(0.95, n + 3) * math.sqrt(pooled * (1 / n + 1 / 5) + 0.5**2 / 3)
+        a, b = 2.5 / n, 4.0 / 5
+        freedom = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / 4)
+        return student.ppf(0.95, freedom) * math.sqrt(a + b + 0.5**2 / 3)
 
     assert half(needed) <= 2.0 < half(needed - 1)
     assert judge(OURS, with_(PAPER, delta=0.1)).seeds_needed == "impossible"
@@ -292,7 +313,7 @@ def test_power_is_how_often_equal_means_are_found_so(ours, theirs, delta):
 
     bound = Bound(0.0, 1.0, theirs, "sample", None, None, delta)
     power = foresee(bound, ours)
-    assert power.reproduced == pytest.approx(shares(0.0)[0], abs=0.01)
+    assert power.reproduced == pytest.approx(shares(0.0)[0], abs=0.015)
     assert shares(power.told)[1] == pytest.approx(0.8, abs=0.01)
 
 
@@ -309,6 +330,12 @@ def test_a_verdict_says_its_power_and_why_it_can_never_be_conclusive():
     assert why_never(Bound(delta=1.0)) == "the paper's number is unknown"
     assert why_never(Bound(1.0, 1.0, 5)) == "the margin (delta) is unknown"
     assert why_never(Bound(optimum=1.0, delta=0.1)) == ""
+    assert "takes more than 10,000 seeds to narrow to ±1e-07" in why_never(Bound(1.0, delta=1e-7), [1.0, 1.1, 0.9])
+    assert "their mean is that of one seed" in why_never(Bound(1.0, 0.0, 1, delta=0.1), [1.0, 1.1, 0.9])
+    ours = [0.0, 90.0, 10.0, 80.0, 45.0]  # their spread alone is named, and the width that it alone leaves
+    narrow = Bound(50.0, 4.0, 3, "sample", None, None, 5.0)
+    assert "standard error of 2.31" in why_never(narrow, ours)
+    assert 1.645 * 2.31 <= float(why_never(narrow, ours).split("stays at ±")[1].split(" ")[0]) <= 2.92 * 2.31
     assert foresee(Bound(1.0, None, delta=0.1), 5) is None  # no spread is known before the run
     assert foresee(Bound(1.0, None, delta=0.1), 5, [1.0, 1.01, 0.99]).reproduced > 0.99
 
