@@ -12,7 +12,8 @@ READY := $(VENV)/.ready
 MUJOCO := $(VENV)/.ready-mujoco
 DEV := $(VENV)/.ready-dev
 SMAX := $(VENV)/.ready-smax
-NEEDED := $(READY) $(if $(findstring mujoco,$(ROW))$(findstring omiga,$(ROW)),$(MUJOCO))
+WITH_MUJOCO = $(findstring mujoco,$(ROW))$(findstring omiga,$(ROW))$(filter comadice% omsd omsd/* claims claims/* *,$(ROW))
+NEEDED = $(READY) $(if $(WITH_MUJOCO),$(MUJOCO))
 INSTALL := $(BIN)/pip install --no-deps --require-hashes -r
 
 .PHONY: reproduce test test-slow lint gate bench gpu docs locks smax clean

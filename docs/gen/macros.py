@@ -152,6 +152,7 @@ MACROS = (
         tables.gate_seconds,
         tables.installed,
         tables.naive,
+        tables.unequal,
         tables.power,
         tables.gate_power,
     ),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 LINES = {
     standing.REPRODUCED: "**published number reproduced**, which cloning does not",
     standing.VACUOUS: "published number reproduced, vacuous: cloning does it too",
+    standing.UNCHECKED: "published number reproduced, no cloning run beside it",
     standing.OPTIMUM: "known optimum met, published number unknown",
     standing.BELOW: "below the published number",
     standing.ABOVE: "above the published number",
@@ -71,7 +72,8 @@ def holds() -> str:
         ["rows that run", *(c.runs for c in columns)],
         ["of those, run at the row's full budget", *full],
     ]
-    lines += [[words, *(c.by[kind] for c in columns)] for kind, words in LINES.items()]
+    shown = [kind for kind in LINES if kind != standing.UNCHECKED or columns[-1].by[kind]]
+    lines += [[LINES[kind], *(c.by[kind] for c in columns)] for kind in shown]
     return table(["", *(NAMES.get(paper, paper) for paper in papers), "all"], lines, numbers_from=1)
 
 
@@ -84,13 +86,15 @@ def counted() -> str:
         [
             f"- **{by[standing.REPRODUCED]}** published numbers reproduced, in a way that behavior cloning is not;",
             f"- **{by[standing.VACUOUS]}** published numbers reproduced, but vacuous: cloning alone does it too;",
+            *([f"- **{by[standing.UNCHECKED]}** more with no cloning beside them;"] if by[standing.UNCHECKED] else []),
             f"- **{by[standing.OPTIMUM]}** rows meet the known optimum of their task, while the published number is "
             f"unknown{optimum};",
             f"- **{by[standing.BELOW] + by[standing.ABOVE]}** published numbers missed: {by[standing.BELOW]} below, "
             f"{by[standing.ABOVE]} above; {by[standing.OPEN]} more undecided.",
             "",
-            f"{counts.printed} published numbers are entered, {counts.can_run} of them can run here, and "
-            f"{by[standing.UNTRIED]} of those have not yet run with their own settings. "
+            f"{counts.printed} published numbers are entered ({counts.reprinted} of them reprints of another "
+            f"table's), {counts.can_run} of them can run here, and {counts.untried} of those have not yet run with "
+            "their own settings. "
             "A row's own settings alone count.",
         ]
     )
@@ -196,6 +200,8 @@ def on_gpu() -> str:
             what = each["what"].split(", ")[0]
             found.setdefault(what, {}).setdefault(each["unit"], f"{each['value']:.3g}")
         for what, values in found.items():
+            if any(other.startswith(f"{what} FELL BACK") and "to the CPU" in found[other] for other in found):
+                values.setdefault("to the CPU", "not compared: it fell back there")
             if "ms" in values:
                 units = ("ms", "launches per update", "MiB at most", "to the CPU")
                 lines.append([f"`{case}`", what, *(values.get(unit, "") for unit in units)])
@@ -211,7 +217,8 @@ def older() -> str:
         if record["row"] not in facts.can_run():
             continue
         own = not facts.label(record) and record["config_fingerprint"] != facts.settings(record["row"]).fingerprint
-        world = record["environment"]["expected"] != facts.values(record["row"])["task.fingerprint"]
+        chosen = any(override.startswith("task") for override in record["overrides"])  # another world than the row's
+        world = not chosen and record["environment"]["expected"] != facts.values(record["row"])["task.fingerprint"]
         if own or world:
             why = "; ".join(word for word, true in (("settings", own), ("world", world)) if true)
             lines.append([f"`{record['row']}`", record["created"][:16].replace("T", " "), why])
@@ -250,6 +257,17 @@ def states(ours: "np.ndarray", theirs: "np.ndarray", delta: float) -> "np.ndarra
         half = stdtrit(n + n_p - 2, 0.95) * np.sqrt(pooled * (1 / n + 1 / n_p))
     within = (d - half >= -delta) & (d + half <= delta)
     return np.where(within, 1, np.where((d + half < -delta) | (d - half > delta), -1, 0))
+
+
+def unequal(n: int, n_p: int, spread: float, draws: int = 100_000) -> str:
+    """How often `n` seeds of code that is worse by a margin of twice their spread end BELOW, in percent, against `n_p`
+    of the paper's whose spread is `spread` times as wide."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(size=(draws, n)) - 2.0, spread * rng.normal(size=(draws, n_p))
+    below = (states(ours, theirs, 2.0) == -1) & (ours.mean(1) < theirs.mean(1))
+    return f"{100 * below.mean():.0f} %"
 
 
 def power(margins: Sequence[float] = (0.5, 1.0, 1.5, 2.0, 3.0), draws: int = 100_000) -> str:

@@ -40,7 +40,9 @@ class LocalToGlobal(SeedModule):
 
     def agents(self, inputs: int, outputs: int, hidden: Sequence[int] | None = None) -> StackedMLP:
         lead = (len(self.seeds),) if self.shared else (len(self.seeds), self.spec.n_agents)
-        return StackedMLP((inputs, *(self.config.hidden if hidden is None else hidden), outputs), lead, self.weight_rngs)
+        return StackedMLP(
+            (inputs, *(self.config.hidden if hidden is None else hidden), outputs), lead, self.weight_rngs
+        )
 
     def make_mixer(self) -> StackedMLP:
         sizes = (math.prod(self.spec.state_shape), *self.config.mixer_hidden, self.spec.n_agents + 1)

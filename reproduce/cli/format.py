@@ -14,9 +14,9 @@ def mean_std(mean: float, std: float | None, n: int, sign: str = "±") -> str:
     return f"{mean:.5g} {sign} {deviation(std)} (n={n})"
 
 
-def deviation(std: float | None) -> str:
+def deviation(std: float | None, digits: int = 2) -> str:
     """Two digits that matter, all of them from 100 on; 0 where it is unknown."""
-    return f"{std:.0f}" if std is not None and 99.5 <= std < 1e6 else f"{std or 0:.2g}"
+    return f"{std:.0f}" if std is not None and 99.5 <= std < 1e6 else f"{std or 0:.{digits}g}"
 
 
 def interval(low: float, high: float) -> str:
@@ -137,7 +137,7 @@ def power(verdict: dict[str, Any]) -> str:
     """What the verdict could have shown."""
     return (
         f"power: truly equal means would be found so in {100 * verdict['power']:.0f} % of runs, and a true loss of "
-        f"{verdict['told']:.3g} would be told in 80 %"
+        f"{deviation(verdict['told'], 3)} would be told in 80 %"
     )
 
 

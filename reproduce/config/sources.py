@@ -32,7 +32,9 @@ def _sources(path: Path, chosen: dict[str, str]) -> dict[str, str]:
     everywhere = "@package _global_" in text.partition("\n")[0]
     prefix = "" if everywhere or path.parent == CONFIGS else str(path.parent.relative_to(CONFIGS))
     document = yaml.safe_load(text) or {}
-    others = {f"algo.{key}" for key in own_of_algorithm(document, chosen["algo"])} if everywhere and "algo" in chosen else ()
+    others = (
+        {f"algo.{key}" for key in own_of_algorithm(document, chosen["algo"])} if everywhere and "algo" in chosen else ()
+    )
     for entry in document.get("defaults", ["_self_"]):
         if entry == "_self_":
             found |= {key: comment for key, comment in _comments(text, prefix).items() if key not in others}

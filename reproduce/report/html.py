@@ -28,7 +28,7 @@ LOOKS |= {"NOT COMPARABLE": "none"}
 # Columns of the overview with the categories that they hold.
 VERDICTS = (
     ("reproduced", (standing.REPRODUCED,)),
-    ("vacuous", (standing.VACUOUS,)),
+    ("vacuous", (standing.VACUOUS, standing.UNCHECKED)),  # unless a cloning beside it shows otherwise
     ("optimum met", (standing.OPTIMUM,)),
     ("below", (standing.BELOW,)),
     ("above", (standing.ABOVE,)),

@@ -3,13 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from reproduce.published import PaperRow
 from reproduce.standing.standing import Standing
 
 REPRODUCED, VACUOUS = "reproduced", "reproduced, vacuous"
+UNCHECKED = "reproduced, no cloning run beside it"
 OPTIMUM = "meets the known optimum (published number unknown)"
 BELOW, ABOVE, OPEN, UNMATCHED = "below", "above", "inconclusive", "run, no published number to compare with"
 UNTRIED, NO_CONFIG = "not run with its own settings", "cannot run yet"
-CATEGORIES = (REPRODUCED, VACUOUS, OPTIMUM, BELOW, ABOVE, OPEN, UNMATCHED, UNTRIED, NO_CONFIG)
+CATEGORIES = (REPRODUCED, VACUOUS, UNCHECKED, OPTIMUM, BELOW, ABOVE, OPEN, UNMATCHED, UNTRIED, NO_CONFIG)
 
 
 def category(standing: Standing) -> str:
@@ -22,17 +24,21 @@ def category(standing: Standing) -> str:
     if bound.mean is None and bound.optimum is None:
         return UNMATCHED
     if verdict.state == "REPRODUCED":
-        return VACUOUS if verdict.vacuous else REPRODUCED
+        return {True: VACUOUS, False: REPRODUCED, None: UNCHECKED}[verdict.vacuous]
     return {"OPTIMUM MET": OPTIMUM, "BELOW": BELOW, "ABOVE": ABOVE}.get(verdict.state, OPEN)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What holds of some rows. `printed` have a published mean, `can_run` of those a config, `runs` of all a config;
-    `by` counts all rows by category; `vacuous_optimum` meet an optimum that cloning meets too."""
+    """What holds of some rows. `printed` have a published mean, of which `reprinted` stand in another table too (the
+    same algorithm, task, dataset and number); `can_run` of the printed have a config, and `untried` of those no run;
+    `runs` of all have a config; `by` counts all rows by category; `vacuous_optimum` meet an optimum that cloning meets
+    too."""
 
     printed: int
+    reprinted: int
     can_run: int
+    untried: int
     runs: int
     by: dict[str, int]
     vacuous_optimum: int
@@ -41,10 +47,11 @@ class Counts:
     def sentence(self) -> str:
         """The four counts, with how many published numbers there are and how many can run."""
         by = self.by
+        unchecked = f"{by[UNCHECKED]} reproduced with no cloning beside them, " if by[UNCHECKED] else ""
         return (
-            f"{by[REPRODUCED]} published numbers reproduced, {by[VACUOUS]} reproduced but vacuous, {by[OPTIMUM]} known "
-            f"optima met (published number unknown), {by[BELOW] + by[ABOVE]} below or above; of {self.printed} "
-            f"published numbers {self.can_run} can run."
+            f"{by[REPRODUCED]} published numbers reproduced, {by[VACUOUS]} reproduced but vacuous, {unchecked}"
+            f"{by[OPTIMUM]} known optima met (published number unknown), {by[BELOW] + by[ABOVE]} below or above; of "
+            f"{self.printed} published numbers ({self.reprinted} of them reprints) {self.can_run} can run."
         )
 
 
@@ -55,7 +62,9 @@ def count(rows: Iterable[Standing]) -> Counts:
     printed = [row for row in rows if row.row.bound.mean is not None]
     return Counts(
         printed=len(printed),
+        reprinted=len(printed) - len({_number(row.row) for row in printed}),
         can_run=sum(row.can_run for row in printed),
+        untried=sum(category(row) == UNTRIED for row in printed),
         runs=sum(row.can_run for row in rows),
         by={name: kinds.count(name) for name in CATEGORIES},
         vacuous_optimum=sum(
@@ -63,3 +72,8 @@ def count(rows: Iterable[Standing]) -> Counts:
             for row, kind in zip(rows, kinds, strict=True)
         ),
     )
+
+
+def _number(row: PaperRow) -> tuple[str, str, str, float | None]:
+    """What two tables that print one number agree in."""
+    return row.algorithm, row.task, row.dataset, row.bound.mean

@@ -106,7 +106,8 @@ def _results(of_rows: list[dict[str, Any]], clones: list[dict[str, Any]]) -> dic
 def _standing(name: str, can_run: bool, results: list[tuple[Result, bool]]) -> Standing:
     mine = [r for r, is_own in results if is_own and r.verdict.state != "NOT COMPARABLE"]
     official = [r for r in mine if r.name == OFFICIAL]
-    own = (official or mine or [None])[-1]
+    most = sorted(official or mine, key=lambda result: result.verdict.n)  # stable: of equally many seeds the newest
+    own = most[-1] if most else None
     newest = {r.name: r for r, _ in results if own is None or r.name != own.name}  # oldest first: the last one stays
     judged = [r for r in newest.values() if r.verdict.state != "NOT COMPARABLE"]
     others = [r for r in newest.values() if r.verdict.state == "NOT COMPARABLE"]

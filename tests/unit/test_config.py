@@ -81,8 +81,8 @@ def test_one_entry_of_a_table_makes_a_column_of_rows_run(configs):
 def test_a_row_of_a_table_changes_all_of_its_columns():
     """ComaDICE's driver: a hundred stretches of 25 T // 128 // 100 updates over T transitions of the official data."""
     for row, transitions in (("ant_medium", 1_000_000), ("hopper_medium", 915_391), ("ant_medium_expert", 2_000_000)):
-        for algorithm in ("bc", "omiga"):
-            settings = compose(f"comadice/mujoco/{row}/{algorithm}")
+        for column_name in ("bc", "omiga"):
+            settings = compose(f"comadice/mujoco/{row}/{column_name}")
             assert settings.algo.n_updates == 100 * (25 * transitions // 128 // 100)
             assert not settings.differs
     assert sources("comadice/mujoco/ant_medium/bc")["algo.n_updates"] == "configs/tables/comadice/mujoco.yaml"

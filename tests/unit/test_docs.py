@@ -108,19 +108,32 @@ def test_every_dataset_is_on_the_page_of_data_built_or_not():
 def test_known_optima_and_vacuous_rows_are_counted_apart_from_reproduced_numbers():
     both = {name: facts.standings()[name] for name in (ROW, "inspo/xor/ab")}
     kinds = {}
-    for state, vacuous in (("REPRODUCED", False), ("REPRODUCED", True), ("BELOW", None), ("INCONCLUSIVE", None)):
+    for state, vacuous in (
+        ("REPRODUCED", False),
+        ("REPRODUCED", True),
+        ("REPRODUCED", None),
+        ("BELOW", None),
+        ("INCONCLUSIVE", None),
+    ):
         for name, each in both.items():
             named = "OPTIMUM MET" if state == "REPRODUCED" and name != ROW else state
             own = replace(each.own, verdict=replace(each.own.verdict, state=named, vacuous=vacuous))
             kinds.setdefault((state, vacuous), []).append(standing.category(replace(each, own=own)))
     assert kinds["REPRODUCED", False] == [standing.REPRODUCED, standing.OPTIMUM]
     assert kinds["REPRODUCED", True] == [standing.VACUOUS, standing.OPTIMUM]
+    assert kinds["REPRODUCED", None] == [standing.UNCHECKED, standing.OPTIMUM]
     assert kinds["BELOW", None] == [standing.BELOW, standing.BELOW]
     assert kinds["INCONCLUSIVE", None][0] == standing.OPEN
     counts = facts.counts(published.rows().values())
     assert sum(counts.by.values()) == len(published.rows())
     assert counts.runs == len(published.rows()) - counts.by[standing.NO_CONFIG]
-    assert counts.printed == sum(row.bound.mean is not None for row in published.rows().values())
+    printed = [row for row in published.rows().values() if row.bound.mean is not None]
+    assert counts.printed == len(printed)
+    assert counts.untried == sum(facts.category(row) == standing.UNTRIED for row in printed)
+    poster = [row for row in printed if row.id.startswith("omiga/mujoco/ant_medium")]  # ComaDICE's table has them too
+    assert facts.counts([*poster, *poster]).reprinted == len(poster)
+    assert facts.counts(poster).reprinted == 0
+    assert 0 < counts.reprinted < counts.printed / 2
 
 
 def test_a_budget_for_cpus_is_not_the_full_one():

@@ -35,8 +35,8 @@ def noise(module: OMAR) -> dict[str, torch.Tensor]:
     return {name: value[0] for name, value in module.draw(Chunk("train", 0, 1, 24)).items()}
 
 
-def net(n_heads: int = 2) -> NormMLP:
-    return NormMLP((5, 8, 8, 1), (2, 3), [torch.Generator().manual_seed(k) for k in range(2)], n_heads).double()
+def net(n_heads: int = 2, hidden: tuple[int, ...] = (8, 8)) -> NormMLP:
+    return NormMLP((5, *hidden, 1), (2, 3), [torch.Generator().manual_seed(k) for k in range(2)], n_heads).double()
 
 
 def plain(stack: NormMLP, place: tuple[int, int], head: int) -> nn.Sequential:
@@ -51,11 +51,12 @@ def plain(stack: NormMLP, place: tuple[int, int], head: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1]).double()
 
 
-def test_many_inputs_per_row_are_one_batch_of_the_norm():
+@pytest.mark.parametrize("hidden", [(8, 8), (8,), ()])
+def test_many_inputs_per_row_are_one_batch_of_the_norm(hidden):
     """Rows of (obs, action m) side by side, through torch's BatchNorm: the same outputs and running statistics."""
     g = torch.Generator().manual_seed(5)
     obs, actions = torch.randn(2, 3, 6, 3, generator=g).double(), torch.randn(2, 3, 6, 4, 2, generator=g).double()
-    stack, place = net(), (1, 2)
+    stack, place = net(hidden=hidden), (1, 2)
     with torch.no_grad():
         stack.theta += 0.1 * torch.randn(stack.theta.shape, generator=g)
     rows = torch.cat([obs.unsqueeze(-2).expand(-1, -1, -1, 4, -1), actions], -1)[place].flatten(0, 1)

@@ -113,13 +113,16 @@ def test_readings_are_judged_by_a_wider_interval_and_never_stand_for_the_row():
     assert all(reason.startswith("the row has changed since: ") for reason in other.verdict.reasons)
 
 
-def test_the_newest_own_run_counts_and_official_data_come_before_regenerated_ones(recorded):
+def test_most_seeds_then_the_newest_own_run_count_and_official_data_come_before_regenerated_ones(recorded):
     def at(day: int, score: float, **changes) -> dict:
         scores = {"metric": "episode_return", "mode": "greedy", "per_seed": [score] * 5}
         return recorded | {"created": f"2026-01-{day:02d}T00:00:00+00:00", "scores": scores} | changes
 
     found = [at(1, 1.0), at(2, 0.0)]
     assert standings(["inspo/xor/ab"], found)["inspo/xor/ab"].own.record is found[1]  # the newest, not the best
+    more = at(1, 0.0) | {"seeds": list(range(8)), "scores": found[0]["scores"] | {"per_seed": [0.0] * 8}}
+    each = standings(["inspo/xor/ab"], [more, *found])["inspo/xor/ab"]
+    assert each.own.record is more  # most seeds: a later run of fewer is no way back
     official = at(1, 1.0, data=recorded["data"] | {"kind": "official"})
     each = standings(["inspo/xor/ab"], [official, *found])["inspo/xor/ab"]
     assert each.own.record is official

@@ -314,7 +314,7 @@ def test_power_is_how_often_equal_means_are_found_so(ours, theirs, delta):
     bound = Bound(0.0, 1.0, theirs, "sample", None, None, delta)
     power = foresee(bound, ours)
     assert power.reproduced == pytest.approx(shares(0.0)[0], abs=0.015)
-    assert shares(power.told)[1] == pytest.approx(0.8, abs=0.01)
+    assert shares(power.told)[1] == pytest.approx(0.8, abs=0.02)  # where Welch estimates the degrees of freedom
 
 
 def test_a_verdict_says_its_power_and_why_it_can_never_be_conclusive():
