@@ -11,8 +11,12 @@
 # D4  gamma=0.95 on HalfCheetah too: the code sets 0.99 there and never hands it on.
 # D5  The next action is 0 after an episode's last transition. The code takes the next row, of another episode.
 # D6  counterfactual_critic=false and counterfactual_policy=false: MACQL, which replaces all agents' actions together.
+#     In the released command the critic's is off unless --cf_cql turns it on, the policy's on unless --no_cf_pol turns
+#     it off.
 # D7  Minibatches come from each seed's own generator, uniform without replacement as there; the numbers differ.
 # D8  Cloning (bc_tau) and OMAR's sampler under the central critic are off by default there and not built here.
+# D9  The score is taken after the last round; the released driver's last evaluation comes one round earlier.
+# D10 All seeds train on one dataset; the released seed k reads the k-th of five.
 """CFCQL for continuous actions: a central critic that is conservative about one agent's actions at a time."""
 
 import math

@@ -4,8 +4,8 @@
 # made is not.
 #
 # D1  The policy clones the data with Q(o_i, a_i) itself as weight, not with an advantage. Q_tot leaves the level of
-#     each Q_i open, so that an agent whose Q_i is negative unlearns the data. Alternatives are defined nowhere: no
-#     switch.
+#     each Q_i open, so that an agent whose Q_i is negative unlearns the data. No published code or formula says what
+#     would stand in its place (an advantage, maximizing Q): no switch.
 # D2  The conservative term is per agent, on w_i Q_i + b: it counts b once for each agent and once in Q_tot.
 # D3  conservatism=1 and 10 actions per source for every dataset; no temperature and no importance correction.
 # D4  Actions at o' are judged at o too, as in the released code of CQL.

@@ -1,5 +1,7 @@
 # Gaussian BC: behavior cloning for continuous actions, the baseline that every offline method has to beat.
 # OMIGA's policy loss with weight 1 in place of exp(z), same network and optimizer: what remains is OMIGA's own idea.
+#
+# D1  ComaDICE's released cloning computes this loss and never steps its optimizer; here it learns.
 """Behavior cloning with a squashed Gaussian policy, shared by the agents."""
 
 from typing import Any

@@ -8,8 +8,9 @@
 #     one. That is the decay of TD(lambda) on rows that have nothing to do with each other. null: every row counts
 #     alike.
 # D3  Temperatures 10 and 100 for every dataset; 100 makes the policy's weights nearly uniform.
-# D4  a' is the data's next action. After an episode's last transition it is 0, where the file holds a dummy. No
-#     target bootstraps there, only the softmax sees it.
+# D4  a' is the data's next action. After an episode's last transition it is 0, where the file holds a dummy. Where
+#     that one is terminal no target bootstraps from it, only the softmax sees it; a time limit that is bootstrapped
+#     (protocol.time_limits) values it.
 # D5  n_updates: unknown for the baselines; as OMIGA.
 """Implicit constraint Q-learning under OMIGA's mixer."""
 

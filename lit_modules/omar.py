@@ -5,10 +5,12 @@
 #     sees ten minibatches per agent again and again. null: each update draws anew, as HalfCheetah's do.
 # D2  policy_log_density=false: for actions around the policies' the code subtracts the density of their noise from Q
 #     where its logarithm belongs. No effect on MPE, whose conservative term has uniform actions alone.
-# D3  The elites' deviation is at least 1e-10, as in CFCQL's copy; the released code stops where it is 0.
+# D3  The elites' deviation is at least 1e-10, where CFCQL's copy adds as much; the released code stops where it is 0.
 # D4  gamma=0.95 on HalfCheetah too: the code sets 0.99 there and never hands it on.
 # D5  The code updates one agent after another. Agents share nothing, so here they are one batch.
 # D6  Minibatches come from each seed's own generator, uniform without replacement as there; the numbers differ.
+# D7  The score is taken after the last round; the released driver's last evaluation comes one round earlier.
+# D8  All seeds train on one dataset; the released seed k reads the k-th of five.
 """OMAR and, with omar=false, independent TD3 with conservative critics (TD3 + CQL)."""
 
 import math
