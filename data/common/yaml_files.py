@@ -7,6 +7,7 @@ import yaml
 from yaml.constructor import ConstructorError
 
 from data.common.errors import ReproduceError
+from data.common.foreign import check_regular
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -27,6 +28,7 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
 def read_yaml(file: Path, where: str) -> Any:
     """What the file holds. Raises ReproduceError, beginning with `where`, for a file that cannot be read."""
     try:
+        check_regular(file)
         return yaml.load(file.read_text(encoding="utf-8"), Loader)
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ReproduceError(f"{where} cannot be read as YAML: {error}") from error

@@ -36,7 +36,8 @@ def rows_of(what: str, columns: dict[str, Tensor], world: dict[str, Any]) -> Ten
     columns["action"][final], columns["reward"][final] = 0, 0
     legal, action = columns["legal_actions"], columns["action"]
     if ((action < 0) | (action >= legal.shape[-1])).any():
-        raise ReproduceError(f"{what}: an action is {int(action.max())}, expected 0 to {legal.shape[-1] - 1}.")
+        odd = action[(action < 0) | (action >= legal.shape[-1])]
+        raise ReproduceError(f"{what}: an action is {int(odd[0])}, expected 0 to {legal.shape[-1] - 1}.")
     stuck = ~legal.any(-1).all(-1) & ~final
     if stuck.any():
         row = int(stuck.nonzero()[0])

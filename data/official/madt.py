@@ -10,6 +10,7 @@ Reading lists is slow: what they become is kept below outputs/cache/madt.
 """
 
 import hashlib
+import math
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
@@ -31,6 +32,7 @@ from data.schema import flatten, trajectories_of
 
 PUBLISHED = "the cloud folder that the README of ZhengYinan-AIR/OMIGA (branch SMAC) links"
 PARTS = ("state", "obs", "action", "reward", "done", "legal_actions")
+MOST_NUMBERS = 10**6  # of a part of one agent's step
 MOST_UNEQUAL = 0.01  # share of files whose agents may have unequal lengths
 VERSION = 1  # of what is kept
 
@@ -68,18 +70,36 @@ def arrays_of(path: Path, episode: Any) -> dict[str, np.ndarray] | None:
     try:
         if len({len(agent) for agent in episode}) != 1:
             return None
-        columns = [
-            [[step[k] for agent in episode for step in (agent[t],)] for t in range(len(episode[0]))] for k in range(6)
-        ]
+        columns = [[[_numbers(agent[t][k]) for agent in episode] for t in range(len(episode[0]))] for k in range(6)]
         found = {part: np.asarray(column, np.float64) for part, column in zip(PARTS, columns, strict=True)}
-    except (TypeError, ValueError, IndexError, KeyError) as error:
+    except (TypeError, ValueError, IndexError, KeyError, RuntimeError) as error:
         raise ReproduceError(
             f"{path}: expected a list over agents of lists of [state, obs, [action], [reward], done, legal] ({error})."
         ) from error
     lengths = {part: array.shape[:2] for part, array in found.items()}
-    if len(set(lengths.values())) != 1 or 0 in found["obs"].shape or found["done"].ndim != 2:
-        raise ReproduceError(f"{path}: its parts do not have one entry per step and agent: {lengths}.")
+    single = all(math.prod(found[part].shape[2:]) == 1 for part in ("action", "reward", "done"))
+    if len(set(lengths.values())) != 1 or 0 in found["obs"].shape or found["done"].ndim != 2 or not single:
+        shapes = {part: array.shape for part, array in found.items()}
+        raise ReproduceError(f"{path}: its parts do not have one entry per step and agent: {shapes}.")
+    if (odd := (found["legal_actions"] != 0) & (found["legal_actions"] != 1)).any():
+        raise ReproduceError(f"{path}: legal_actions holds {found['legal_actions'][odd][0]}, expected 0 or 1.")
     return found
+
+
+def _numbers(value: Any) -> Any:
+    """A number, or an array or flat list of numbers. Raises TypeError or ValueError for all else, and for the huge."""
+    value = value.detach().numpy() if isinstance(value, torch.Tensor) else value
+    if isinstance(value, np.ndarray):
+        if value.size > MOST_NUMBERS or value.dtype.kind not in "biuf":
+            raise TypeError(f"an array of {value.size} x {value.dtype} where some numbers belong")
+        return value
+    many = isinstance(value, list | tuple)
+    if many and len(value) > MOST_NUMBERS:
+        raise TypeError(f"a list of {len(value)} where some numbers belong")
+    for item in value if many else [value]:
+        if np.ndim(item) if isinstance(item, np.ndarray) else not isinstance(item, int | float | np.number | np.bool_):
+            raise TypeError(f"{type(item).__name__} where a number belongs")
+    return value
 
 
 def load(folder: Path, world: dict[str, Any]) -> TensorDict:

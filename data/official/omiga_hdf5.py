@@ -65,6 +65,10 @@ def _check(path: Path, file: Hdf5, world: dict) -> int:
     return n_rows
 
 
+class EndsMissing(ReproduceError):
+    """An episode is longer than the world lets one be."""
+
+
 def load(path: Path, world: dict) -> TensorDict:
     """The file as trajectories, read in slabs. `world` is the world's parameters.
 
@@ -111,7 +115,14 @@ def trajectories_of_slabs(what: str, n: int, slabs: Iterator[tuple[int, dict[str
         ended[-2] = False
     episode = trajectory_episodes(final)
     lengths = (episode.bincount() - 1)[episode].unsqueeze(-1)  # (R, 1), of the row's episode
-    truncated = ended & (lengths >= world.get("episode_limit", 1000))
+    limit = world.get("episode_limit", 1000)
+    if (lengths > limit).any():
+        row = int((lengths > limit).squeeze(1).nonzero()[0])
+        raise EndsMissing(
+            f"{what}: the episode of row {row} has {int(lengths[row])} steps, the world's limit is {limit}: are ends "
+            "(d) missing?"
+        )
+    truncated = ended & (lengths >= limit)
     flags = {"terminated": ended & ~truncated, "truncated": truncated, "final": final}
     rows = trajectories_of({"features": features, "action": action, "reward": reward, **flags})
     try:

@@ -14,9 +14,8 @@ from data.common.errors import ReproduceError
 from data.layout import Trajectories
 from data.observe import agent_views
 from data.official import vault
-from data.official.omiga_hdf5 import SLAB, trajectories_of_slabs
+from data.official.omiga_hdf5 import SLAB, EndsMissing, trajectories_of_slabs
 from data.official.vault import Vault
-from data.statistics import trajectory_episodes
 from data.worlds.mamujoco import spec_of, view_sizes
 
 PUBLISHED = "Hugging Face, InstaDeepAI/og-marl, folder prior_work/omiga/mamujoco"
@@ -72,6 +71,11 @@ def load(folder: Path, world: dict) -> TensorDict:
             for start, end in unstored[leaf]:
                 if not ended[max(start - at, 0) : max(end - at, 0)].all():
                     raise opened.lacking(leaf, start, end)
+        if (apart := (part["rewards"] != part["rewards"][:, :1]).any(1)).any():
+            row = at + int(apart.nonzero()[0])
+            raise ReproduceError(
+                f"{folder}: the agents' rewards differ first in row {row}, expected the team's for each."
+            )
         return {
             "o": part["observations"],
             "s": part["observations"],
@@ -80,12 +84,12 @@ def load(folder: Path, world: dict) -> TensorDict:
             "d": ended.float(),
         }
 
-    rows = trajectories_of_slabs(str(folder), n, ((at, slab(at)) for at in range(0, n, SLAB)), world)
-    if gaps := arrays["terminals"].unstored(n):  # no end in them, or lost
-        steps = trajectory_episodes(rows["final"]).bincount() - 1
-        if steps.max() > world.get("episode_limit", 1000):
-            raise opened.lacking("terminals", *gaps[0])
-    return rows
+    try:
+        return trajectories_of_slabs(str(folder), n, ((at, slab(at)) for at in range(0, n, SLAB)), world)
+    except EndsMissing as error:
+        if gaps := arrays["terminals"].unstored(n):  # their chunk is lost
+            raise opened.lacking("terminals", *gaps[0]) from error
+        raise
 
 
 def write(rows: TensorDict, folder: Path, world: dict, exact: bool = False) -> None:

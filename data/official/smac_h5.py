@@ -23,6 +23,7 @@ PUBLISHED = {
     "icq": "the address that the README of YiqinYang/ICQ links",
 }
 SLAB = 64  # episodes read at once
+FLAGS = ("filled", "terminated", "avail_actions", "actions_onehot")
 FLOATS = ("state", "obs", "reward")
 
 
@@ -68,14 +69,19 @@ def _check(path: Path, file: Hdf5, world: dict[str, Any]) -> tuple[int, list[str
                 f"{path}: {key} has shape {list(found)}, expected {[n_episodes or 'E', limit + 1, *shape]} for "
                 f"{world['map_name']}, view {world.get('view', 'plain')}. Is it another map's file?"
             )
-        if dtype.kind not in ("f" if key in FLOATS else "fbiu"):
+        if dtype.kind not in ("f" if key in FLOATS else "fbiu") or (dtype.kind == "f" and dtype.itemsize not in (4, 8)):
             raise ReproduceError(
-                f"{path}: {key} has dtype {dtype}, expected {'floats' if key in FLOATS else 'numbers'}."
+                f"{path}: {key} has dtype {dtype}, expected {'float32 or float64' if key in FLOATS else 'numbers'}."
             )
     return n_episodes or 0, list(wanted)
 
 
 def _slab(path: Path, at: int, slab: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    for key in set(FLAGS) & set(slab):
+        odd = ((slab[key] != 0) & (slab[key] != 1)).reshape(len(slab[key]), -1).any(1)
+        _refuse(path, at, odd, f"{key} holds other numbers than 0 and 1")
+    fractions = (slab["actions"] != np.trunc(slab["actions"])).reshape(len(slab["actions"]), -1).any(1)
+    _refuse(path, at, fractions, "actions are not whole numbers")
     filled, terminated = (slab[key][..., 0] != 0 for key in ("filled", "terminated"))  # [E, T + 1]
     for key in FLOATS:
         if not np.isfinite(slab[key]).all():

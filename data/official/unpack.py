@@ -1,5 +1,6 @@
 """Archives of unknown origin: plain files below one folder, or nothing at all."""
 
+import lzma
 import shutil
 import stat
 import zipfile
@@ -38,7 +39,15 @@ def unpack_zip(archive: Path, folder: Path, wanted: str) -> list[str]:
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
             return top
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, UnicodeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        NotImplementedError,
+        EOFError,
+        RuntimeError,
+        UnicodeError,
+    ) as error:
         raise ReproduceError(f"{archive} is damaged or no zip archive ({error}). Nothing was unpacked.") from error
     except OSError as error:
         raise ReproduceError(f"{archive} cannot be unpacked into {folder}: {error.strerror or error}.") from error

@@ -1,17 +1,21 @@
 """Claims: statements of a paper that need no official data. A claim is a config with its own pass rule."""
 
+import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from data.common.errors import ReproduceError, nearest
+from data.common.paths import records_dir
 from data.common.provenance import provenance
+from lit_modules import algorithm
 from reproduce import records
 from reproduce.claims.checks import decide
-from reproduce.claims.schema import Arm, Check, Exact, load_claim
-from reproduce.config import claim_ids, compose, expand
+from reproduce.claims.schema import Check, Exact, load_claim
+from reproduce.config import Settings, claim_ids, compose, expand
 from reproduce.core import console, ending
 
 OF_A_MACHINE = ("accelerate", "checkpoint_every_s", "device", "threads")  # under `run`: what may be chosen for all arms
@@ -52,11 +56,13 @@ def _run_claim(name: str, write: bool, overrides: list[str], recorded: bool) -> 
             raise ReproduceError(f"{name} is worked out exactly: it has no arms to run or to find recorded.")
         arms, checks = _exact(claim.exact, name)
     else:
+        settings = {arm: compose(spec.row, [*spec.overrides, *overrides]) for arm, spec in claim.arms.items()}
+        _check_before(name, claim.checks, settings, write)
         arms = {}
         for number, (arm, spec) in enumerate(claim.arms.items(), 1):
             with console.row(f"{arm} ({spec.row})", number, len(claim.arms), "arm"):
-                arms[arm] = _run_arm(spec, overrides, recorded, write)
-        if write and (known := _recorded(name, arms)):
+                arms[arm] = _run_arm(settings[arm], recorded, write)
+        if write and (known := _recorded(name, stated, arms)):
             return known
         _check_alike(name, claim.checks, arms)
         checks = [decide(check, arms) for check in claim.checks]
@@ -76,28 +82,56 @@ def _run_claim(name: str, write: bool, overrides: list[str], recorded: bool) -> 
     return record
 
 
-def _recorded(name: str, arms: dict[str, Any]) -> dict[str, Any] | None:
-    """The claim's record of these very runs: a kill may fall between it and the end of the command."""
+def _recorded(name: str, stated: dict[str, Any], arms: dict[str, Any]) -> dict[str, Any] | None:
+    """The claim's record of these very runs under today's pass rule: a kill may fall between it and the end of the
+    command."""
+    runs = {arm: found["run"] for arm, found in arms.items()}
+    if None in runs.values():  # older records do not tell one run from another
+        return None
     for record in reversed(records.read_sound(name, "claim")):
-        if {k: v.get("run") for k, v in record["arms"].items()} == {k: v["run"] for k, v in arms.items()}:
+        same = record["claim"] == json.loads(json.dumps(stated))
+        if same and {arm: found.get("run") for arm, found in record["arms"].items()} == runs:
             console.note(f"{name}: these runs are recorded already, in {record['file']}")
             return record
     return None
 
 
-def _run_arm(arm: Arm, overrides: list[str], recorded: bool, write: bool) -> dict[str, Any]:
+def _check_before(name: str, checks: Sequence[Check], settings: dict[str, Settings], write: bool) -> None:
+    """Raises ReproduceError for what is known before any arm runs: a record that could not be written, a mode of acting
+    that an arm's algorithm has not, one seed where a spread is needed."""
+    from reproduce.experiment.before import must_be_writable
+
+    if write:
+        must_be_writable(records_dir() / name)
+    for check in checks:
+        for arm in [side for side in (check.left, check.right) if isinstance(side, str)]:
+            modes = algorithm(settings[arm].algo.name)[0].modes
+            if check.mode not in modes:
+                raise ReproduceError(f"configs/{name}.yaml: arm {arm} acts {' or '.join(modes)}, not {check.mode}.")
+            if check.every_above is None and check.share_above is None and settings[arm].protocol.n_seeds < 2:
+                raise ReproduceError(f"configs/{name}.yaml: arm {arm} has one seed, and a difference needs two.")
+
+
+def _run_arm(settings: Settings, recorded: bool, write: bool) -> dict[str, Any]:
     from reproduce.experiment.run import run_row
     from reproduce.experiment.scoring import mode_scores
 
-    settings = compose(arm.row, [*arm.overrides, *overrides])
-    record = records.recorded(settings) if recorded else None
+    record = records.recorded(settings, where=partial(_counts, settings)) if recorded else None
     if record is not None:
-        console.note(f"{arm.row}: recorded in {record['file']}")
+        console.note(f"{settings.row}: recorded in {record['file']}")
     record = record or run_row(settings, write=recorded and write)
+    if len(record["crashed"]) == len(record["seeds"]):
+        raise ReproduceError(f"{settings.row}: all seeds of this arm diverged, in {record.get('file', 'this run')}.")
     of_record = {"record": Path(record["file"]).name} if "file" in record else {}
     kept = ("row", "overrides", "config_fingerprint", "seeds", "n_updates", "crashed", "time", "data", "environment")
-    kept += ("run",)
-    return {key: record[key] for key in kept} | of_record | {"scores": mode_scores(record)}
+    return {key: record[key] for key in kept} | {"run": record.get("run")} | of_record | {"scores": mode_scores(record)}
+
+
+def _counts(settings: Settings, record: dict[str, Any]) -> bool:
+    """Whether a recorded run is one that the claim would make: in today's world, `run` alike but for OF_A_MACHINE."""
+    used, asked = record["config"]["run"], settings.values["run"]
+    same = all(used.get(key, value) == value for key, value in asked.items() if key not in OF_A_MACHINE)
+    return same and record["environment"]["fingerprint"] == settings.task.fingerprint
 
 
 def _check_alike(name: str, checks: Sequence[Check], arms: dict[str, Any]) -> None:

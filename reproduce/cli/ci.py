@@ -1,5 +1,7 @@
 """Results for a CI: JUnit XML, and a markdown summary of a job."""
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +9,9 @@ from xml.etree import ElementTree
 
 import typer
 
+from data.common.errors import ReproduceError
 from data.common.files import write_text
+from data.common.text import printable
 from reproduce.cli.format import mean_std, word
 
 Junit = Annotated[
@@ -22,13 +26,42 @@ Summary = Annotated[
 KINDS = {1: "failure", 2: "skipped", 3: "skipped"}  # of an exit code; 0 passes, every other one is an error
 
 
+def check(junit: Path | None, summary: Path | None) -> None:
+    """Raises ReproduceError, before anything runs, where a file could not be written afterwards."""
+    for option, path in (("--junit", junit), ("--summary", summary)):
+        if path is None:
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "it is a folder")
+            if not os.access(path if path.exists() else path.parent, os.W_OK):
+                raise PermissionError(errno.EACCES, "permission denied")
+        except OSError as error:
+            said = f"{option} {printable(str(path))} cannot be written: {error.strerror or error}."
+            raise ReproduceError(f"{said} Name a file in a folder that is writable.") from error
+    if junit is not None and summary is not None and junit.resolve() == summary.resolve() and not _is_device(junit):
+        raise ReproduceError("--junit and --summary name the same file, which cannot hold both.")
+
+
+def _is_device(path: Path) -> bool:
+    """A pipe, a terminal, /dev/null: nothing is put in its place."""
+    return path.exists() and not path.is_file()
+
+
 def write(documents: Sequence[dict[str, Any]], junit: Path | None, summary: Path | None, title: str) -> None:
     """Both files where they are asked for, from the documents that --json prints of rows, claims or the gate."""
     if junit is not None:
-        write_text(junit, junit_xml(documents, title))
+        text = _encodable(junit_xml(documents, title))
+        junit.write_text(text, encoding="utf-8") if _is_device(junit) else write_text(junit.resolve(), text)
     if summary is not None:
-        before = summary.read_text(encoding="utf-8") if summary.exists() else ""
-        write_text(summary, before + markdown(documents, title))
+        with open(summary, "a", encoding="utf-8") as file:  # as the CI's own commands add to it, also through a link
+            file.write(_encodable(markdown(documents, title)))
+
+
+def _encodable(text: str) -> str:
+    """The text with bytes of file names that are no UTF-8 escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def junit_xml(documents: Sequence[dict[str, Any]], title: str) -> str:

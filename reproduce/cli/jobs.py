@@ -10,7 +10,7 @@ from data.common.errors import ReproduceError
 from reproduce.cli import format
 from reproduce.cli.options import Json, Overrides, Row
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A queue file, e.g. configs/queue/omsd.yaml.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A queue file, e.g. configs/queue/full_budget.yaml.")]
 Jobs = Annotated[int, typer.Option("--jobs", help="Rows at a time, one thread each.")]
 Nice = Annotated[int, typer.Option("--nice", help="0: like any process .. 19: what others leave of the cores.")]
 Status = Annotated[bool, typer.Option("--status", help="A line per row: update, updates/s, hours left, verdict.")]

@@ -47,6 +47,7 @@ def gate(pattern: Gated = "*", as_json: Json = False, junit: ci.Junit = None, su
     16 seeds are run, and 16 more where those are worse. Exit code 0 when no row got worse, 1 otherwise.
     """
     _spelled(pattern)
+    ci.check(junit, summary)
     from reproduce.regression.gate import run_gate
 
     outcomes = run_gate(pattern, None if as_json else print)

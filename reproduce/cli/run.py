@@ -51,6 +51,7 @@ def run(
     KEY=VALUE changes a setting of the row, e.g. `algo.lr=0.001`; `reproduce diff ROW` shows all of them. With
     launcher=joblib, submitit_local, slurm or ray each row is a job of its own, and launcher.n_jobs=4 sets a knob of it.
     """
+    ci.check(junit, summary)
     commands = list(ctx.parent.command.commands) if ctx.parent else []  # type: ignore[attr-defined]
     overrides, launcher = overrides or [], None
     names, without = _targets(target, [o for o in overrides if not o.startswith("launcher")], commands)

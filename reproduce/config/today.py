@@ -68,7 +68,11 @@ def _composed(row: str, overrides: Sequence[str]) -> dict[str, Any]:
     _add(values, CONFIGS / "rows" / f"{row}.yaml", "", chosen)
     for key, text in words.items():
         if key not in chosen:
-            _set(values, key, yaml.load(text, _Loader))
+            try:
+                _set(values, key, yaml.load(text, _Loader))
+            except (yaml.YAMLError, TypeError) as error:
+                said = " ".join(str(error).split())
+                raise ReproduceError(f"row {row} with {key}={text}: {said}") from error
     return _resolved(values, values)
 
 

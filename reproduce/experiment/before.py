@@ -17,7 +17,7 @@ def before_training(experiment: Experiment, write: bool = True) -> list[str]:
     """
     settings, bound = experiment.settings, experiment.row.bound
     if write:
-        _must_be_writable(records_dir() / settings.row)
+        must_be_writable(records_dir() / settings.row)
         records.read_sound(settings.row)  # broken records are named now, not when the run has ended
     said = why_not_comparable(settings, experiment.world_fingerprint, experiment.manifest)
     if settings.protocol.n_seeds < judge.MINIMUM_SEEDS:
@@ -31,7 +31,8 @@ def before_training(experiment: Experiment, write: bool = True) -> list[str]:
     return said
 
 
-def _must_be_writable(folder: Path) -> None:
+def must_be_writable(folder: Path) -> None:
+    """Raises ReproduceError where no file can be made in the folder, or in the parent that is to hold it."""
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=there):

@@ -1,5 +1,6 @@
 """Processes that start rows, and the rows that end, stop and go on with them."""
 
+import atexit
 import os
 import signal
 import sys
@@ -33,7 +34,7 @@ def give_way(niceness: int) -> None:
     """Leave the cores to others from now on, this process and those it starts.
 
     Where Linux shares cores out by session, niceness alone counts within the session only: without a terminal, whose
-    other programs it would slow down, the session gives way too.
+    other programs it would slow down, the session gives way too, until this process ends.
     """
     if not niceness:
         return
@@ -41,8 +42,16 @@ def give_way(niceness: int) -> None:
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
     except OSError:
-        with suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(niceness), encoding="utf-8")
+        with suppress(OSError, IndexError):
+            session = Path("/proc/self/autogroup")  # "/autogroup-25 nice 0"
+            before = session.read_text(encoding="utf-8").split()[-1]
+            session.write_text(str(niceness), encoding="utf-8")
+            atexit.register(_restore, session, before)
+
+
+def _restore(session: Path, niceness: str) -> None:
+    with suppress(OSError):
+        session.write_text(niceness, encoding="utf-8")
 
 
 def end_with_parent() -> None:

@@ -133,8 +133,9 @@ class Queue:
             return self._end(job, "failed", str(error))
         if record:
             return self._end(job, "done", record["verdict"]["headline"])
-        last = (self._files(job)["log"].read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[-1]
-        last = last.removeprefix("reproduce: ")
+        lines = self._files(job)["log"].read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        said = [line for line in lines if line.startswith("reproduce: ")]  # libraries warn after it
+        last = (said or lines or [""])[-1].removeprefix("reproduce: ")
         if code == NO_ROOM or (code and is_full(self.folder)):  # a log on a full disk says nothing of the cause
             job.state, job.note, job.starts = "no room", f"the disk of {self.folder} is full", job.starts - 1
             job.free, job.again_at = shutil.disk_usage(self.folder).free, time.monotonic() + RETRY_S

@@ -1,5 +1,6 @@
 """The record of exactly these settings."""
 
+from collections.abc import Callable
 from typing import Any
 
 from reproduce.config import Settings
@@ -7,16 +8,21 @@ from reproduce.records.cloning import same_data
 from reproduce.records.store import read_sound
 
 
-def recorded(settings: Settings, data: dict[str, Any] | None = None) -> dict[str, Any] | None:
+def recorded(
+    settings: Settings,
+    data: dict[str, Any] | None = None,
+    where: Callable[[dict[str, Any]], bool] = lambda record: True,
+) -> dict[str, Any] | None:
     """The newest record of exactly these settings, seeds and kind of data; None where there is none.
 
-    `data`: facts of the dataset that it must have read.
+    `data`: facts of the dataset that it must have read. `where`: what else must hold of the record.
     """
     stated = settings.data
     for record in reversed(read_sound(settings.row, "row")):
         used = record["config"]["data"]
         same = (used.get("kind"), used.get("seed")) == (stated.kind, stated.seed)
         same = same and record["config_fingerprint"] == settings.fingerprint
-        if same and record["seeds"] == settings.protocol.seeds and (data is None or same_data(record["data"], data)):
+        same = same and record["seeds"] == settings.protocol.seeds and where(record)
+        if same and (data is None or same_data(record["data"], data)):
             return record
     return None

@@ -1,6 +1,7 @@
 """A record names no place of the machine that wrote it: a home folder has a person's name."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ def without_places(record: dict[str, Any]) -> dict[str, Any]:
     A path below the outputs, the records, the checkout or the home folder begins with <outputs>, <records>,
     <checkout> or ~; of any other, the last name stays.
     """
-    known = {outputs_dir(): "<outputs>", records_dir(): "<records>", ROOT: "<checkout>", Path.home(): "~"}
+    known = {outputs_dir(): "<outputs>", records_dir(): "<records>", ROOT: "<checkout>"}
+    with suppress(RuntimeError):  # a user without a home, as containers have them
+        known[Path.home()] = "~"
     places = {str(form): word for path, word in known.items() for form in (path.absolute(), path.resolve())}
     places = {place: word for place, word in places.items() if len(place) > 1}  # a home may be the root
     order = sorted(places, key=len, reverse=True)

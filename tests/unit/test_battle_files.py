@@ -107,6 +107,18 @@ def test_what_is_wrong_with_a_folder_of_pickles_is_named(tmp_path):
     )
     refused(r"obs is NaN or infinite", lambda e: e[0][2][1].__setitem__(0, float("nan")))
     refused(r"expected a list over agents", lambda e: e[0].__setitem__(2, "a"))
+    refused(r"do not have one entry per step", lambda e: [s.__setitem__(3, [0.0, 0.0]) for a in e for s in a])
+    refused(r"do not have one entry per step", lambda e: [s.__setitem__(2, [0, 0]) for a in e for s in a])
+    refused(r"legal_actions holds 0.5, expected 0 or 1", lambda e: e[0][2][5].__setitem__(0, 0.5))
+    refused(r"str where a number belongs", lambda e: e[0][2].__setitem__(4, "1"))
+    refused(r"an array of 1000000000 x", lambda e: e[0][2].__setitem__(0, torch.zeros(1).expand(10**9)))
+
+    def within_itself(episode):
+        loop = []
+        loop += [loop] * 6
+        episode[0][2][0] = loop
+
+    refused(r"list where a number belongs", within_itself)
     refused(r"00001: an episode of 61 steps, the map's limit is 60", lambda e: [a.append(a[-1]) for a in e])
 
     def pad(episode):
@@ -178,6 +190,20 @@ def test_what_is_wrong_with_an_h5_file_is_named(tmp_path):
 
     refused(r"step 5 allows an agent nothing: padding", fill)
     refused(r"obs is NaN or infinite first in episode 1", put("obs", (1, 3, 0, 0), np.nan))
+    refused(r"episode 1: avail_actions holds other numbers than 0 and 1", put("avail_actions", (1, 2, 0, 0), 7))
+    refused(r"episode 2: filled holds other numbers", put("filled", (2, 1), -1))
+
+    def recast(key, make):
+        def change(file):
+            values = make(file[key][:])
+            del file[key]
+            file[key] = values
+
+        return change
+
+    refused(r"episode 0: actions are not whole numbers", recast("actions", lambda a: a + 0.5))
+    refused(r"obs has dtype float16", recast("obs", lambda x: x.astype("f2")))
+    refused(r"reward has dtype float128", recast("reward", lambda x: x.astype("g")))
     refused(r"actions_onehot disagrees", put("actions", (1, 3, 0), 4))
     refused(r"actions are not among the available ones", put("actions", (1, slice(0, 9)), 1), onehot=False)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

@@ -1,15 +1,19 @@
 """What a CI reads: JUnit XML, markdown summaries, and the workflow files. No GitHub is at hand to run those."""
 
+import os
 import re
 import subprocess
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import yaml
 from test_records import record
 
+from data.common.errors import ReproduceError
 from data.common.paths import ROOT
 from reproduce.cli import ci
+from reproduce.cli.entry import main
 from reproduce.judge import Bound, judge
 from reproduce.records import row_document
 
@@ -52,6 +56,37 @@ def test_the_summary_is_added_to_what_is_there(tmp_path):
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 4 for line in lines)
     assert ElementTree.parse(junit).getroot().get("tests") == "5"
     ci.write(ALL, None, None, "rows")
+
+
+def test_files_that_cannot_be_written_are_told_before_anything_runs(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    same = tmp_path / "one"
+    for junit, summary, said in (
+        (tmp_path, None, "--junit .* cannot be written: it is a folder"),
+        (None, Path(""), "--summary . cannot be written: it is a folder"),
+        (None, tmp_path / "file" / "x", "--summary .* cannot be written: "),
+        (same, same, "name the same file"),
+    ):
+        with pytest.raises(ReproduceError, match=said):
+            ci.check(junit, summary)
+    assert main(["inspo/xor/ab", "--summary", str(tmp_path)]) == 4
+    assert "update" not in capsys.readouterr().err
+    ci.check(tmp_path / "new" / "junit.xml", tmp_path / "summary.md")
+
+
+def test_devices_links_and_strange_bytes_stay_what_they_are(tmp_path):
+    target, link = tmp_path / "target.md", tmp_path / "link.md"
+    target.write_bytes(b"\xff before\n")
+    link.symlink_to(target)
+    strange = ERROR | {"error": "no file /tmp/\udcff"}
+    ci.check(Path(os.devnull), link)
+    ci.write([strange], Path(os.devnull), link, "rows")
+    assert link.is_symlink()
+    assert target.read_bytes().startswith(b"\xff before\n### rows\n")
+    assert b"no file /tmp/\\udcff" in target.read_bytes()
+    assert Path(os.devnull).is_char_device()
+    ci.write([strange], tmp_path / "junit.xml", None, "rows")
+    assert ElementTree.parse(tmp_path / "junit.xml").getroot().get("errors") == "1"
 
 
 @pytest.mark.parametrize("file", sorted(ROOT.glob(".github/workflows/*.yml")), ids=lambda file: file.name)

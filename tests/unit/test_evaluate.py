@@ -171,6 +171,24 @@ def test_what_would_be_another_claim_is_refused(words, said, capsys):
     assert said in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize(
+    ("arm", "check", "said"),
+    [
+        ({"overrides": ["algo.alhpa=1"]}, {}, "Nearest: algo.alpha"),
+        ({"overrides": ["protocol.n_seeds=1"]}, {}, "arm b has one seed"),
+        ({"row": "omsd/bandit/two_mode"}, {"mode": "sampled"}, "arm b acts greedy, not sampled"),
+    ],
+)
+def test_what_is_wrong_with_a_later_arm_is_told_before_the_first_runs(arm, check, said, monkeypatch):
+    compared = {"text": "", "mode": "greedy", "left": "a", "right": "b", "at_least": -9.0} | check
+    stated = {"text": "t", "arms": {"a": {"row": "inspo/xor/ab"}, "b": {"row": "inspo/xor/ab"} | arm}}
+    stated |= {"checks": [compared]}
+    monkeypatch.setattr("reproduce.claims.run.load_claim", lambda name: (Claim(**stated), stated))
+    monkeypatch.setattr("reproduce.experiment.run.run_row", lambda *a, **k: pytest.fail("an arm ran"))
+    with pytest.raises(ReproduceError, match=said):
+        run_claim("claims/inspo/coordination", write=False)
+
+
 def test_recorded_arms_count_and_are_not_run_again(monkeypatch, capsys):
     tiny = ["algo.n_behavior_updates=2", "algo.n_updates=4", "protocol.n_seeds=2", "protocol.eval_episodes=2"]
     check = {"text": "", "mode": "greedy", "left": "a", "right": "b", "at_least": -9.0}
@@ -189,6 +207,18 @@ def test_recorded_arms_count_and_are_not_run_again(monkeypatch, capsys):
     assert [arm["record"] for arm in found["arms"].values()] == [Path(row["file"]).name for row in rows]
     assert found["passed"]
     assert found["file"] == first["file"]  # these runs are recorded already
+    stricter = stated | {"checks": [check | {"at_least": 9.0}]}
+    with monkeypatch.context() as patch:  # the rule has changed since: these runs are judged by today's
+        patch.setattr("reproduce.claims.run.load_claim", lambda name: (Claim(**stricter), stricter))
+        assert not run_claim("claims/inspo/coordination", recorded=True, write=False)["passed"]
+        assert not run_claim("claims/inspo/coordination", recorded=True)["passed"]
+    for path in [Path(row["file"]) for row in rows]:  # as older records are, which do not name their run
+        path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "run"}))
+    again = run_claim("claims/inspo/coordination", recorded=True)
+    assert [arm["run"] for arm in again["arms"].values()] == [None, None]
+    assert again["file"] != run_claim("claims/inspo/coordination", recorded=True)["file"]
+    for row in rows:
+        Path(row["file"]).write_text(json.dumps({k: v for k, v in row.items() if k != "file"}))
     ran = run_claim("claims/inspo/coordination", write=False, overrides=["accelerate=none", "run.threads=1"])
     assert ran["arms"]["a"]["run"] != rows[0]["run"]
     assert ran["arms"]["a"]["overrides"][-2:] == ["run.accelerate=none", "run.threads=1"]

@@ -190,6 +190,8 @@ def test_half_precision_and_strange_ends(path):
     refused(path, "d in row 9 is 0.5, expected 0 or 1")
     edit(path, "d", lambda file, value: file.create_dataset("d", data=np.ones_like(value)))
     refused(path, "d is 1 in all of 60 rows")
+    edit(path, "d", lambda file, value: file.create_dataset("d", data=np.zeros_like(value)))
+    refused(path, "the episode of row 0 has 59 steps, the world's limit is 9: are ends (d) missing?")
     edit(path, "r", lambda file, value: file.create_dataset("r", data=value.astype("f2")))
     refused(path, "r has dtype float16")
 

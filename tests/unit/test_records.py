@@ -73,6 +73,14 @@ def test_records_of_one_second_keep_their_order():
     assert [row["file"] for row in records.read(ROW)] == written
 
 
+def test_a_user_without_a_home_can_record(monkeypatch):
+    def none() -> None:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", none)
+    assert records.write(record()).is_file()
+
+
 def test_concurrent_writers_lose_nothing():
     threads = [threading.Thread(target=records.write, args=(record(),)) for _ in range(16)]
     for thread in threads:
