@@ -23,7 +23,7 @@ def _outcome(argv: list[str] | None) -> int:
             from reproduce.cli.app import execute
 
             code = execute(sys.argv[1:] if argv is None else list(argv))
-        except SystemExit:
+        except (SystemExit, Exception):
             ending.check()
             raise
         ending.check()

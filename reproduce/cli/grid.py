@@ -12,7 +12,7 @@ from reproduce.core import console, ending
 
 RunOne = Callable[[str, list[str]], dict[str, Any]]
 After = Callable[[list[dict[str, Any]]], None]
-DryRun = Callable[[list[str], list[str], Any, bool], int]
+DryRun = Callable[[list[str], list[str], list[list[str]], Any, bool], int]
 
 
 def points(sweeps: Sequence[str], overrides: Sequence[str] = ()) -> list[list[str]]:
@@ -51,16 +51,12 @@ def run_grid(
 ) -> int:
     """Run every point of every row; the highest exit code. All settings are checked before the first starts.
 
-    `after` takes the results before they are printed; `dry_run` estimates each point instead.
+    `after` takes the results before they are printed; `dry_run` estimates all points instead.
     """
     grid = points(sweeps, overrides)
     _check(names, overrides, grid)
     if dry_run is not None:
-        codes = []
-        for point in grid:
-            print(" ".join(point), file=sys.stderr if as_json else sys.stdout, flush=True)
-            codes.append(dry_run(names, [*overrides, *point], launcher, as_json))
-        return max(codes)
+        return dry_run(names, overrides, grid, launcher, as_json)
     documents = _run(names, overrides, grid, launcher, as_json, run_one)
     after(documents)
     if as_json:

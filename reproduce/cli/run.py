@@ -72,7 +72,7 @@ def run(
         def after(documents: list[dict[str, Any]]) -> None:
             ci.write(documents, junit, summary, target)
 
-        return run_grid(names, overrides, sweep, launcher, as_json, run_one, after, _dry_run if dry_run else None)
+        return run_grid(names, overrides, sweep, launcher, as_json, run_one, after, _dry_grid if dry_run else None)
     if dry_run:
         return _dry_run(names, overrides, launcher, as_json)
     if launcher is None:
@@ -181,7 +181,29 @@ def _sweep(names: list[str], overrides: list[str], launcher: Any, as_json: bool)
 
 
 def _dry_run(names: list[str], overrides: list[str], launcher: Any, as_json: bool) -> int:
-    from reproduce.cli import format
+    found, document = _estimated(names, overrides, launcher)
+    if as_json:
+        print(json.dumps(document, indent=1))
+    else:
+        _show_estimate(found, document)
+    return 0
+
+
+def _dry_grid(names: list[str], overrides: list[str], grid: list[list[str]], launcher: Any, as_json: bool) -> int:
+    documents = []
+    for point in grid:
+        print(" ".join(point), file=sys.stderr if as_json else sys.stdout, flush=True)
+        found, document = _estimated(names, [*overrides, *point], launcher)
+        documents.append({"point": point, **document})
+        if not as_json:
+            _show_estimate(found, document)
+    if as_json:
+        print(json.dumps({"points": documents}, indent=1))
+    return 0
+
+
+def _estimated(names: list[str], overrides: list[str], launcher: Any) -> tuple[list[Any], dict[str, Any]]:
+    """(an estimate of each row, the document of all)."""
     from reproduce.cost import dry_run
 
     stated, does, at_a_time = None, "in this process, one row after another", 1
@@ -191,10 +213,12 @@ def _dry_run(names: list[str], overrides: list[str], launcher: Any, as_json: boo
         stated, does, at_a_time = launcher.model_dump(), launcher.describe(), launcher.n_jobs
         overrides = with_threads(overrides, job_threads(overrides, launcher))
     found, document = dry_run(names, overrides, at_a_time)
-    document = {"launcher": stated, "does": does, **document}
-    if as_json:
-        print(json.dumps(document, indent=1))
-        return 0
+    return found, {"launcher": stated, "does": does, **document}
+
+
+def _show_estimate(found: list[Any], document: dict[str, Any]) -> None:
+    from reproduce.cli import format
+
     for e in found:
         took = f"{format.hours(e.total_s)}{format.spread(e.spread)}"
         print(f"{e.row}  {e.seeds} seeds  {e.n_updates:,} updates  {took}  {format.size(e.memory_bytes)}")
@@ -204,7 +228,6 @@ def _dry_run(names: list[str], overrides: list[str], launcher: Any, as_json: boo
         print(f"{job['row']}  a claim: seeds, time and memory unknown before it runs")
     least = format.hours(document["at_least_s"])
     print(f"{document['does']}; at least {least} as one job takes it alone on this machine. Nothing was launched.")
-    return 0
 
 
 def _print_table(documents: list[dict[str, Any]]) -> None:

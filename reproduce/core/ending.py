@@ -124,7 +124,11 @@ def fault(error: BaseException) -> Fault:
 
 
 def as_error(error: Exception) -> ReproduceError:
-    """The exception as an error with a message and an exit code: 4 where the user can mend it, else a fault, 5."""
+    """The exception as an error with a message and an exit code: 4 where the user can mend it, else a fault, 5.
+
+    Raises Stopped where a signal arrived: the exception is what a library made of it.
+    """
+    check()
     if isinstance(error, ReproduceError):
         return error
     if isinstance(error, OSError):

@@ -75,6 +75,7 @@ def read_queue(path: Path, further: Sequence[str] = ()) -> list[Job]:
     Raises ReproduceError naming the command for whatever could not run: nothing has started then.
     """
     jobs: dict[str, Job] = {}
+    seen: dict[tuple[Any, ...], str] = {}
     for number, command in enumerate(_read(path).commands, 1):
         where = f"queue file {path}, command {number}, {command!r}"
         target, *overrides = words_of(command, where, "expected a row and its overrides in one string")
@@ -90,6 +91,10 @@ def read_queue(path: Path, further: Sequence[str] = ()) -> list[Job]:
             text = shlex.join([one.row, *words[1:]])
             if text in jobs:
                 raise ReproduceError(f"{where}: {text} is there already; one of the two has to go.")
+            same = (one.fingerprint, tuple(one.protocol.seeds), one.data.kind, one.data.root)
+            if same in seen:
+                raise ReproduceError(f"{where}: {text} is the experiment of {seen[same]}; one of the two has to go.")
+            seen[same] = text
             jobs[text] = Job(text, one.row, one)
     return list(jobs.values())
 

@@ -59,6 +59,9 @@ def test_a_queue_without_a_terminal_gives_way_with_its_session(niceness, found):
     run = [sys.executable, "-c", f"from reproduce.jobs.processes import give_way; give_way({niceness}); {shown}"]
     ended = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True, start_new_session=True)
     assert ended.stdout.strip().endswith(found)
+    command = [*run[:-1], f"import subprocess, sys; subprocess.run({run!r}, check=True); {shown}"]
+    after = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, start_new_session=True)
+    assert after.stdout.split("\n\n")[-2].endswith("nice 0")  # what runs in the session afterwards has its share again
 
 
 def job_processes() -> list[int]:
@@ -91,6 +94,8 @@ def job_processes() -> list[int]:
         ("commands: [inspo/xor/ab algo.alfa=1]", "unknown setting 'algo.alfa'"),
         ("commands: [inspo/xor/ab algo.alpha=much]", "algo.alpha"),
         ("commands: [inspo/xor/ab launcher=joblib]", "unknown setting 'launcher'"),
+        ("commands: [inspo/xor/ab algo.lr=0.001, inspo/xor/ab algo.lr=1e-3]", "is the experiment of"),
+        ("commands: [inspo/xor/ab, inspo/xor/ab run.threads=2]", "is the experiment of inspo/xor/ab;"),
         ("commands: [inspo/xor/ab, 'inspo/xor/*']", "command 2, 'inspo/xor/*': inspo/xor/ab is there already"),
         (
             "commands: [{row: inspo/xor/ab}]",

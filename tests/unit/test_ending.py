@@ -132,6 +132,23 @@ def test_a_library_that_turns_a_signal_into_an_exit_is_not_believed(monkeypatch,
     assert main(["list"]) == 130
 
 
+def test_a_library_that_turns_a_signal_into_its_own_error_stops_the_glob(monkeypatch, capsys):
+    seen = []
+
+    def run_one(name, overrides):
+        seen.append(name)
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except BaseException:
+            raise RuntimeError("recursion") from None
+
+    monkeypatch.setattr("reproduce.cli.run.run_one", run_one)
+    assert main(["inspo/xor/*"]) == 130
+    assert len(seen) == 1
+    assert main(["inspo/xor/ab"]) == 130
+    assert "fault" not in capsys.readouterr().err
+
+
 def test_rows_run_to_their_end_when_nobody_reads():
     rows = "import reproduce.cli.run as run\n"
     rows += "run.run_one = lambda name, _: {'row': name, 'error': 'x' * 100000, 'exit_code': 3, 'at': print(name, file="

@@ -219,6 +219,10 @@ def test_a_dry_run_says_what_would_run_and_launches_nothing(measured, capsys, mo
     assert printed["launcher"] is None
     assert {"row": "claims/inspo/coordination"} in printed["jobs"]
     assert printed["at_least_s"] == pytest.approx(sum(job.get("total_s", 0) for job in printed["jobs"]))
+    assert main(["inspo/xor/ab", "--sweep", "algo.lr=0.1,0.2", "--dry-run", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [point["point"] for point in printed["points"]] == [["algo.lr=0.1"], ["algo.lr=0.2"]]
+    assert all(point["jobs"][0]["row"] == "inspo/xor/ab" for point in printed["points"])
     assert not list(outputs_dir().rglob("*"))
 
 
