@@ -8,8 +8,8 @@ from filelock import FileLock, Timeout
 
 from data.catalog.registry import dataset
 from data.catalog.schema import Address, DatasetEntry, OtherConversion
-from data.common.errors import ReproduceError
-from data.common.files import sha256
+from data.common.errors import DiskFull, ReproduceError
+from data.common.files import is_full, sha256
 from data.common.paths import outputs_dir
 from data.common.web import safe_name
 from data.official.download import Progress, Remote, download, size_of
@@ -187,8 +187,12 @@ def _fetch(found: Plan, progress: Progress) -> dict[str, str]:
         if found.address.archive:
             try:
                 unpack_zip(target, found.folder, found.conversion.path)
-            finally:
+            except ReproduceError as error:
+                if is_full(found.folder, error.__cause__):
+                    raise DiskFull(f"{error} {target} stays for the next try.") from error
                 target.unlink()
+                raise
+            target.unlink()
     return sums
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from data.common.errors import ReproduceError
 from data.common.paths import outputs_dir
-from reproduce.jobs.locks import take
+from reproduce.jobs.locks import is_free
 from reproduce.jobs.processes import is_stopped
 
 ENDED = ("done", "failed")  # states of a job that is not started again
@@ -29,8 +29,15 @@ def queue_status(path: Path) -> dict[str, Any]:
     try:
         text = (folder / "state.jsonl").read_text(encoding="utf-8")
         lines = [json.loads(line) for line in text.splitlines()]
-    except (OSError, ValueError) as error:
+        if not all(isinstance(line, dict) and {"command", "state"} <= line.keys() for line in lines):
+            raise ValueError("a line is no job")
+    except OSError as error:
         raise ReproduceError(f"the queue of {path} has never run here ({folder} holds no state).") from error
+    except ValueError as error:
+        raise ReproduceError(
+            f"{folder / 'state.jsonl'} is damaged ({error}): `reproduce queue {path}` writes it anew, records and "
+            "checkpoints say what is done."
+        ) from error
     pid = queue_pid(folder)
     state = "not running" if pid is None else "paused" if is_stopped(pid) else "running"
     return {"queue": state, "pid": pid, "jobs": lines}
@@ -49,8 +56,8 @@ def signal_queue(path: Path, which: int) -> None:
 
 def queue_pid(folder: Path) -> int | None:
     """The queue's process, as long as it holds the lock."""
+    lock = folder / "lock"
     try:
-        with open(folder / "lock", encoding="utf-8") as file:
-            return None if take(file) else int(file.read())
+        return None if is_free(lock) else int(lock.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None

@@ -29,7 +29,7 @@ JOBS = "jobs.json"
 MARK = "#"  # between a row and the number of its point: no row id holds it
 CODE = (  # a result depends on it besides the settings of its run: programs, configs, published numbers
     *("reproduce/**/*.py", "lit_modules/**/*.py", "data/**/*.py", "data/**/*.yaml", "paper_results/**/*.yaml"),
-    *("configs/rows/**/*.yaml", "configs/tables/**/*.yaml", "configs/claims/**/*.yaml"),
+    "configs/**/*.yaml",
 )
 Report = Callable[[dict[str, Any]], None]
 

@@ -112,6 +112,16 @@ def test_bad_files_are_refused_before_anything_starts(text, words, tmp_path, cap
     assert not (outputs_dir() / "queue").exists()
 
 
+@pytest.mark.parametrize("text", ["null\n", "{}\n", '{"command": "a'])
+def test_a_damaged_state_is_told_as_such(text, tmp_path, capsys):
+    path = written(tmp_path, "inspo/xor/ab")
+    state = folder_of(path) / "state.jsonl"
+    state.parent.mkdir(parents=True)
+    state.write_text(text)
+    assert main(["queue", str(path), "--status"]) == 4
+    assert "state.jsonl is damaged" in capsys.readouterr().err
+
+
 def test_what_never_ran_cannot_be_asked_or_paused(tmp_path, capsys):
     path = written(tmp_path, "inspo/xor/ab")
     for option, words in (

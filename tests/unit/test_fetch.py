@@ -1,5 +1,6 @@
 """`data fetch` against a server of this machine: it asks first, goes on, checks, and stays in its folder."""
 
+import errno
 import hashlib
 import http.server
 import io
@@ -15,7 +16,7 @@ import pytest
 
 from data.catalog import fetch, registry
 from data.catalog.schema import Address
-from data.common.errors import ReproduceError
+from data.common.errors import DiskFull, ReproduceError
 from data.common.paths import outputs_dir
 from data.common.web import safe_name, safe_url
 from data.official import alberdice, download
@@ -402,6 +403,17 @@ def test_a_file_of_hugging_face_is_asked_for_its_size_and_checksum(site, monkeyp
     assert (tmp_path / "3hopper.vlt" / "Expert" / "metadata.json").read_text() == "{}"
     assert left(tmp_path) == [".fetch.lock", "3hopper.vlt"]
     assert fetch.plan("omiga/hopper_3x1-medium", tmp_path).is_there is False
+    (tmp_path / "full").mkdir()
+
+    def full(*_) -> None:
+        raise ReproduceError("cannot be unpacked.") from OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fetch, "unpack_zip", full)
+        with pytest.raises(DiskFull, match=r"3hopper\.zip stays for the next try"):
+            fetch.fetch(fetch.sized(fetch.plan("omiga/hopper_3x1-expert", tmp_path / "full")))
+    fetch.fetch(fetch.sized(fetch.plan("omiga/hopper_3x1-expert", tmp_path / "full")))
+    assert left(tmp_path / "full") == [".fetch.lock", "3hopper.vlt"]
     site.headers["ETag"] = '"' + "1" * 64 + '"'
     (tmp_path / "other").mkdir()
     with pytest.raises(ReproduceError, match="expected 1111"):
