@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from data.catalog.registry import dataset
@@ -62,12 +64,20 @@ def _values(row: str, overrides: Sequence[str], composed: Composed | None = None
     values = (composed or _hydra)(file, everything)
     if (chosen := _chosen_algorithm(everything)) in algorithms():
         values["algo"] = {k: v for k, v in values["algo"].items() if k in algo_config(chosen).model_fields}
-        listed = read_yaml(CONFIGS / "rows" / f"{file}.yaml", f"row {file}")
-        base = read_yaml(CONFIGS / "algo" / f"{chosen}.yaml", f"algo={chosen}")
+        listed, base = (_read(CONFIGS / name) for name in (f"rows/{file}.yaml", f"algo/{chosen}.yaml"))
         given = {override.partition("=")[0] for override in everything}
         for key in own_of_algorithm(listed, chosen) - {name.removeprefix("algo.") for name in given}:
             values["algo"] |= {key: base[key]} if key in base else {}
     return values
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return _read_once(file, file.stat().st_mtime_ns)
+
+
+@cache
+def _read_once(file: Path, changed: int) -> dict[str, Any]:
+    return read_yaml(file, str(file))
 
 
 def _chosen_algorithm(overrides: Sequence[str]) -> str | None:

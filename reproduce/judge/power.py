@@ -40,7 +40,7 @@ def power_of(spread: Spread, n: int, delta: float, by_optimum: bool = False) -> 
     reproduced = within if by_optimum else maximum(0.0, 2 * within - 1)
 
     low, high = 0.0, delta + float(halves.max()) + 10 * error
-    for _ in range(60):  # halves the range of the loss that is told
+    for _ in range(40):  # halves the range of the loss that is told
         middle = (low + high) / 2
         is_told = float(ndtr((middle - delta - halves) / error).mean()) >= TOLD
         low, high = (low, middle) if is_told else (middle, high)

@@ -11,6 +11,7 @@ from scipy.stats import t as student
 
 from data.common.errors import ReproduceError
 from reproduce.judge import Bound, Verdict, foresee, gate, judge, welch_bounds, why_never
+from reproduce.judge.statistics import SEED_SEARCH_LIMIT, Spread
 from reproduce.report.aggregate import bootstrap_interval, interquartile_mean
 
 OURS = [98.0, 101.0, 99.0, 102.0, 100.0]  # mean 100, sample std sqrt(2.5)
@@ -347,3 +348,20 @@ def test_an_optimum_is_met_and_nothing_is_reproduced():
     assert verdict.word == "OPTIMUM MET, vacuous (regenerated data)"
     old = {k: v for k, v in verdict.to_json().items() if k not in ("optimum", "readings", "power", "told")}
     assert Verdict.from_json(old).readings == 1
+
+
+def test_the_search_for_seeds_finds_the_smallest_number_of_all():
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        n_p = int(rng.choice([1, 2, 3, 5, 10]))
+        known = bool(rng.integers(4))  # whether the paper prints a spread
+        s, s_p = float(rng.uniform(0, 50)), float(rng.uniform(0, 50))
+        rounding = float(rng.choice([0, 0.5]))
+        spread = Spread(s, s_p, n_p, rounding) if known else Spread(s, None, None, 0.0)
+        halves = spread.half_width(np.arange(5, SEED_SEARCH_LIMIT + 1))
+        assert spread.narrowest() == pytest.approx(halves.min(), rel=1e-9)
+        for wanted in (float(rng.uniform(0.1, 30)), float(halves.min()) * 1.0001, float(np.median(halves))):
+            for n in (4, 5, 14):
+                enough = (halves[n + 1 - 5 :] <= wanted).nonzero()[0]
+                expected = n + 1 + int(enough[0]) if len(enough) else "impossible"
+                assert spread.seeds_for(wanted, n) == expected
