@@ -19,7 +19,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 FULL = 1 << 20  # bytes left, below which a failure to write is one of space
 
 
-def is_full(path: Path, error: Exception | None = None) -> bool:
+def is_full(path: Path, error: BaseException | None = None) -> bool:
     """Whether the disk or quota of `path` is full, as `error` of writing there says; libraries do not always say so."""
     there = next(parent for parent in (path, *path.parents) if parent.exists())
     return getattr(error, "errno", None) in NO_SPACE or shutil.disk_usage(there).free < FULL

@@ -220,7 +220,7 @@ def test_rows_are_validated(rows, edit, said):
 
 def test_loading_streams_in_bounded_memory(tmp_path):
     """Peak memory over a bare import stays below 1.5 times the float32 size of what the file holds."""
-    n, world = 60_000, ANT
+    n, world = 60_000, ANT | {"episode_limit": 99}
     g = torch.Generator().manual_seed(0)
     final = torch.zeros(n, 1, dtype=torch.bool)
     final[99::100] = True
