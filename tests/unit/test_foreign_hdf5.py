@@ -311,6 +311,14 @@ def test_a_chunk_that_is_not_stored_is_no_row_of_zeros(rows, leaf, tmp_path, mon
     vault_refused(tmp_path / "vault", f"{leaf} lacks the chunk of the rows 20 to 39")
 
 
+def test_a_vault_whose_agents_were_rewarded_apart(vault):
+    import tensorstore
+
+    array = tensorstore.open(vaults.spec(vault, "rewards.")).result()
+    array[0, 3, 1].write(array[0, 3, 1].read().result() + 1).result()
+    vault_refused(vault, "the agents' rewards differ first in row 3, expected the team's for each")
+
+
 def test_a_vault_that_promises_too_much(vault):
     import tensorstore
 
