@@ -1,11 +1,12 @@
 """Small generated tables and sentences: what holds today, claims, exit codes, speed. Markdown as text."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gen import facts
 
 from reproduce import judge, published, standing
+from reproduce.claims import rule_changed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,10 +114,11 @@ def readings() -> str:
 
 def claims() -> str:
     """Each claim's sentence and whether its newest record says that it holds."""
-    lines = [
-        [f"`{r['row']}`", r["claim"]["text"], "holds" if r["passed"] else "does not hold", r["created"][:10]]
-        for r in facts.claims()
-    ]
+
+    def found(record: dict[str, Any]) -> str:
+        return ("holds" if record["passed"] else "does not hold") + (", by an earlier rule" * rule_changed(record))
+
+    lines = [[f"`{r['row']}`", r["claim"]["text"], found(r), r["created"][:10]] for r in facts.claims()]
     return table(["claim", "what is claimed", "found", "recorded"], lines)
 
 

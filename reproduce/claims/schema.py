@@ -1,9 +1,11 @@
 """A claim's file: configs/claims/<paper>/<name>.yaml."""
 
+import json
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from data.common.errors import ReproduceError
 from data.common.paths import CONFIGS
 from data.common.validation import Fraction, Model, NonNegative, checked
 from data.common.yaml_files import read_yaml
@@ -82,3 +84,12 @@ def load_claim(name: str) -> tuple[Claim, dict[str, Any]]:
     where = f"configs/{name}.yaml"
     stated = read_yaml(path, where)
     return checked(Claim, stated, where, noun="key"), stated
+
+
+def rule_changed(record: dict[str, Any]) -> bool:
+    """Whether the claim of a record is not what its file states today: arms, checks, how many have to hold."""
+    try:
+        stated = load_claim(record["row"])[1]
+    except ReproduceError:  # the claim is gone, or its file is broken
+        return True
+    return {**json.loads(json.dumps(stated)), "text": ""} != {**record["claim"], "text": ""}

@@ -80,7 +80,11 @@ def list_rows(
 
 
 def _claimed(record: dict[str, Any] | None) -> str:
-    return "not run" if record is None else claim_word(record)
+    from reproduce.claims import rule_changed
+
+    if record is None:
+        return "not run"
+    return claim_word(record) + (", by an earlier rule: run it again" if rule_changed(record) else "")
 
 
 def _entry(each: Any) -> dict[str, Any]:
@@ -106,10 +110,12 @@ def _entry(each: Any) -> dict[str, Any]:
 
 
 def _claim_entry(name: str, record: dict[str, Any] | None) -> dict[str, Any]:
-    """A claim of `list --json`."""
+    """A claim of `list --json`. `full_budget`: whether its own rule of today was run."""
+    from reproduce.claims import rule_changed
+
     word = None if record is None else claim_word(record)
     entry = {"row": name, "metric": "claim", "paper": "", "can_run": True, "verdict": word}
-    return entry | {"full_budget": record is not None}
+    return entry | {"full_budget": record is not None and not rule_changed(record)}
 
 
 def check(pattern: Recorded, as_json: Json = False) -> int:

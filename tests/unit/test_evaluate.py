@@ -144,6 +144,20 @@ def test_a_claim_is_recorded(monkeypatch):
     assert records.latest("claims/inspo/monotonic_qre", kind="claim")["passed"] is False
 
 
+def test_a_claim_recorded_by_another_rule_is_listed_so(monkeypatch, capsys):
+    name = "claims/inspo/monotonic_qre"
+    monkeypatch.setattr("reproduce.claims.run._exact", lambda spec, name: ({}, [{"text": "t", "passed": True}]))
+    assert main([name]) == 0
+    claim, stated = load_claim(name)
+    for changed, said in (({"text": "worded anew"}, False), ({"exact": stated["exact"] | {"limits": {"x": 1}}}, True)):
+        monkeypatch.setattr("reproduce.claims.schema.load_claim", lambda _, c=changed: (claim, stated | c))
+        capsys.readouterr()
+        assert main(["list", name]) == 0
+        assert ("HOLDS, by an earlier rule" in capsys.readouterr().out) is said
+        assert main(["list", name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)[0]["full_budget"] is not said
+
+
 @pytest.mark.parametrize(("needs", "passed"), [(None, False), (2, True), (3, False)])
 def test_a_claim_says_how_many_checks_it_needs(needs, passed, monkeypatch):
     check = {"text": "", "mode": "greedy", "left": "a", "right": 0.0, "at_least": 0.5}
