@@ -97,7 +97,7 @@ def _results(folder: str) -> dict[int, standing.Result]:
 
 
 def own(row_id: str) -> dict[str, Any] | None:
-    """The newest record with the row's own settings and dataset, on official data where there is one; or None."""
+    """The record that stands for the row, of its own settings; on official data where there is one, or None."""
     found = standings()[row_id].own
     return None if found is None else found.record
 

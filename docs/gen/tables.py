@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from gen import facts
 
 from reproduce import judge, published, standing
-from reproduce.claims import rule_changed
+from reproduce.claims import changed_since
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +17,7 @@ LINES = {
     standing.VACUOUS: "published number reproduced, vacuous: cloning does it too",
     standing.UNCHECKED: "published number reproduced, no cloning run beside it",
     standing.OPTIMUM: "known optimum met, published number unknown",
+    standing.MISSED: "known optimum missed, published number unknown",
     standing.BELOW: "below the published number",
     standing.ABOVE: "above the published number",
     standing.OPEN: "inconclusive",
@@ -73,7 +74,8 @@ def holds() -> str:
         ["rows that run", *(c.runs for c in columns)],
         ["of those, run at the row's full budget", *full],
     ]
-    shown = [kind for kind in LINES if kind != standing.UNCHECKED or columns[-1].by[kind]]
+    rare = (standing.UNCHECKED, standing.MISSED)
+    shown = [kind for kind in LINES if kind not in rare or columns[-1].by[kind]]
     lines += [[LINES[kind], *(c.by[kind] for c in columns)] for kind in shown]
     return table(["", *(NAMES.get(paper, paper) for paper in papers), "all"], lines, numbers_from=1)
 
@@ -90,6 +92,7 @@ def counted() -> str:
             *([f"- **{by[standing.UNCHECKED]}** more with no cloning beside them;"] if by[standing.UNCHECKED] else []),
             f"- **{by[standing.OPTIMUM]}** rows meet the known optimum of their task, while the published number is "
             f"unknown{optimum};",
+            *([f"- **{by[standing.MISSED]}** rows miss it;"] if by[standing.MISSED] else []),
             f"- **{by[standing.BELOW] + by[standing.ABOVE]}** published numbers missed: {by[standing.BELOW]} below, "
             f"{by[standing.ABOVE]} above; {by[standing.OPEN]} more undecided.",
             "",
@@ -116,7 +119,10 @@ def claims() -> str:
     """Each claim's sentence and whether its newest record says that it holds."""
 
     def found(record: dict[str, Any]) -> str:
-        return ("holds" if record["passed"] else "does not hold") + (", by an earlier rule" * rule_changed(record))
+        changed = changed_since(record)
+        return ("holds" if record["passed"] else "does not hold") + (
+            f"; its {changed} changed since" if changed else ""
+        )
 
     lines = [[f"`{r['row']}`", r["claim"]["text"], found(r), r["created"][:10]] for r in facts.claims()]
     return table(["claim", "what is claimed", "found", "recorded"], lines)
@@ -159,7 +165,8 @@ def headline() -> str:
 def gate_seconds() -> str:
     """Minutes that each reference took, with its machine."""
     lines = []
-    for record in {r["row"]: r for r in facts.all_records("*", "reference")}.values():
+    references = {(r["row"], r["config"]["algo"]["name"]): r for r in facts.all_records("*", "reference")}
+    for record in references.values():
         machine = record["provenance"]["machine"]
         used = [o for o in record["overrides"] if not o.startswith(("protocol.first_seed=", "protocol.n_seeds="))]
         took = f"{record['time']['wall_s'] / 60:.1f} min"

@@ -9,6 +9,7 @@ from data.common.errors import ReproduceError
 from data.common.paths import CONFIGS
 from data.common.validation import Fraction, Model, NonNegative, checked
 from data.common.yaml_files import read_yaml
+from reproduce.config.today import composed_today
 
 RULES = ("at_least", "within", "every_above", "share_above")
 
@@ -86,10 +87,17 @@ def load_claim(name: str) -> tuple[Claim, dict[str, Any]]:
     return checked(Claim, stated, where, noun="key"), stated
 
 
-def rule_changed(record: dict[str, Any]) -> bool:
-    """Whether the claim of a record is not what its file states today: arms, checks, how many have to hold."""
+def changed_since(record: dict[str, Any]) -> str:
+    """What of a recorded claim is not as its file and its rows state today: "rule", "runs", or empty."""
     try:
         stated = load_claim(record["row"])[1]
     except ReproduceError:  # the claim is gone, or its file is broken
-        return True
-    return {**json.loads(json.dumps(stated)), "text": ""} != {**record["claim"], "text": ""}
+        return "rule"
+    if {**json.loads(json.dumps(stated)), "text": ""} != {**record["claim"], "text": ""}:
+        return "rule"
+    arms = [arm for arm in record["arms"].values() if "config_fingerprint" in arm]
+    today = composed_today([(arm["row"], arm["overrides"]) for arm in arms])
+    same = [
+        not isinstance(t, str) and t.fingerprint == a["config_fingerprint"] for a, t in zip(arms, today, strict=True)
+    ]
+    return "" if all(same) else "runs"

@@ -80,11 +80,12 @@ def list_rows(
 
 
 def _claimed(record: dict[str, Any] | None) -> str:
-    from reproduce.claims import rule_changed
+    from reproduce.claims import changed_since
 
     if record is None:
         return "not run"
-    return claim_word(record) + (", by an earlier rule: run it again" if rule_changed(record) else "")
+    changed = changed_since(record)
+    return claim_word(record) + (f", but its {changed} changed since: run it again" if changed else "")
 
 
 def _entry(each: Any) -> dict[str, Any]:
@@ -110,19 +111,19 @@ def _entry(each: Any) -> dict[str, Any]:
 
 
 def _claim_entry(name: str, record: dict[str, Any] | None) -> dict[str, Any]:
-    """A claim of `list --json`. `full_budget`: whether its own rule of today was run."""
-    from reproduce.claims import rule_changed
+    """A claim of `list --json`. `full_budget`: whether it ran as its file and its rows state it today."""
+    from reproduce.claims import changed_since
 
     word = None if record is None else claim_word(record)
     entry = {"row": name, "metric": "claim", "paper": "", "can_run": True, "verdict": word}
-    return entry | {"full_budget": record is not None and not rule_changed(record)}
+    return entry | {"full_budget": record is not None and not changed_since(record)}
 
 
 def check(pattern: Recorded, as_json: Json = False) -> int:
     """Judge recorded scores again, with the bounds of today.
 
-    Nothing is trained. A row is judged by the newest run with its own settings; other readings are listed below it.
-    The exit code is that of the row's verdict, of several rows the highest.
+    Nothing is trained. A row is judged by its own run with the most seeds, of several the newest; other readings are
+    listed below it. The exit code is that of the row's verdict, of several rows the highest.
     """
     from reproduce import published, records, standing
 

@@ -13,7 +13,7 @@ import torch
 
 from data.worlds import make_world
 from reproduce import published, records
-from reproduce.config import Settings, compose
+from reproduce.config import Settings, compose, number_of_readings
 from reproduce.core import console
 from reproduce.cost.dataset_size import dataset_files, n_rows
 from reproduce.cost.measure import Cost, measure
@@ -106,10 +106,11 @@ def _estimate(settings: Settings, cost: Cost) -> Estimate:
     in_memory = n_rows(data["id"], world) * (
         world.layout.row_bytes + (cost.buffer_row if data["storage"] == "tensor" else 0)
     )
-    needed, basis, scores = _verdict_seeds(settings)
+    readings = number_of_readings(settings.row, settings.overrides)
+    needed, basis, scores = _verdict_seeds(settings, readings)
     bound = published.row(settings.row).bound
-    power = foresee(bound, protocol["n_seeds"], scores)
-    if never := why_never(bound, scores):
+    power = foresee(bound, protocol["n_seeds"], scores, readings)
+    if never := why_never(bound, scores, readings):
         notes.append(f"can never be REPRODUCED: {never}")
     if settings.differs:
         notes.append("these settings are not the row's: NOT COMPARABLE, with any number of seeds")
@@ -135,14 +136,14 @@ def _estimate(settings: Settings, cost: Cost) -> Estimate:
     )
 
 
-def _verdict_seeds(settings: Settings) -> tuple[int | str | None, str, Sequence[float]]:
+def _verdict_seeds(settings: Settings, readings: int) -> tuple[int | str | None, str, Sequence[float]]:
     """(seeds that a conclusive verdict takes, what that rests on, recorded scores): of the last record of these
     settings, else of any."""
     own = [r for r in records.read_sound(settings.row, "row") if records.of_own_algorithm(r)]
     same = [r for r in own if r["config_fingerprint"] == settings.fingerprint]
     record = (same or own or [None])[-1]
     scores = records.healthy(record["scores"]["per_seed"]) if record else ()
-    needed, basis = seeds_for_verdict(published.row(settings.row).bound, scores)
+    needed, basis = seeds_for_verdict(published.row(settings.row).bound, scores, readings)
     if record and not same and needed is not None:
         basis += (
             f", of a run with other settings ({', '.join(d['key'] for d in record['differs']) or 'fewer overrides'})"

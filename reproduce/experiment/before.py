@@ -6,6 +6,7 @@ from pathlib import Path
 from data.common.errors import ReproduceError
 from data.common.paths import records_dir
 from reproduce import judge, records
+from reproduce.config import number_of_readings
 from reproduce.experiment.build import Experiment
 from reproduce.experiment.comparability import why_not_comparable
 
@@ -24,7 +25,7 @@ def before_training(experiment: Experiment, write: bool = True) -> list[str]:
         said.append(f"a verdict needs {judge.MINIMUM_SEEDS} seeds, this run has {settings.protocol.n_seeds}")
     if said:
         return [f"it will be NOT COMPARABLE: {reason}" for reason in said]
-    if never := judge.why_never(bound):
+    if never := judge.why_never(bound, readings=number_of_readings(settings.row, settings.overrides)):
         said.append(f"it can never be REPRODUCED: {never}")
     if bound.minimum_score is None:
         said.append("if a seed diverges there is no verdict: paper_results has no minimum_score for it")

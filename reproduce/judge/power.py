@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
-from typing import Literal
+from typing import Any, Literal
 
 from reproduce.judge.bound import Bound
 from reproduce.judge.statistics import MINIMUM_SEEDS, SEED_SEARCH_LIMIT, Spread, distance_to_margin, spread_of
 
 TOLD = 0.8  # the probability with which a loss counts as told
-QUANTILES = 400  # of the sample variance, over which probabilities are averaged
+QUANTILES = 32  # of each sample variance, over which probabilities are averaged
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,27 @@ class Power:
 def power_of(spread: Spread, n: int, delta: float, by_optimum: bool = False) -> Power:
     """The power of `n` seeds of ours, were the true spreads over seeds those of `spread`.
 
-    The difference of means is taken as normal, its squared error as chi-squared. By the optimum only losses count.
+    The difference of means is taken as normal with the error of both, each sample variance as chi-squared; the half
+    width follows from the two as the verdict's does. By the optimum only losses count.
     """
-    from numpy import arange, maximum, sqrt
-    from scipy.special import chdtri, ndtr, stdtrit
+    from numpy import arange, maximum, meshgrid
+    from scipy.special import chdtri, ndtr
 
-    (squared, freedom), rounding = spread.squared_error(n), spread.rounding**2 / 3
-    error = math.sqrt(squared + rounding)
+    def drawn(s: float, size: int, quantiles: int) -> Any:
+        """Sample variances of `size` seeds."""
+        return s**2 * chdtri(size - 1, (arange(quantiles) + 0.5) / quantiles) / (size - 1)
+
+    if spread.n_p is None or spread.s_p is None or spread.n_p == 1:
+        theirs, error = None if spread.s_p is None else spread.s_p**2, spread.s**2 / n
+        error *= 1 if spread.n_p is None else 1 + n  # one seed of theirs, whose spread is taken to be ours
+        halves = spread.half_width_of(drawn(spread.s, n, QUANTILES**2), theirs, n)
+    else:
+        error = spread.s**2 / n + spread.s_p**2 / spread.n_p
+        pairs = meshgrid(drawn(spread.s, n, QUANTILES), drawn(spread.s_p, spread.n_p, QUANTILES))
+        halves = spread.half_width_of(*pairs, n)
+    error = math.sqrt(error + spread.rounding**2 / 3)
     if error <= 1e-12 * delta:
         return Power(1.0, delta)
-    drawn = squared * chdtri(freedom, (arange(QUANTILES) + 0.5) / QUANTILES) / freedom
-    halves = stdtrit(freedom, 1 - 0.05 / spread.readings) * sqrt(drawn + rounding)
     within = ndtr((delta - halves) / error)
     reproduced = within if by_optimum else maximum(0.0, 2 * within - 1)
 
@@ -47,38 +57,39 @@ def power_of(spread: Spread, n: int, delta: float, by_optimum: bool = False) -> 
     return Power(float(reproduced.mean()), high)
 
 
-def foresee(bound: Bound, n: int, scores: Sequence[float] = ()) -> Power | None:
+def foresee(bound: Bound, n: int, scores: Sequence[float] = (), readings: int = 1) -> Power | None:
     """The power of a verdict from `n` seeds; None where no margin or no spread is known.
 
-    Two or more `scores` give our spread; without them it is taken to be the paper's.
+    Two or more `scores` give our spread; without them it is taken to be the paper's. `readings`: as for `judge`.
     """
-    spread = _expected_spread(bound, scores)
+    spread = _expected_spread(bound, scores, readings)
     if spread is None or bound.delta is None or n < 2:
         return None
     return power_of(spread, n, bound.delta, by_optimum=bound.mean is None)
 
 
-def why_never(bound: Bound, scores: Sequence[float] = ()) -> str:
+def why_never(bound: Bound, scores: Sequence[float] = (), readings: int = 1) -> str:
     """Why no number of our seeds could give REPRODUCED; empty where one could, or where it is not known.
 
     A difference that is large enough is told nevertheless. Two or more `scores` give our spread; without them it is
-    taken to be the paper's.
+    taken to be the paper's. `readings`: as for `judge`.
     """
     if bound.mean is None and bound.optimum is None:
         return "the paper's number is unknown"
     if bound.delta is None:
         return "the margin (delta) is unknown"
-    spread = _expected_spread(bound, scores)
+    spread = _expected_spread(bound, scores, readings)
     if spread is None or spread.seeds_for(bound.delta, MINIMUM_SEEDS - 1) != "impossible":
         return ""
     return narrowest(spread, bound, bound.delta)
 
 
-def narrowest(spread: Spread, bound: Bound, left: float) -> str:
-    """Which facts of the paper keep the interval wide, however many seeds we run. `left`: half width that would do."""
+def narrowest(spread: Spread, bound: Bound, left: float, n: int = MINIMUM_SEEDS - 1) -> str:
+    """Which facts of the paper keep the interval wide, however many seeds above `n` we run. `left`: the half width that
+    would do."""
     if spread.n_p is None:
         return f"the interval takes more than {SEED_SEARCH_LIMIT:,} seeds to narrow to ±{left:.3g}"
-    half, parts = spread.narrowest(), []
+    half, parts = spread.narrowest(n), []
     assumed = " (assumed)" if bound.n is None else ""
     if spread.n_p == 1:
         parts.append("their mean is that of one seed")
@@ -90,30 +101,34 @@ def narrowest(spread: Spread, bound: Bound, left: float) -> str:
     if spread.rounding > 0.05 * left:
         parts.append(f"their mean is printed with {bound.decimals} decimals and may be {spread.rounding:g} off")
     why = f" ({'; '.join(parts)})" if parts else ""
-    return f"no number of seeds narrows the interval to ±{left:.3g}, it stays at ±{half:.3g} or more{why}"
+    above = "" if n < MINIMUM_SEEDS else f" above {n}"
+    return f"no number of seeds{above} narrows the interval to ±{left:.3g}, it stays at ±{half:.3g} or more{why}"
 
 
-def _expected_spread(bound: Bound, scores: Sequence[float]) -> Spread | None:
+def _expected_spread(bound: Bound, scores: Sequence[float], readings: int = 1) -> Spread | None:
     """Both spreads before or after a run; None where neither ours nor the paper's is known."""
     by_optimum = bound.mean is None
     if len(scores) > 1:
-        return spread_of(stdev(scores), bound, by_optimum, [])[0]
+        return spread_of(stdev(scores), bound, by_optimum, [], readings)[0]
     if by_optimum or bound.std is None:
         return None
-    spread, _ = spread_of(0.0, bound, by_optimum, [])
+    spread, _ = spread_of(0.0, bound, by_optimum, [], readings)
     return replace(spread, s=spread.s_p or 0.0)
 
 
-def seeds_for_verdict(bound: Bound, scores: Sequence[float] = ()) -> tuple[int | Literal["impossible"] | None, str]:
+def seeds_for_verdict(
+    bound: Bound, scores: Sequence[float] = (), readings: int = 1
+) -> tuple[int | Literal["impossible"] | None, str]:
     """(seeds in all that a conclusive verdict takes, what that rests on); None = unknown.
 
-    Two or more `scores` give our spread and mean; without them ours are taken to be the paper's.
+    Two or more `scores` give our spread and mean; without them ours are taken to be the paper's. Where so many scores
+    are not conclusive, more are named. `readings`: as for `judge`.
     """
     by_optimum = bound.mean is None
     theirs = bound.optimum if by_optimum else bound.mean
     if theirs is None or bound.delta is None:
         return None, "the paper's number is unknown" if theirs is None else "the margin (delta) is unknown"
-    spread = _expected_spread(bound, scores)
+    spread = _expected_spread(bound, scores, readings)
     if spread is None:
         return None, "no spread is known: nothing is recorded and the paper prints none"
     if len(scores) > 1:
@@ -122,6 +137,8 @@ def seeds_for_verdict(bound: Bound, scores: Sequence[float] = ()) -> tuple[int |
         difference, basis = 0.0, "the paper's spread and mean, were ours the same"
     assumed: list[str] = []
     spread_of(spread.s, bound, by_optimum, assumed)
-    needed = spread.seeds_for(distance_to_margin(difference, bound.delta, by_optimum), MINIMUM_SEEDS - 1)
+    left, n = distance_to_margin(difference, bound.delta, by_optimum), len(scores)
+    passed = n if n >= MINIMUM_SEEDS and spread.half_width(n) > left else MINIMUM_SEEDS - 1
+    needed = spread.seeds_for(left, passed)
     basis += " with the paper's n_p" if needed == "impossible" and spread.n_p is not None else ""
     return needed, "; ".join([basis, *assumed])

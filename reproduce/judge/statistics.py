@@ -30,14 +30,19 @@ class Spread:
 
     def half_width(self, n: Any) -> Any:
         """t_{1 - 0.05 / readings} times the standard error; n_p None means that only our own spread counts."""
+        return self.half_width_of(self.s**2, None if self.s_p is None else self.s_p**2, n)
+
+    def half_width_of(self, ours: Any, theirs: Any, n: Any) -> Any:
+        """The half width that n seeds with these sample variances would have, in place of the spread's own."""
         from numpy import sqrt
         from scipy.special import stdtrit
 
-        squared, freedom = self.squared_error(n)
+        squared, freedom = self._squared_error(ours, theirs, n)
         return stdtrit(freedom, 1 - 0.05 / self.readings) * sqrt(squared + self.rounding**2 / 3)
 
-    def squared_error(self, n: Any) -> tuple[Any, Any]:
-        """(squared standard error of the difference of means but for rounding, its degrees of freedom) at n seeds.
+    def _squared_error(self, ours: Any, theirs: Any, n: Any) -> tuple[Any, Any]:
+        """(squared standard error of the difference of means but for rounding, its degrees of freedom) at n seeds, from
+        both sample variances.
 
         Both sides share a pooled variance up to the paper's number of seeds, or up to five. Were it pooled beyond, our
         many seeds would vouch for the spread of the paper's few; there each mean has the error of its own spread
@@ -45,13 +50,13 @@ class Spread:
         """
         from numpy import where
 
-        if self.n_p is None or self.s_p is None:
-            return self.s**2 / n, n - 1
-        squares, freedom = (n - 1) * self.s**2 + (self.n_p - 1) * self.s_p**2, n + self.n_p - 2
+        if self.n_p is None or theirs is None:
+            return ours / n, n - 1
+        squares, freedom = (n - 1) * ours + (self.n_p - 1) * theirs, n + self.n_p - 2
         pooled = squares / freedom * (1 / n + 1 / self.n_p)
         if self.n_p == 1 or self.s == self.s_p == 0:
             return pooled, freedom
-        a, b = self.s**2 / n, self.s_p**2 / self.n_p
+        a, b = ours / n, theirs / self.n_p
         apart = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (self.n_p - 1))
         more = n > max(self.n_p, MINIMUM_SEEDS)
         return where(more, a + b, pooled), where(more, apart, freedom)
@@ -71,9 +76,10 @@ class Spread:
         between = arange(max(n, numbers[first - 1] if first else 0) + 1, numbers[first] + 1)
         return int(between[self.half_width(between) <= half_width][0])
 
-    def narrowest(self) -> float:
-        """The half width that no number of our seeds goes below."""
-        return float(_half_widths(self)[1].min())
+    def narrowest(self, above: int = MINIMUM_SEEDS - 1) -> float:
+        """The half width that no number of our seeds `above` that goes below."""
+        numbers, halves = _half_widths(self)
+        return float(halves[numbers > above].min())
 
 
 @lru_cache(maxsize=256)

@@ -162,7 +162,7 @@ def judge(
         more = with_theirs if needed == "impossible" else f"{needed} seeds in all, at this spread"
         reasons.insert(0, f"the interval reaches across the margin; seeds needed: {more}")
         if needed == "impossible":
-            reasons.insert(1, narrowest(spread, bound, left))
+            reasons.insert(1, narrowest(spread, bound, left, n))
     if state == "ABOVE":
         reasons.insert(0, "above the paper: look for a leak, another environment or another metric")
     return Verdict(state, reasons, **facts)

@@ -26,9 +26,9 @@ def data_facts(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 class Scored(NamedTuple):
-    """In which world and how policies were scored: clones of two rows that agree in it are one experiment."""
+    """In which world and how policies were scored: clones that agree in it are one experiment, of one row or two."""
 
-    world: str  # the fingerprint that it must have
+    world: str  # its fingerprint
     metric: str
     mode: str
     episodes: int | None
@@ -37,7 +37,7 @@ class Scored(NamedTuple):
     @classmethod
     def of(cls, record: dict[str, Any]) -> "Scored":
         scores, episodes = record["scores"], record["config"].get("protocol", {}).get("eval_episodes")
-        places = (record["environment"]["expected"], scores["metric"], scores["mode"])
+        places = (record["environment"]["fingerprint"], scores["metric"], scores["mode"])
         return cls(*places, episodes, scores.get("references"))
 
 
@@ -51,9 +51,11 @@ def recorded_cloning(
 ) -> list[float] | None:
     """Scores of the newest cloning of the same `data` (facts), with the seeds and updates of `algo`'s run.
 
-    Cloning under the row itself comes first. That of other rows counts where policies were `scored` alike (None: of no
-    other row), for clones see neither rewards nor ends of episodes. `among` holds the records to search, oldest first
-    (None: all). The result is None where there is no such run, and where `algo` (settings) is cloning itself.
+    Cloning counts where policies were `scored` alike (None: anyhow, but of no other row), with its own settings and no
+    seed that diverged: a clone that was spoilt would make the run look better. That of other rows counts too, for
+    clones see neither rewards nor ends of episodes; the row's own comes first. `among` holds the records to search,
+    oldest first (None: all). The result is None where there is no such run, and where `algo` (settings) is cloning
+    itself.
     """
     found = _clones(row, algo, seeds, among, scored)
     return next((record["scores"]["per_seed"] for record in found if same_data(record["data"], data)), None)
@@ -92,15 +94,18 @@ def _clones(
         among = [*others, *store.read_sound(row, "row")]
 
     def fits(record: dict[str, Any]) -> bool:
-        if not is_cloning(record):
+        if not is_cloning(record) or record["crashed"] or any(map(_is_own_setting, record["overrides"])):
             return False
-        if record["row"] != row and (scored is None or Scored.of(record) != scored):
+        if (record["row"] != row) if scored is None else (Scored.of(record) != scored):
             return False
-        whole = None not in record["scores"]["per_seed"]
-        return whole and (record["config"]["algo"].get("n_updates"), record["seeds"]) == (algo["n_updates"], seeds)
+        return (record["config"]["algo"].get("n_updates"), record["seeds"]) == (algo["n_updates"], seeds)
 
     found = [record for record in reversed(among) if fits(record)]
     return sorted(found, key=lambda record: record["row"] != row)
+
+
+def _is_own_setting(override: str) -> bool:
+    return override.startswith("algo.") and not override.startswith("algo.n_updates=")
 
 
 def cloning_returns(data: dict[str, Any], among: list[dict[str, Any]] | None = None) -> dict[str, Any] | None:

@@ -3,6 +3,9 @@
 from typing import Any
 
 from reproduce.config import differences
+from reproduce.records.crashed import why_no_verdict
+
+ABOUT_SEEDS = ("a verdict needs", "fewer seeds than the row's")
 
 
 def why_not_today(record: dict[str, Any], today: dict[str, Any]) -> list[str]:
@@ -12,7 +15,10 @@ def why_not_today(record: dict[str, Any], today: dict[str, Any]) -> list[str]:
     verdict, apart = record["verdict"], {_apart(d): d["key"] for d in record["differs"]}
     kept = []  # what is not about settings and seeds, which are looked at anew
     if verdict["state"] == "NOT COMPARABLE":
-        kept = [r for r in verdict["reasons"] if r not in apart and not r.startswith("a verdict needs")]
+        gone = {*apart, *why_no_verdict(record["seeds"], record["scores"]["per_seed"])}
+        kept = [r for r in verdict["reasons"] if r not in gone and not r.startswith(ABOUT_SEEDS)]
+    if len(record["seeds"]) < (n_seeds := today["protocol"]["n_seeds"]):
+        kept.append(f"fewer seeds than the row's {n_seeds}")
     now = differences(record["config"], today)
     return kept + [
         _apart(d)

@@ -12,7 +12,7 @@ from typing import Any
 
 from data.common.errors import ReproduceError
 from reproduce import judge, published, records
-from reproduce.config import Settings, compose, expand, row_ids
+from reproduce.config import Settings, compose, differences, expand, row_ids
 from reproduce.core import console, ending
 from reproduce.experiment.playable import playable
 from reproduce.experiment.run import run_row
@@ -51,47 +51,75 @@ def record_references(pattern: str, overrides: Sequence[str] = ()) -> int:
 
 def _written(reference: dict[str, Any]) -> str:
     """The reference's file, which is there already where a stopped command wrote it."""
-    before = records.latest(reference["row"], kind="reference")
-    if before and before.get("run", {}).get("id") == reference["run"]["id"]:
-        return before["file"]
+    for before in records.read(reference["row"], "reference"):
+        if before.get("run", {}).get("id") == reference["run"]["id"]:
+            return before["file"]
     return str(records.write({key: value for key, value in reference.items() if key not in ("verdict", "file")}))
 
 
 def run_gate(pattern: str, tell: Callable[[str], Any] | None = None) -> list[dict[str, Any]]:
-    """The outcome of each row that has a reference: row, passed, batches, time; `tell` gets a line for each.
+    """The outcome of each row that has a reference: row, passed, batches, time; `tell` gets a line for each. Where
+    several algorithms have one on a row, each is run.
 
     Raises ReproduceError where no row of the pattern has one.
     """
     outcomes, rows = [], expand(pattern, row_ids())
-    references = {row: found for row in rows if (found := records.latest(row, kind="reference"))}
+    references = [found for row in rows for found in _newest(row)]
     if not references:
         raise ReproduceError(f"row {rows[0]} has no reference; `reproduce record {rows[0]}` makes one.")
     with ending.together():
-        for number, (row, reference) in enumerate(references.items(), 1):
-            with console.row(row, number, len(references)):
+        for number, reference in enumerate(references, 1):
+            row, chosen = reference["row"], [o for o in _overrides(reference) if o.startswith("algo=")]
+            name = " ".join([row, *chosen])
+            with console.row(name, number, len(references)):
                 outcomes.append(_judge(row, reference))
             if tell:
                 o = outcomes[-1]
-                tell(f"{row}  {'fine' if o['passed'] else 'WORSE'}  " + "; ".join(o["batches"]))
+                tell(f"{name}  {'fine' if o['passed'] else 'WORSE'}  " + "; ".join(o["batches"]))
     return outcomes
+
+
+def _newest(row: str) -> list[dict[str, Any]]:
+    """The row's newest reference of each algorithm, the row's own first."""
+    newest = {r["config"]["algo"]["name"]: r for r in records.read(row, "reference") if r["row"] == row}
+    return sorted(newest.values(), key=lambda reference: not records.of_own_algorithm(reference))
+
+
+def _overrides(reference: dict[str, Any]) -> list[str]:
+    return [o for o in reference["overrides"] if not o.startswith(SEEDS)]
 
 
 def _judge(row: str, reference: dict[str, Any]) -> dict[str, Any]:
     started, old, seen = time.perf_counter(), mode_scores(reference), []
-    overrides = [o for o in reference["overrides"] if not o.startswith(SEEDS)]
+    overrides = _overrides(reference)
     tolerance = (published.row(row).bound.delta or 1e-6) / 10  # a smaller loss is fine however sure it is
+    _check_alike(row, reference, overrides)
     passed = False
     for first_seed, n in BATCHES:
-        record, settings = _run(row, first_seed, n, overrides)
-        if settings.row_fingerprint != reference["row_fingerprint"]:
-            raise ReproduceError(
-                f"row {row} has other settings than its reference of {reference['created']}: "
-                f"`reproduce record {' '.join([row, *overrides])}` in a commit that says why moves it."
-            )
+        record, _ = _run(row, first_seed, n, overrides)
         new = mode_scores(record)
         results = {mode: judge.gate(old[mode], new[mode], tolerance) for mode in old}
         seen.append(", ".join(f"{m} {fmean(new[m]):.5g} (reference {fmean(old[m]):.5g})" for m in old))
         if passed := all(fine for fine, _ in results.values()):
             break
     took = round(time.perf_counter() - started, 2)
-    return {"row": row, "passed": passed, "batches": seen, "time": {"wall_s": took}}
+    return {
+        "row": row,
+        "algo": reference["config"]["algo"]["name"],
+        "passed": passed,
+        "batches": seen,
+        "time": {"wall_s": took},
+    }
+
+
+def _check_alike(row: str, reference: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Raises ReproduceError where the row or the chosen settings are not what the reference ran with."""
+    settings = compose(row, overrides)
+    apart = differences(reference["config"], settings.values)
+    apart = [d for d in apart if not f"{d['key']}=".startswith(SEEDS)]
+    if settings.row_fingerprint != reference["row_fingerprint"] or apart:
+        which = f" ({apart[0]['key']} was {apart[0]['used']}, today it is {apart[0]['row']})" if apart else ""
+        raise ReproduceError(
+            f"row {row} has other settings than its reference of {reference['created']}{which}: "
+            f"`reproduce record {' '.join([row, *overrides])}` in a commit that says why moves it."
+        )

@@ -30,7 +30,7 @@ VERDICTS = (
     ("reproduced", (standing.REPRODUCED,)),
     ("vacuous", (standing.VACUOUS, standing.UNCHECKED)),  # unless a cloning beside it shows otherwise
     ("optimum met", (standing.OPTIMUM,)),
-    ("below", (standing.BELOW,)),
+    ("below", (standing.BELOW, standing.MISSED)),
     ("above", (standing.ABOVE,)),
     ("undecided", (standing.OPEN, standing.UNMATCHED)),
 )

@@ -9,9 +9,10 @@ from reproduce.standing.standing import Standing
 REPRODUCED, VACUOUS = "reproduced", "reproduced, vacuous"
 UNCHECKED = "reproduced, no cloning run beside it"
 OPTIMUM = "meets the known optimum (published number unknown)"
+MISSED = "misses the known optimum (published number unknown)"
 BELOW, ABOVE, OPEN, UNMATCHED = "below", "above", "inconclusive", "run, no published number to compare with"
 UNTRIED, NO_CONFIG = "not run with its own settings", "cannot run yet"
-CATEGORIES = (REPRODUCED, VACUOUS, UNCHECKED, OPTIMUM, BELOW, ABOVE, OPEN, UNMATCHED, UNTRIED, NO_CONFIG)
+CATEGORIES = (REPRODUCED, VACUOUS, UNCHECKED, OPTIMUM, MISSED, BELOW, ABOVE, OPEN, UNMATCHED, UNTRIED, NO_CONFIG)
 
 
 def category(standing: Standing) -> str:
@@ -25,7 +26,9 @@ def category(standing: Standing) -> str:
         return UNMATCHED
     if verdict.state == "REPRODUCED":
         return {True: VACUOUS, False: REPRODUCED, None: UNCHECKED}[verdict.vacuous]
-    return {"OPTIMUM MET": OPTIMUM, "BELOW": BELOW, "ABOVE": ABOVE}.get(verdict.state, OPEN)
+    if bound.mean is None:
+        return {"OPTIMUM MET": OPTIMUM, "BELOW": MISSED, "ABOVE": MISSED}.get(verdict.state, OPEN)
+    return {"BELOW": BELOW, "ABOVE": ABOVE}.get(verdict.state, OPEN)
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,11 @@ class Counts:
         """The four counts, with how many published numbers there are and how many can run."""
         by = self.by
         unchecked = f"{by[UNCHECKED]} reproduced with no cloning beside them, " if by[UNCHECKED] else ""
+        missed = f"{by[MISSED]} known optima missed, " if by[MISSED] else ""
         return (
             f"{by[REPRODUCED]} published numbers reproduced, {by[VACUOUS]} reproduced but vacuous, {unchecked}"
-            f"{by[OPTIMUM]} known optima met (published number unknown), {by[BELOW] + by[ABOVE]} below or above; of "
-            f"{self.printed} published numbers ({self.reprinted} of them reprints) {self.can_run} can run."
+            f"{by[OPTIMUM]} known optima met (published number unknown), {missed}{by[BELOW] + by[ABOVE]} below or "
+            f"above; of {self.printed} published numbers ({self.reprinted} of them reprints) {self.can_run} can run."
         )
 
 

@@ -1,4 +1,4 @@
-"""A record's scores, judged by the bound of today."""
+"""A record's scores, judged by the bound of today: its number, margin, metric and minimum score."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,12 +20,18 @@ def judged_today(
     clones = record.get("behavior_cloning") or records.recorded_cloning(  # which may have run later
         record["row"], record["config"]["algo"], record["data"], record["seeds"], among, records.Scored.of(record)
     )
-    lost = records.why_no_verdict(record["seeds"], record["scores"]["per_seed"])
-    ours = records.healthy(record["scores"]["per_seed"])
+    row, crashed = published.row(record["row"]), {crash.get("seed") for crash in record["crashed"]}
+    per_seed = [
+        row.bound.minimum_score if seed in crashed else score
+        for seed, score in zip(record["seeds"], record["scores"]["per_seed"], strict=True)
+    ]
+    ours, why = records.healthy(per_seed), records.why_no_verdict(record["seeds"], per_seed)
+    if (metric := record["scores"]["metric"]) != row.metric:
+        why.append(f"its scores are {metric}, the row is judged by {row.metric}")
     verdict = judge(
         ours,
-        published.row(record["row"]).bound,
-        not_comparable=[*not_comparable, *(reason for reason in lost if reason not in not_comparable)],
+        row.bound,
+        not_comparable=[*not_comparable, *(reason for reason in why if reason not in not_comparable)],
         data_kind=record["data"]["kind"],
         behavior_cloning=ours if records.is_cloning(record) else clones or early,
         readings=readings,

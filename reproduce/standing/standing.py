@@ -1,4 +1,5 @@
-"""One row's own result and the readings beside it. The newest run with the row's own settings is the row's answer.
+"""One row's own result and the readings beside it. Of the runs with the row's own settings the one with the most seeds
+is the row's answer, the newest of several.
 
 A reading is a run with settings that the row's file calls as good as its own (`also_judged`). Each is judged by an
 interval that is widened by the number of readings that the row allows, and none is counted as the row's.
@@ -42,8 +43,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Standing:
-    """`readings`: the newest judged run of each reading. `others`: the newest run of every other setting. `history`:
-    every run of the row, oldest first."""
+    """`own` and `readings`: of the judged runs of each setting the one with the most seeds, the newest of several.
+    `others`: the newest run of every setting without a judged one. `history`: every run of the row, oldest first."""
 
     row: published.PaperRow
     can_run: bool
@@ -104,11 +105,20 @@ def _results(of_rows: list[dict[str, Any]], clones: list[dict[str, Any]]) -> dic
 
 
 def _standing(name: str, can_run: bool, results: list[tuple[Result, bool]]) -> Standing:
-    mine = [r for r, is_own in results if is_own and r.verdict.state != "NOT COMPARABLE"]
-    official = [r for r in mine if r.name == OFFICIAL]
-    most = sorted(official or mine, key=lambda result: result.verdict.n)  # stable: of equally many seeds the newest
-    own = most[-1] if most else None
-    newest = {r.name: r for r, _ in results if own is None or r.name != own.name}  # oldest first: the last one stays
-    judged = [r for r in newest.values() if r.verdict.state != "NOT COMPARABLE"]
-    others = [r for r in newest.values() if r.verdict.state == "NOT COMPARABLE"]
+    mine = [result for result, is_own in results if is_own]
+    official = [r for r in mine if r.name == OFFICIAL and r.verdict.state != "NOT COMPARABLE"]
+    own = _with_most_seeds(official or mine)
+    by_name: dict[str, list[Result]] = {}
+    for result, _ in results:
+        if own is None or result.name != own.name:
+            by_name.setdefault(result.name, []).append(result)
+    best = {name: _with_most_seeds(found) for name, found in by_name.items()}
+    judged = [result for result in best.values() if result]
+    others = [found[-1] for name, found in by_name.items() if not best[name]]
     return Standing(published.row(name), can_run, own, judged, others, [result for result, _ in results])
+
+
+def _with_most_seeds(results: Sequence[Result]) -> Result | None:
+    """Of the judged ones, oldest first; the newest of several with equally many."""
+    judged = [result for result in results if result.verdict.state != "NOT COMPARABLE"]
+    return sorted(judged, key=lambda result: result.verdict.n)[-1] if judged else None

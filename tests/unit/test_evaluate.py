@@ -8,17 +8,18 @@ from types import MappingProxyType
 import pytest
 import torch
 from tensordict import TensorDict
+from test_records import record
 
 from data.common.errors import ReproduceError
 from data.worlds import make_world
 from data.worlds.matrix import MatrixGame
 from lit_modules.common.seed_module import SeedModule
 from reproduce import records
-from reproduce.claims import decide, load_claim
+from reproduce.claims import changed_since, decide, load_claim
 from reproduce.claims.run import run_claim
 from reproduce.claims.schema import Check, Claim
 from reproduce.cli import main
-from reproduce.config import claim_ids
+from reproduce.config import claim_ids, compose
 from reproduce.experiment.evaluate import Evaluator, further_metrics
 from reproduce.judge import welch_bounds
 from reproduce.regression import gate
@@ -144,6 +145,16 @@ def test_a_claim_is_recorded(monkeypatch):
     assert records.latest("claims/inspo/monotonic_qre", kind="claim")["passed"] is False
 
 
+def test_a_claim_whose_rows_have_changed_since_is_listed_so(monkeypatch, capsys):
+    arm = {"row": "inspo/xor/ab", "overrides": ["algo.alpha=1.0"]}
+    found = {"row": "claims/inspo/mine", "claim": {"text": "t"}, "passed": True, "arms": {"a": arm}}
+    monkeypatch.setattr("reproduce.claims.schema.load_claim", lambda _: (None, {"text": "t"}))
+    arm["config_fingerprint"] = compose("inspo/xor/ab", arm["overrides"]).fingerprint
+    assert changed_since(found) == ""
+    arm["config_fingerprint"] = "0" * 12
+    assert changed_since(found) == "runs"
+
+
 def test_a_claim_recorded_by_another_rule_is_listed_so(monkeypatch, capsys):
     name = "claims/inspo/monotonic_qre"
     monkeypatch.setattr("reproduce.claims.run._exact", lambda spec, name: ({}, [{"text": "t", "passed": True}]))
@@ -153,7 +164,7 @@ def test_a_claim_recorded_by_another_rule_is_listed_so(monkeypatch, capsys):
         monkeypatch.setattr("reproduce.claims.schema.load_claim", lambda _, c=changed: (claim, stated | c))
         capsys.readouterr()
         assert main(["list", name]) == 0
-        assert ("HOLDS, by an earlier rule" in capsys.readouterr().out) is said
+        assert ("HOLDS, but its rule changed since" in capsys.readouterr().out) is said
         assert main(["list", name, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)[0]["full_budget"] is not said
 
@@ -251,12 +262,14 @@ def batches(monkeypatch, *scores):
         values = queue.pop(0)
         record = {"evaluation": {m: [[v] for v in values] for m in ("greedy", "sampled")}}
         record |= {"row": "inspo/xor/ab", "seeds": [], "scores": {"mode": "greedy", "per_seed": values}}
-        return record, type("S", (), {"row_fingerprint": "same"})()
+        return record, None
 
     monkeypatch.setattr(gate, "_run", run)
+    settings = compose("inspo/xor/ab", ["algo.n_updates=7"])
     reference, _ = run("", 0, 32, ["algo.n_updates=7"])
     overrides = ["algo.n_updates=7", "protocol.first_seed=0", "protocol.n_seeds=32"]
-    reference |= {"row_fingerprint": "same", "created": "", "overrides": overrides}
+    reference |= {"row_fingerprint": settings.row_fingerprint, "created": "", "overrides": overrides}
+    reference |= {"config": settings.values}
     return gate._judge("inspo/xor/ab", reference), queue
 
 
@@ -271,6 +284,39 @@ def test_the_gate_needs_two_failing_batches(monkeypatch):
     assert len(left) == 1  # a first batch that is fine ends it
     assert batches(monkeypatch, draw(32, 0.0), draw(16, -3.0), draw(16, 0.0))[0]["passed"]
     assert not batches(monkeypatch, draw(32, 0.0), draw(16, -3.0), draw(16, -3.0))[0]["passed"]
+
+
+def test_the_gate_refuses_other_settings_than_the_references_before_it_runs(monkeypatch):
+    """The row's own hash may be the same while the file behind `budget=short` has changed."""
+    settings = compose("inspo/xor/ab", ["algo.n_updates=7"])
+    used = json.loads(json.dumps(settings.values))
+    used["algo"]["lr"] = 0.5
+    reference = {"config": used, "row_fingerprint": settings.row_fingerprint, "created": "2026", "seeds": []}
+    reference |= {"overrides": ["algo.n_updates=7"], "row": "inspo/xor/ab", "evaluation": {"greedy": [[1.0]]}}
+    reference |= {"scores": {"mode": "greedy", "per_seed": [1.0]}}
+    monkeypatch.setattr(gate, "_run", lambda *a: pytest.fail("seeds were run"))
+    with pytest.raises(
+        ReproduceError, match=r"other settings than its reference of 2026 \(algo.lr was 0.5, today it is"
+    ):
+        gate._judge("inspo/xor/ab", reference)
+
+
+def test_every_algorithm_with_a_reference_is_gated(monkeypatch, capsys):
+    def filed(*overrides: str) -> None:
+        settings = compose("inspo/xor/ab", overrides)
+        made = record() | {"kind": "reference", "config": settings.values, "overrides": list(overrides)}
+        records.write({key: value for key, value in made.items() if key != "verdict"} | {"differs": settings.differs})
+
+    filed("algo=bc")
+    filed()
+    filed()  # moved
+    fine = {"passed": True, "batches": ["greedy 1"], "time": {"wall_s": 0.0}}
+    monkeypatch.setattr(gate, "_judge", lambda row, reference: {"row": row} | fine)
+    assert main(["gate", "inspo/xor/ab"]) == 0
+    assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "inspo/xor/ab",
+        "inspo/xor/ab algo=bc",
+    ]
 
 
 def test_the_gate_without_a_reference_says_what_to_do(capsys):

@@ -130,6 +130,37 @@ def test_most_seeds_then_the_newest_own_run_count_and_official_data_come_before_
     assert each.document["readings"][0]["verdict"]["state"] == "BELOW"
 
 
+def test_a_later_try_does_not_hide_a_reading():
+    """A run of two seeds is NOT COMPARABLE, and one of five says less than one of twelve."""
+    name, overrides = "omsd/mpe/cn_expert", ["variant=low_noise"]
+    settings = compose(name, overrides)
+
+    def run(n: int) -> dict:
+        scores = {"metric": "normalized_score", "mode": "greedy", "per_seed": [99.0 + k for k in range(n)]}
+        made = record(row=name) | {"config": settings.values, "overrides": overrides, "scores": scores}
+        return made | {"seeds": list(range(n)), "data": made["data"] | {"return": {"mean": 1.0}}}
+
+    found = [run(12), run(5), run(2)]
+    each = standings([name], found)[name]
+    assert [reading.record for reading in each.readings] == [found[0]]
+    assert each.others == []
+    assert [result.record for result in each.history] == found
+    assert [other.record for other in standings([name], found[2:])[name].others] == found[2:]
+
+
+def test_the_number_of_seeds_is_that_of_todays_row(recorded, monkeypatch):
+    """What a row asks for may change after its run."""
+    row, fewer = "inspo/xor/ab", "fewer seeds than the row's 7"
+    few = recorded | {"verdict": recorded["verdict"] | {"state": "NOT COMPARABLE", "reasons": [fewer]}}
+    assert standings([row], [few])[row].own.record is few  # today's row asks for five
+    asked = json.loads(json.dumps(recorded["config"]))
+    asked["protocol"]["n_seeds"] = 7
+    monkeypatch.setattr("reproduce.standing.standing.stated_today", lambda rows: [asked for _ in rows])
+    each = standings([row], [recorded])[row]
+    assert each.own is None
+    assert each.others[0].verdict.reasons == [fewer]
+
+
 def test_a_run_that_was_not_comparable_is_where_the_row_became_what_it_was(recorded):
     """Reasons about settings are those of today; others, such as another world, stay."""
     apart = {"key": "algo.alpha", "row": 0.5, "used": recorded["config"]["algo"]["alpha"]}

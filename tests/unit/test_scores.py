@@ -45,7 +45,7 @@ def test_the_authors_files_are_told_by_their_checksum_alone():
 def test_cloning_recorded_elsewhere_counts_on_data_that_differ_in_rounding(monkeypatch):
     row, run, algo = "omsd/mpe/pp_expert", {"name": "omsd", "n_updates": 9}, {"name": "gaussian_bc", "n_updates": 9}
     found = {"data": FACTS, "config": {"algo": algo}, "seeds": [0, 1], "scores": {"per_seed": [1.0, 2.0]}}
-    found |= {"kind": "row", "row": row}
+    found |= {"kind": "row", "row": row, "crashed": [], "overrides": ["algo=gaussian_bc"]}
     monkeypatch.setattr(store, "read", lambda *_: [found])
     rounded = FACTS | {"sha256": "f61d", "return": RETURNS | {"mean": 205.1471}}
     assert recorded_cloning(row, run, rounded, [0, 1]) == [1.0, 2.0]
@@ -108,6 +108,40 @@ def test_cloning_of_the_same_data_stands_beside_a_row_of_the_particle_worlds(row
         assert own.remarks == []
 
 
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"overrides": ["algo=gaussian_bc", "algo.lr=1.0e-9"]},
+        {"crashed": [{"seed": 4, "quantity": "loss/policy", "n_updates": 7}]},
+        {"environment": {"world": "mpe", "fingerprint": "2", "expected": "1"}},
+        {"scores": {"metric": "normalized_score", "mode": "sampled", "per_seed": [0.0] * 5}},
+    ],
+)
+def test_cloning_that_is_spoilt_does_not_make_a_row_look_better(spoilt):
+    """A clone that learned nothing, lost a seed or was played elsewhere would turn `vacuous` into `reproduced`."""
+    row = "omar/mpe/spread_expert"
+    clones = run_of(row, "algo=gaussian_bc", scores=EXPERT)
+    later = clones | {"scores": clones["scores"] | {"per_seed": [0.0] * 5}} | spoilt
+    assert standings([row], [clones, later, run_of(row, scores=EXPERT)])[row].own.behavior_cloning == EXPERT
+    longer = run_of(row, "algo=gaussian_bc", scores=EXPERT) | {"overrides": ["algo=gaussian_bc", "algo.n_updates=2001"]}
+    assert standings([row], [longer, run_of(row, scores=EXPERT)])[row].own.behavior_cloning == EXPERT
+
+
+def test_a_record_is_judged_by_todays_metric_and_minimum_score():
+    row = "omar/mpe/spread_expert"
+    run = run_of(row, scores=EXPERT)
+    raw = run | {"scores": run["scores"] | {"metric": "episode_return"}}
+    verdict, _ = judged_today(raw, [], [])
+    assert verdict.state == "NOT COMPARABLE"
+    assert verdict.reasons == ["its scores are episode_return, the row is judged by normalized_score"]
+    minimum = published.row(row).bound.minimum_score
+    lost = run | {"crashed": [{"seed": 2, "quantity": "loss/policy", "n_updates": 7}]}
+    for old in (0.0, None):  # as it was, or was not known, when the run was recorded
+        scores = {"per_seed": [old if seed == 2 else score for seed, score in enumerate(EXPERT)]}
+        verdict, _ = judged_today(lost | {"scores": run["scores"] | scores}, [], [])
+        assert verdict.mean == pytest.approx((sum(EXPERT) - EXPERT[2] + minimum) / 5)
+
+
 def test_cloning_of_another_copy_of_the_data_is_not_used_and_the_row_says_so():
     row = "omar/mpe/spread_expert"
     clones = run_of(row, "algo=gaussian_bc", scores=EXPERT, sha256="aaaa", mean=205.42)
@@ -126,6 +160,7 @@ def test_a_number_of_clonings_own_that_is_reproduced_is_vacuous():
     bound = published.row(row).bound
     run = run_of(row, scores=[bound.mean + x for x in (-2.0, -1.0, 0.0, 1.0, 2.0)])
     run |= {"environment": {"world": "mamujoco", "fingerprint": "1", "expected": "1"}}
+    run["scores"] |= {"metric": "episode_return"}
     verdict, clones = judged_today(run, [], [])
     assert (verdict.state, verdict.vacuous, clones) == ("REPRODUCED", True, None)
     run["config"] = run["config"] | {"algo": run["config"]["algo"] | {"name": "omiga"}}

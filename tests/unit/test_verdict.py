@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from data.common.errors import ReproduceError
-from reproduce.judge import Bound, Verdict, foresee, gate, judge, welch_bounds, why_never
+from reproduce.judge import Bound, Verdict, foresee, gate, judge, seeds_for_verdict, welch_bounds, why_never
+from reproduce.judge.power import power_of
 from reproduce.judge.statistics import SEED_SEARCH_LIMIT, Spread
 from reproduce.report.aggregate import bootstrap_interval, interquartile_mean
 
@@ -301,21 +302,55 @@ def test_aggregates_by_hand():
         interquartile_mean({"a": [math.nan]})
 
 
-@pytest.mark.parametrize(("ours", "theirs", "delta"), [(5, 5, 1.0), (5, 5, 2.5), (10, 3, 2.0)])
-def test_power_is_how_often_equal_means_are_found_so(ours, theirs, delta):
-    """Against a simulation of the rule, with the true spread 1 on both sides."""
+@pytest.mark.parametrize(
+    ("ours", "theirs", "s", "s_p", "delta"),
+    [
+        (5, 5, 1.0, 1.0, 1.0),
+        (5, 5, 1.0, 1.0, 2.5),
+        (10, 3, 1.0, 1.0, 2.0),
+        (5, 10, 2.0, 0.2, 2.0),  # of other spreads: the pooled one is neither's
+        (5, 10, 1.0, 3.0, 3.0),
+        (5, 3, 1.0, 3.0, 6.0),
+        (12, 3, 3.0, 1.0, 6.0),
+    ],
+)
+def test_power_is_how_often_equal_means_are_found_so(ours, theirs, s, s_p, delta):
+    """Against a simulation of the rule."""
     rng, n = np.random.default_rng(0), 40_000
-    x, y = rng.normal(size=(n, ours)), rng.normal(size=(n, theirs))
+    x, y = s * rng.normal(size=(n, ours)), s_p * rng.normal(size=(n, theirs))
 
     def shares(loss: float) -> tuple[float, float]:
         found = states(x - loss, y, delta)
         d = (x - loss).mean(1) - y.mean(1)
         return (found == 1).mean(), ((found == -1) & (d < 0)).mean()
 
-    bound = Bound(0.0, 1.0, theirs, "sample", None, None, delta)
-    power = foresee(bound, ours)
-    assert power.reproduced == pytest.approx(shares(0.0)[0], abs=0.015)
-    assert shares(power.told)[1] == pytest.approx(0.8, abs=0.02)  # where Welch estimates the degrees of freedom
+    power = power_of(Spread(s, s_p, theirs, 0.0), ours, delta)
+    assert power.reproduced == pytest.approx(shares(0.0)[0], abs=0.01)
+    assert shares(power.told)[1] == pytest.approx(0.8, abs=0.01)
+
+
+def test_what_is_foreseen_is_the_verdicts_own_power():
+    """By the number of readings, and from the seeds that are recorded on."""
+    scores, bound = [99.0, 103.0, 101.0, 100.0, 105.0], Bound(100.0, 2.0, 3, "sample", None, None, 5.0)
+    for readings in (1, 9):
+        verdict = judge(scores, bound, readings=readings)
+        assert foresee(bound, 5, scores, readings).reproduced == verdict.power
+        if verdict.state == "INCONCLUSIVE":
+            assert seeds_for_verdict(bound, scores, readings)[0] == verdict.seeds_needed
+    assert judge(scores, bound, readings=9).power < judge(scores, bound).power / 2
+
+
+def test_no_number_of_seeds_is_named_that_was_passed():
+    """Beyond the paper's seeds the interval may be wider than with fewer: advice looks ahead."""
+    scores = [0.0, 0.9, -0.9, 0.5, -0.5, 0.25]
+    bound = Bound(0.0, 1.0, 3, "sample", None, None, 1.2)
+    verdict = judge(scores, bound)
+    assert (verdict.state, verdict.seeds_needed) == ("INCONCLUSIVE", "impossible")
+    assert seeds_for_verdict(bound, scores)[0] == "impossible"
+    said = next(reason for reason in verdict.reasons if reason.startswith("no number of seeds above 6 narrows"))
+    words = said.replace(",", "").split()
+    reaches, stays = (float(words[k + 1].lstrip("±")) for k in (words.index("to"), words.index("at")))
+    assert stays > reaches
 
 
 def test_a_verdict_says_its_power_and_why_it_can_never_be_conclusive():
