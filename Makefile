@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := 2.13.0
-# Where the CPU build of torch comes from; for CUDA: make reproduce TORCH_INDEX=https://pypi.org/simple
+# Where the CPU build of torch comes from; `make cuda` puts the CUDA build in its place.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # What rows need (READY), rows of MuJoCo besides (MUJOCO), and developers besides (DEV).
 READY := $(VENV)/.ready
@@ -16,7 +16,7 @@ WITH_MUJOCO = $(findstring mujoco,$(ROW))$(findstring omiga,$(ROW))$(filter coma
 NEEDED = $(READY) $(if $(WITH_MUJOCO),$(MUJOCO))
 INSTALL := $(BIN)/pip install --no-deps --require-hashes -r
 
-.PHONY: reproduce test test-slow lint gate bench gpu docs locks smax clean
+.PHONY: reproduce test test-slow lint gate bench cuda gpu docs locks smax clean
 
 # Runs the row or glob, then writes the report whatever the verdict; exits with the verdict's code. A signal reaches the
 # command also where it is sent to make alone; then its code is 130 or 143, and no report is written.
@@ -46,10 +46,16 @@ gate: $(DEV)
 bench: $(DEV)
 	$(BIN)/python benchmarks
 
+# The CUDA build of torch of the same version, with NVIDIA's libraries (gigabytes), in place of the CPU build.
+cuda: $(MUJOCO)
+	$(BIN)/pip uninstall -y torch
+	$(BIN)/pip install --index-url https://pypi.org/simple torch==$(TORCH)
+
 # Checks what a GPU computes, then runs QUEUES there, JOBS rows at a time; without a GPU it says so (code 4).
 QUEUES ?= $(addprefix configs/queue/,particle_worlds.yaml particle_matrix.yaml omiga_baselines.yaml full_budget.yaml)
-JOBS ?= 8
+JOBS ?= 2
 gpu: $(DEV)
+	@! command -v nvidia-smi > /dev/null || $(BIN)/python -c 'import torch; assert torch.version.cuda' 2> /dev/null || $(MAKE) cuda
 	$(BIN)/python benchmarks/gpu.py --jobs $(JOBS) $(QUEUES)
 
 # The documentation site, into outputs/site; a number that no record holds ends the build. The variables mute advertising.

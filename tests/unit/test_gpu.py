@@ -63,6 +63,16 @@ def test_no_row_runs_on_a_gpu_that_computes_something_else(monkeypatch, capsys, 
     assert f"a/b/c, S=5 graph, float64, 100 updates: {value:.2g} from the CPU's parameters" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("mode", "code"), [("graph", 1), ("compile+graph", 0)])
+def test_no_row_runs_in_a_mode_that_fell_back(monkeypatch, capsys, mode, code):
+    """It computes the same, many times slower."""
+    monkeypatch.setattr(gpu.records, "write", lambda record: "a record")
+    fallen = Line("cuda", "a/b/c", "S=5 graph FELL BACK (why), float64, 100 updates", 1e-12, "to the CPU")
+    found, calls = program(monkeypatch, [fallen], "some.yaml", "--accelerate", mode)
+    assert (found, len(calls)) == (code, 1 - code)
+    assert ("rows would run as written" in capsys.readouterr().err) is bool(code)
+
+
 def test_a_difference_is_relative_and_found_in_any_parameter(monkeypatch):
     monkeypatch.setattr(on_gpu, "N_UPDATES", 2)
     monkeypatch.setattr(on_gpu, "K", 1)
