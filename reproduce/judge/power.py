@@ -41,8 +41,8 @@ def power_of(spread: Spread, n: int, delta: float, by_optimum: bool = False) -> 
         halves = spread.half_width_of(drawn(spread.s, n, QUANTILES**2), theirs, n)
     else:
         error = spread.s**2 / n + spread.s_p**2 / spread.n_p
-        pairs = meshgrid(drawn(spread.s, n, QUANTILES), drawn(spread.s_p, spread.n_p, QUANTILES))
-        halves = spread.half_width_of(*pairs, n)
+        ours, theirs = meshgrid(drawn(spread.s, n, QUANTILES), drawn(spread.s_p, spread.n_p, QUANTILES))
+        halves = spread.half_width_of(ours, theirs, n)
     error = math.sqrt(error + spread.rounding**2 / 3)
     if error <= 1e-12 * delta:
         return Power(1.0, delta)
