@@ -46,9 +46,9 @@ gate: $(DEV)
 bench: $(DEV)
 	$(BIN)/python benchmarks
 
-# The CUDA build of torch of the same version, with NVIDIA's libraries (gigabytes), in place of the CPU build.
+# The CUDA build of torch of the same version in place of the CPU build, once it is there; then NVIDIA's libraries (gigabytes).
 cuda: $(MUJOCO)
-	$(BIN)/pip uninstall -y torch
+	$(BIN)/pip install --index-url https://pypi.org/simple --force-reinstall --no-deps torch==$(TORCH)
 	$(BIN)/pip install --index-url https://pypi.org/simple torch==$(TORCH)
 
 # Checks what a GPU computes, then runs QUEUES there, JOBS rows at a time; without a GPU it says so (code 4).

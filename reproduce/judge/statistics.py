@@ -77,9 +77,9 @@ class Spread:
         return int(between[self.half_width(between) <= half_width][0])
 
     def narrowest(self, above: int = MINIMUM_SEEDS - 1) -> float:
-        """The half width that no number of our seeds `above` that goes below."""
+        """The half width that no number of our seeds `above` that goes below; of the next one beyond the search."""
         numbers, halves = _half_widths(self)
-        return float(halves[numbers > above].min())
+        return float(halves[numbers > above].min(initial=self.half_width(max(numbers[-1], above + 1))))
 
 
 @lru_cache(maxsize=256)

@@ -94,7 +94,7 @@ def _clones(
         among = [*others, *store.read_sound(row, "row")]
 
     def fits(record: dict[str, Any]) -> bool:
-        if not is_cloning(record) or record["crashed"] or any(map(_is_own_setting, record["overrides"])):
+        if not is_cloning(record) or record["crashed"] or any(map(_changes_it, record["overrides"])):
             return False
         if (record["row"] != row) if scored is None else (Scored.of(record) != scored):
             return False
@@ -104,7 +104,8 @@ def _clones(
     return sorted(found, key=lambda record: record["row"] != row)
 
 
-def _is_own_setting(override: str) -> bool:
+def _changes_it(override: str) -> bool:
+    """Whether an override makes another algorithm of cloning; only its budget may be chosen."""
     return override.startswith("algo.") and not override.startswith("algo.n_updates=")
 
 

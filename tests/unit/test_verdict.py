@@ -395,6 +395,9 @@ def test_the_search_for_seeds_finds_the_smallest_number_of_all():
         spread = Spread(s, s_p, n_p, rounding) if known else Spread(s, None, None, 0.0)
         halves = spread.half_width(np.arange(5, SEED_SEARCH_LIMIT + 1))
         assert spread.narrowest() == pytest.approx(halves.min(), rel=1e-9)
+        for above in (5, 99, SEED_SEARCH_LIMIT - 1):
+            assert spread.narrowest(above) == pytest.approx(halves[above + 1 - 5 :].min(), rel=1e-3)
+        assert spread.narrowest(SEED_SEARCH_LIMIT) == spread.half_width(SEED_SEARCH_LIMIT + 1)
         for wanted in (float(rng.uniform(0.1, 30)), float(halves.min()) * 1.0001, float(np.median(halves))):
             for n in (4, 5, 14):
                 enough = (halves[n + 1 - 5 :] <= wanted).nonzero()[0]
