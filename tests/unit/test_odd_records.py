@@ -126,7 +126,7 @@ def test_any_value_of_any_type_at_any_place(capsys, tmp_path):
     whole["provenance"] = {"commit": "a" * 40, "dirty": False, "packages": {"torch": "2"}, "machine": {"cpu": "x"}}
     records.write(record(row=GOOD))
     path = odd_file(lambda path: path.write_text(json.dumps(whole)))
-    assert main(["check", ODD]) in (0, 3)
+    assert main(["check", ODD]) == 2  # sound, and undecided: the seed that diverged counts as the minimum of today
     for n, at in enumerate([at for at in _places(whole) if at and at[0] not in ("schema", "kind", "row")]):
         for value in (..., None, "x", 5, -1.5, [], {}, [["x"]], {"a": {"b": 1}}, True)[n % 3 :: 3]:
             path.write_text(json.dumps(_changed(whole, at, value)))
