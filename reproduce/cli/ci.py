@@ -65,7 +65,8 @@ def _encodable(text: str) -> str:
 
 
 def junit_xml(documents: Sequence[dict[str, Any]], title: str) -> str:
-    """A suite with a case for each document: BELOW, ABOVE, FAILS and WORSE fail; what decides nothing is skipped."""
+    """A suite with a case for each document: BELOW, ABOVE, FAILS and WORSE fail; what decides nothing is skipped. A
+    sweep's points, and several algorithms that the gate ran on a row, are cases of their own names."""
     kinds = [KINDS.get(d["exit_code"], "" if d["exit_code"] == 0 else "error") for d in documents]
     counts = {"failures": kinds.count("failure"), "skipped": kinds.count("skipped"), "errors": kinds.count("error")}
     sizes = {"tests": str(len(documents)), **{name: str(n) for name, n in counts.items()}}
@@ -74,6 +75,7 @@ def junit_xml(documents: Sequence[dict[str, Any]], title: str) -> str:
     for document, kind in zip(documents, kinds, strict=True):
         place, _, name = document["row"].rpartition("/")
         seconds = (document.get("time") or {}).get("wall_s") or 0
+        name = " ".join([name, *document.get("point", [])])
         facts = {"classname": place.replace("/", "."), "name": name, "time": f"{seconds:.2f}"}
         case = ElementTree.SubElement(suite, "testcase", facts)
         if kind:
@@ -88,7 +90,7 @@ def markdown(documents: Sequence[dict[str, Any]], title: str) -> str:
     lines = [f"### {title}", "", "| row | found | facts |", "| --- | --- | --- |"]
     for document in documents:
         found, more = _found(document)
-        cells = [f"`{document['row']}`", found, more]
+        cells = [f"`{' '.join([document['row'], *document.get('point', [])])}`", found, more]
         lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", "; ") for cell in cells) + " |")
     return "\n".join([*lines, "", ""])
 

@@ -58,8 +58,8 @@ def _written(reference: dict[str, Any]) -> str:
 
 
 def run_gate(pattern: str, tell: Callable[[str], Any] | None = None) -> list[dict[str, Any]]:
-    """The outcome of each row that has a reference: row, passed, batches, time; `tell` gets a line for each. Where
-    several algorithms have one on a row, each is run.
+    """The outcome of each row that has a reference: row, point (algo=.., where it is not the row's own), passed,
+    batches, time; `tell` gets a line for each. Where several algorithms have one on a row, each is run.
 
     Raises ReproduceError where no row of the pattern has one.
     """
@@ -69,10 +69,10 @@ def run_gate(pattern: str, tell: Callable[[str], Any] | None = None) -> list[dic
         raise ReproduceError(f"row {rows[0]} has no reference; `reproduce record {rows[0]}` makes one.")
     with ending.together():
         for number, reference in enumerate(references, 1):
-            row, chosen = reference["row"], [o for o in _overrides(reference) if o.startswith("algo=")]
-            name = " ".join([row, *chosen])
+            row, point = reference["row"], [o for o in _overrides(reference) if o.startswith("algo=")]
+            name = " ".join([row, *point])
             with console.row(name, number, len(references)):
-                outcomes.append(_judge(row, reference))
+                outcomes.append(_judge(row, reference) | {"point": point})
             if tell:
                 o = outcomes[-1]
                 tell(f"{name}  {'fine' if o['passed'] else 'WORSE'}  " + "; ".join(o["batches"]))

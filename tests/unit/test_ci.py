@@ -44,6 +44,18 @@ def test_junit_tells_failures_from_what_decides_nothing_and_from_errors():
     assert suite[4][0].text == "no [31mworld"
 
 
+def test_points_of_a_sweep_and_algorithms_of_a_row_are_told_apart():
+    points = [["algo.lr=1/2"], ["algo=bc"], []]
+    documents = [document(1.0) | {"point": point} for point in points]
+    cases = ElementTree.fromstring(ci.junit_xml(documents, "rows")).iter("testcase")
+    assert [(c.get("classname"), c.get("name")) for c in cases] == [
+        ("inspo.xor", "ab algo.lr=1/2"),
+        ("inspo.xor", "ab algo=bc"),
+        ("inspo.xor", "ab"),
+    ]
+    assert "| `inspo/xor/ab algo=bc` |" in ci.markdown(documents, "rows")
+
+
 def test_the_summary_is_added_to_what_is_there(tmp_path):
     summary, junit = tmp_path / "summary.md", tmp_path / "deep" / "junit.xml"
     summary.write_text("# Before\n")
