@@ -16,7 +16,8 @@
 # D7  Minibatches come from each seed's own generator, uniform without replacement as there; the numbers differ.
 # D8  Cloning (bc_tau) and OMAR's sampler under the central critic are off by default there and not built here.
 # D9  The score is taken after the last round; the released driver's last evaluation comes one round earlier.
-# D10 All seeds train on one dataset; the released seed k reads the k-th of five.
+# D10 All seeds train on one dataset; the released seed k reads the k-th of five. Of official files it is the one
+#     that OMSD's development code took (data/catalog); data.seed=K reads another.
 """CFCQL for continuous actions: a central critic that is conservative about one agent's actions at a time."""
 
 import math

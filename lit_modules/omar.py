@@ -10,7 +10,8 @@
 # D5  The code updates one agent after another. Agents share nothing, so here they are one batch.
 # D6  Minibatches come from each seed's own generator, uniform without replacement as there; the numbers differ.
 # D7  The score is taken after the last round; the released driver's last evaluation comes one round earlier.
-# D8  All seeds train on one dataset; the released seed k reads the k-th of five.
+# D8  All seeds train on one dataset; the released seed k reads the k-th of five. Of official files it is the one
+#     that OMSD's development code took (data/catalog); data.seed=K reads another.
 """OMAR and, with omar=false, independent TD3 with conservative critics (TD3 + CQL)."""
 
 import math

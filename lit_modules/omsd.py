@@ -11,6 +11,8 @@
 # D7  The paper's network sizes, rates and numbers of updates are unknown to us; each row says what it takes from where.
 # D8  share_stage1=false: every seed has its own critic and scores. true: they are trained once, by the first seed's
 #     streams, for all seeds' actors. What the paper does is unknown.
+# D9  Critic, scores and actors take minibatches of one size. On multi-agent MuJoCo the development code's critic takes
+#     twice the others', and its scores are those of a checkpoint before the end of their cosine.
 """Sequential score decomposition, and its ablations with independent or marginal scores."""
 
 import math

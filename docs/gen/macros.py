@@ -99,6 +99,13 @@ def official(dataset: str, key: str = "mean", digits: int | None = None) -> str:
     return facts.number(source[name], digits)
 
 
+def official_level(dataset: str, row: str) -> str:
+    """Where the mean return of the official data stands on the published scale, 100 (R - random) / (expert - random)."""
+    known = published.row(row).references
+    low, high = (known[f"normalization_{end}"] for end in ("random", "expert"))
+    return facts.number(100 * (_dataset(dataset)["published"]["mean"] - low) / (high - low), None)
+
+
 def regenerated(dataset: str, key: str = "mean", digits: int | None = None) -> str:
     """A statistic of the dataset made here, from records alone: a built manifest is not in everybody's checkout."""
     _dataset(dataset)
@@ -135,7 +142,7 @@ def std(row: str, settings: str = "", digits: int | None = None) -> str:
 
 MACROS = (
     *(score, spread, raw, data_score, data_return, updates, verdict, minutes, day, theirs, reference, setting),
-    *(official, regenerated, claim, bench, std, found, matrix_tables.algorithms_on),
+    *(official, official_level, regenerated, claim, bench, std, found, matrix_tables.algorithms_on),
     *(
         tables.holds,
         tables.counted,

@@ -6,11 +6,13 @@ from cases.omiga_discrete import OMIGA_DISCRETE_SMALL
 
 from data import synthetic
 from data.buffer import OfflineDataModule
+from data.catalog.registry import dataset
 from data.common.errors import ReproduceError
 from data.layout import Trajectories, Transitions
 from data.schema import return_to_go
 from data.synthetic import DISCRETE, LOCAL
 from lit_modules.omiga_discrete import OMIGADiscrete
+from reproduce.config import compose, expand, row_ids
 
 
 def made(spec=LOCAL, **switches) -> OMIGADiscrete:
@@ -86,3 +88,13 @@ def test_a_team_state_is_read_once():
 def test_bad_settings(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         made(**change)
+
+
+@pytest.mark.parametrize("row", expand("omiga/smac/*_*", row_ids()))
+def test_rows_make_the_released_codes_number_of_updates(row):
+    """55 times twenty chunks of at most 50 episodes, each without the last, smaller minibatch."""
+    settings = compose(row)
+    known = dataset(settings.data.id).published
+    episodes = min(known.n_episodes, 1000) // 20 * 20
+    steps = known.n_rows * episodes / known.n_episodes
+    assert settings.algo.n_updates == 55 * 20 * int(steps / 20 / 128)
