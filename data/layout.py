@@ -234,7 +234,9 @@ class Trajectories(Layout):
         final, ends = found["final"].squeeze(-1), (found["terminated"] | found["truncated"]).squeeze(-1)
         legal = found.get("legal_actions")
         if legal is not None:
-            self.check_legal("legal_actions", legal, ~final)
+            # Nothing need be legal in the state that a win or a loss ends in; one that a limit ends in is acted from.
+            cut = torch.cat([torch.zeros(1, dtype=torch.bool), found["truncated"].squeeze(-1)[:-1]])
+            self.check_legal("legal_actions", legal, ~final | cut)
         self.check_action(found["action"], legal, ~final)
         broken = ends & ~torch.cat([final[1:], final[-1:]])
         if not final[-1] or (ends & final).any() or broken.any():

@@ -54,6 +54,11 @@ def read(dataset_id: str, entry: DatasetEntry, root: Path | str | None, seed: in
                 f"{choice.advice}{others}"
             )
     if choice.source.whole_folder:
+        if not place.exists():
+            others = "".join(f" Or: {other.advice}" for other in choices if other is not choice)
+            raise ReproduceError(
+                f"{dataset_id}: {os.path.normpath(place)} is missing.{_beside(place)} {choice.advice}{others}"
+            )
         check_tree(place)
     for name in wanted:  # a file above the dataset's folder (the prey) has that folder to itself
         check_regular(place / name, (place / name).parent if name else None)

@@ -49,7 +49,8 @@ def rows_of(what: str, columns: dict[str, Tensor], world: dict[str, Any]) -> Ten
             f"{what}: {count} actions are not among the available ones, first {action[row].tolist()} in step {row}: "
             "are the agents' actions swapped, or is it another map's file?"
         )
-    legal.scatter_(-1, action.unsqueeze(-1), True) if count else None
+    if count:  # in those places alone: final rows have the action 0, which nobody took
+        columns["legal_actions"] = legal.scatter(-1, action.unsqueeze(-1), True).where(illegal.unsqueeze(-1), legal)
     rows = trajectories_of(columns)
     try:
         layout_of(world).check(rows)

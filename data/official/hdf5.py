@@ -1,5 +1,6 @@
 """Opening HDF5 files of unknown origin: all numbers lie in the file itself, and no foreign code decodes them."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,6 +92,12 @@ class Hdf5:
         chunk = found.dtype.itemsize
         for size in found.chunks or ():
             chunk *= size
+        wanted = math.prod(-(-size // step) for size, step in zip(found.shape, found.chunks or (), strict=False))
+        if found.chunks and (there := found.id.get_num_chunks()) != wanted:
+            raise ReproduceError(
+                f"{self.path}: {name} has {there} of its {wanted} chunks, and the others would be read as zeros: it "
+                f"was never written to its end. Fetch it again from {self.published}."
+            )
         if chunk > max(MOST_CHUNK, promised):
             raise ReproduceError(f"{self.path}: {name} has chunks of {chunk} bytes: damaged. {self._cure}")
 

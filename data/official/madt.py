@@ -9,6 +9,7 @@ Files whose agents have unequal lengths are left out, as the released loader doe
 Reading lists is slow: what they become is kept below outputs/cache/madt.
 """
 
+import contextlib
 import hashlib
 import math
 import warnings
@@ -24,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from tensordict import TensorDict
 
 from data.common.errors import ReproduceError
-from data.common.files import write_with
+from data.common.files import sha256, write_with
 from data.common.foreign import check_tree
 from data.common.paths import outputs_dir
 from data.official import battles
@@ -32,7 +33,7 @@ from data.schema import flatten, trajectories_of
 
 PUBLISHED = "the cloud folder that the README of ZhengYinan-AIR/OMIGA (branch SMAC) links"
 PARTS = ("state", "obs", "action", "reward", "done", "legal_actions")
-MOST_NUMBERS = 10**6  # of a part of one agent's step
+MOST_NUMBERS = 10**7  # of a file, which may name one list many times; corridor's longest episode has 2 million
 MOST_UNEQUAL = 0.01  # share of files whose agents may have unequal lengths
 VERSION = 1  # of what is kept
 
@@ -70,7 +71,10 @@ def arrays_of(path: Path, episode: Any) -> dict[str, np.ndarray] | None:
     try:
         if len({len(agent) for agent in episode}) != 1:
             return None
-        columns = [[[_numbers(agent[t][k]) for agent in episode] for t in range(len(episode[0]))] for k in range(6)]
+        n, length, widths = len(episode), len(episode[0]), [_width(episode[0][0][k]) for k in range(6)]
+        if n * length * sum(widths) > MOST_NUMBERS:
+            raise ValueError(f"{n} agents, {length} steps and {sum(widths)} numbers of each: more than any map has")
+        columns = [[[_numbers(agent[t][k], widths[k]) for agent in episode] for t in range(length)] for k in range(6)]
         found = {part: np.asarray(column, np.float64) for part, column in zip(PARTS, columns, strict=True)}
     except (TypeError, ValueError, IndexError, KeyError, RuntimeError) as error:
         raise ReproduceError(
@@ -81,22 +85,32 @@ def arrays_of(path: Path, episode: Any) -> dict[str, np.ndarray] | None:
     if len(set(lengths.values())) != 1 or 0 in found["obs"].shape or found["done"].ndim != 2 or not single:
         shapes = {part: array.shape for part, array in found.items()}
         raise ReproduceError(f"{path}: its parts do not have one entry per step and agent: {shapes}.")
-    if (odd := (found["legal_actions"] != 0) & (found["legal_actions"] != 1)).any():
-        raise ReproduceError(f"{path}: legal_actions holds {found['legal_actions'][odd][0]}, expected 0 or 1.")
+    for part in ("legal_actions", "done"):
+        if (odd := (found[part] != 0) & (found[part] != 1)).any():
+            raise ReproduceError(f"{path}: {part} holds {found[part][odd][0]}, expected 0 or 1.")
+    if (odd := found["action"] != np.trunc(found["action"])).any():
+        raise ReproduceError(f"{path}: an action is {found['action'][odd][0]}, expected a whole number.")
     return found
 
 
-def _numbers(value: Any) -> Any:
-    """A number, or an array or flat list of numbers. Raises TypeError or ValueError for all else, and for the huge."""
+def _width(value: Any) -> int:
+    return math.prod(value.shape) if isinstance(value, torch.Tensor | np.ndarray) else len(value) if _many(value) else 1
+
+
+def _many(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _numbers(value: Any, width: int) -> Any:
+    """A number, or an array or flat list of `width` numbers. Raises TypeError or ValueError for all else."""
+    if _width(value) != width:
+        raise ValueError(f"{_width(value)} numbers where the first step has {width}")
     value = value.detach().numpy() if isinstance(value, torch.Tensor) else value
     if isinstance(value, np.ndarray):
-        if value.size > MOST_NUMBERS or value.dtype.kind not in "biuf":
-            raise TypeError(f"an array of {value.size} x {value.dtype} where some numbers belong")
+        if value.dtype.kind not in "biuf":
+            raise TypeError(f"an array of {value.dtype} where numbers belong")
         return value
-    many = isinstance(value, list | tuple)
-    if many and len(value) > MOST_NUMBERS:
-        raise TypeError(f"a list of {len(value)} where some numbers belong")
-    for item in value if many else [value]:
+    for item in value if _many(value) else [value]:
         if np.ndim(item) if isinstance(item, np.ndarray) else not isinstance(item, int | float | np.number | np.bool_):
             raise TypeError(f"{type(item).__name__} where a number belongs")
     return value
@@ -116,16 +130,19 @@ def load(folder: Path, world: dict[str, Any]) -> TensorDict:
     kept = outputs_dir() / "cache" / "madt" / f"{_identity(paths, world)}.safetensors"
     if kept.is_file():
         try:
-            return trajectories_of(load_file(kept))
+            rows = trajectories_of(load_file(kept))
+            battles.layout_of(world).check(rows)
+            return rows
         except (OSError, SafetensorError, ReproduceError):
             kept.unlink(missing_ok=True)
     rows = _read(folder, paths, world)
-    write_with(kept, lambda partial: save_file({k: v.contiguous() for k, v in flatten(rows).items()}, partial))
+    with contextlib.suppress(ReproduceError):  # no room, or not writable: the next run reads the lists again
+        write_with(kept, lambda partial: save_file({k: v.contiguous() for k, v in flatten(rows).items()}, partial))
     return rows
 
 
 def _identity(paths: Sequence[Path], world: dict[str, Any]) -> str:
-    facts = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    facts = [(path.name, sha256(path)) for path in paths]
     return hashlib.sha256(repr((VERSION, facts, sorted(world.items()))).encode()).hexdigest()[:16]
 
 

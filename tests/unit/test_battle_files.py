@@ -1,5 +1,6 @@
 """Official StarCraft files: round trips, files of every kind of pickle, and what is refused with its reason."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -7,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 from fights import experience
+from safetensors.torch import load_file, save_file
 from tensordict import TensorDict
 
 from data.catalog import store
 from data.catalog.dataset import layout_of
 from data.catalog.schema import WorldEntry
 from data.common.errors import ReproduceError
-from data.common.paths import ROOT
-from data.official import SOURCES, madt, smac_h5
+from data.common.paths import ROOT, outputs_dir
+from data.official import SOURCES, battles, madt, smac_h5
 from data.statistics import trajectory_statistics
 from data.worlds import layout_for
 
@@ -45,6 +47,50 @@ def test_a_folder_of_pickles_comes_back_and_is_read_once(tmp_path, monkeypatch):
     (folder / "00003").write_bytes((folder / "00000").read_bytes())  # another folder now
     with pytest.raises(ZeroDivisionError):
         madt.load(folder, MODIFIED)
+
+
+def test_what_is_kept_of_pickles_is_theirs_and_sound(tmp_path, monkeypatch):
+    rows, folder = experience(MODIFIED), tmp_path / "good"
+    madt.write(rows, folder)
+    madt.load(folder, MODIFIED)
+    (kept,) = (outputs_dir() / "cache" / "madt").iterdir()
+    columns = load_file(kept)
+    columns["obs"][3] = float("nan")
+    save_file(columns, kept)
+    same(madt.load(folder, MODIFIED), rows)  # read again
+    path = folder / "00001"
+    before = path.stat()
+    other = tmp_path / "other"
+    madt.write(rows.clone().set("reward", rows["reward"] * 2), other)
+    path.write_bytes((other / "00001").read_bytes())  # another file of the same size and time
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert not torch.equal(madt.load(folder, MODIFIED)["reward"], rows["reward"])
+
+
+def test_an_illegal_action_is_made_legal_where_it_was_taken_alone(monkeypatch):
+    monkeypatch.setattr(battles, "MOST_ILLEGAL", 0.1)
+    rows = experience(MODIFIED)
+    columns = dict(rows.clone().items())
+    at, agent = 10, 1
+    columns["legal_actions"][at, agent, columns["action"][at, agent]] = False
+    expected = rows["legal_actions"].clone()
+    columns["legal_actions"][columns["final"].squeeze(-1), :, 0] = False
+    expected[columns["final"].squeeze(-1), :, 0] = False
+    assert torch.equal(battles.rows_of("it", columns, MODIFIED)["legal_actions"], expected)
+
+
+def test_a_state_that_a_limit_ends_in_allows_something():
+    rows = experience(MODIFIED)
+    limit, won = (
+        rows["truncated"].squeeze(-1).nonzero().item() + 1,
+        rows["terminated"].squeeze(-1).nonzero()[0].item() + 1,
+    )
+    rows["legal_actions"][won] = False
+    layout_for("smac", map_name="3m", view="modified").check(rows)
+    rows["legal_actions"][limit] = False
+    with pytest.raises(ReproduceError, match=rf"legal_actions leaves an agent without any action first in row {limit}"):
+        layout_for("smac", map_name="3m", view="modified").check(rows)
 
 
 @pytest.mark.skipif(not MADE_UP.is_dir(), reason="the made-up episodes of shared/data/madt_like are not there")
@@ -111,12 +157,23 @@ def test_what_is_wrong_with_a_folder_of_pickles_is_named(tmp_path):
     refused(r"do not have one entry per step", lambda e: [s.__setitem__(2, [0, 0]) for a in e for s in a])
     refused(r"legal_actions holds 0.5, expected 0 or 1", lambda e: e[0][2][5].__setitem__(0, 0.5))
     refused(r"str where a number belongs", lambda e: e[0][2].__setitem__(4, "1"))
-    refused(r"an array of 1000000000 x", lambda e: e[0][2].__setitem__(0, torch.zeros(1).expand(10**9)))
+    refused(r"done holds 0.5, expected 0 or 1", lambda e: e[0][2].__setitem__(4, 0.5))
+    refused(r"an action is 1.9, expected a whole number", lambda e: e[0][2].__setitem__(2, [1.9]))
+    refused(
+        r"1000000000 numbers where the first step has 81",
+        lambda e: e[0][2].__setitem__(0, torch.zeros(1).expand(10**9)),
+    )
 
     def within_itself(episode):
         loop = []
-        loop += [loop] * 6
+        loop += [loop] * 81
         episode[0][2][0] = loop
+
+    def one_step_many_times(episode):
+        step = [[0.0] * 10**5, *episode[0][0][1:]]
+        episode[:] = [[step] * 60 for _ in episode]
+
+    refused(r"3 agents, 60 steps and \d+ numbers of each: more than any map has", one_step_many_times)
 
     refused(r"list where a number belongs", within_itself)
     refused(r"00001: an episode of 61 steps, the map's limit is 60", lambda e: [a.append(a[-1]) for a in e])

@@ -196,6 +196,15 @@ def test_half_precision_and_strange_ends(path):
     refused(path, "r has dtype float16")
 
 
+def test_chunks_that_were_never_written_are_no_zeros(path):
+    def half(file, value):
+        made = file.create_dataset("r", value.shape, value.dtype, chunks=(10, *value.shape[1:]), compression="gzip")
+        made[:30] = value[:30]
+
+    edit(path, "r", half)
+    refused(path, "r has 3 of its 6 chunks", "read as zeros")
+
+
 @pytest.mark.parametrize("packing", [{}, {"compression": "gzip"}])
 def test_headers_that_promise_more_than_the_file_holds(path, packing):
     """Refused before anything of the promised size is made."""
