@@ -26,6 +26,7 @@ from data.common.validation import SHORT
 from data.generate import generate, n_rows
 from data.schema import flatten
 from data.statistics import flat_statistics
+from data.worlds import fingerprint
 
 HEADER_BYTES = 4096  # of the file, at most
 Progress = Callable[..., None]  # (steps done, steps in all), and what is done where that changes
@@ -127,16 +128,21 @@ def _build(dataset_id: str, force: bool, progress: Progress | None) -> dict[str,
     return manifest
 
 
-def _accept(dataset_id: str, intervals: Mapping[str, list[int | float]], measures: dict[str, float]) -> dict[str, dict]:
-    """Each measure against its interval, ends included; ReproduceError at the first outside."""
+def _accept(
+    dataset_id: str,
+    intervals: Mapping[str, list[int | float]],
+    measures: dict[str, float],
+    advice: str = "Nothing was written.",
+) -> dict[str, dict]:
+    """Each measure against its interval, ends included; ReproduceError at the first outside or missing."""
     checks = {}
     for name, (low, high) in intervals.items():
         # A joint action that never occurs has no measure.
-        value = measures.get(name, 0) if name.startswith("joint_") else measures[name]
+        value = measures.get(name, 0 if name.startswith("joint_") else math.nan)
         checks[name] = {"value": value, "low": low, "high": high, "passed": low <= value <= high}
         if not checks[name]["passed"]:
             raise ReproduceError(
-                f"{dataset_id}: {name} is {value:.6g}, accepted is {low} to {high}. Nothing was written."
+                f"{dataset_id}: {name} is {value:.6g}, accepted is {low} to {high}. {advice}"
             )
     return checks
 
@@ -189,7 +195,8 @@ def _load(dataset_id: str, entry: DatasetEntry) -> Dataset:
 def _check_manifest(
     dataset_id: str, entry: DatasetEntry, manifest: dict[str, Any], digest: str, statistics: dict[str, Any]
 ) -> None:
-    """Raises ReproduceError where the manifest says other things than the data and the catalog."""
+    """Raises ReproduceError where the manifest says other things than the data and the catalog, and where the data are
+    of another day's world or outside today's intervals."""
     recipe = entry.generator
     right = {
         "id": dataset_id,
@@ -198,6 +205,7 @@ def _check_manifest(
     }
     if entry.sha256 is None:  # else the bits are the catalog's, whatever made them
         right["made_by"] = {"generator": recipe.name, "params": recipe.params, "seed": recipe.seed}
+        right["fingerprint"] = fingerprint(entry.world.name, **entry.world.params)
     for key, value in right.items():
         if manifest[key] != value:
             what = f"{key} is {SHORT.repr(manifest[key])}, that of the data is {SHORT.repr(value)}"
@@ -206,6 +214,9 @@ def _check_manifest(
         stated, measured = flat_statistics(manifest["statistics"]), flat_statistics(statistics)
         off = [k for k in stated | measured if not _same(stated.get(k), measured.get(k))]
         if not off:
+            if entry.sha256 is None:
+                noted = {name: check["value"] for name, check in manifest["acceptance"].items()}
+                _accept(dataset_id, entry.acceptance, noted | measured, rebuild_advice(dataset_id))
             return
         what = f"statistics: {off[0]} is {SHORT.repr(stated.get(off[0]))}, of the data it is {measured.get(off[0])}"
     raise ReproduceError(

@@ -72,6 +72,21 @@ def test_data_of_an_earlier_recipe_are_refused_where_no_checksum_is_known(manife
     refused("made_by is")
 
 
+def test_data_of_another_days_world_or_outside_todays_intervals_are_refused(manifest, monkeypatch):
+    entries = registry.entries()
+    entries[ID]["sha256"] = None
+    monkeypatch.setattr(registry, "_parsed", lambda: entries)
+    store.get(ID)
+    entries[ID]["acceptance"] = {"return_mean": [0.0, 0.5]}
+    with pytest.raises(ReproduceError, match=f"{ID}: return_mean is 1, accepted is 0.0 to 0.5. Rebuild it with"):
+        store.get(ID)
+    entries[ID]["acceptance"] = {"measured_since": [0.0, 0.5]}
+    with pytest.raises(ReproduceError, match="measured_since is nan"):
+        store.get(ID)
+    edit(manifest, lambda m: m.update(fingerprint="of another simulator"))
+    refused("fingerprint is 'of another simulator'")
+
+
 def test_deep_and_strange_manifests(manifest, capsys):
     for text in ("[" * 100_000, "\xff", '{"a":' * 50_000):
         manifest.write_bytes(text.encode("latin-1"))
