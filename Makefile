@@ -12,7 +12,8 @@ READY := $(VENV)/.ready
 MUJOCO := $(VENV)/.ready-mujoco
 DEV := $(VENV)/.ready-dev
 SMAX := $(VENV)/.ready-smax
-WITH_MUJOCO = $(findstring mujoco,$(ROW))$(findstring omiga,$(ROW))$(filter comadice% omsd omsd/* claims claims/* *,$(ROW))
+PAPER = $(firstword $(subst /, ,$(ROW)))
+WITH_MUJOCO = $(findstring mujoco,$(ROW))$(findstring omiga,$(ROW))$(filter comadice omsd claims,$(PAPER))$(findstring *,$(PAPER))
 NEEDED = $(READY) $(if $(WITH_MUJOCO),$(MUJOCO))
 INSTALL := $(BIN)/pip install --no-deps --require-hashes -r
 

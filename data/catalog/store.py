@@ -141,9 +141,7 @@ def _accept(
         value = measures.get(name, 0 if name.startswith("joint_") else math.nan)
         checks[name] = {"value": value, "low": low, "high": high, "passed": low <= value <= high}
         if not checks[name]["passed"]:
-            raise ReproduceError(
-                f"{dataset_id}: {name} is {value:.6g}, accepted is {low} to {high}. {advice}"
-            )
+            raise ReproduceError(f"{dataset_id}: {name} is {value:.6g}, accepted is {low} to {high}. {advice}")
     return checks
 
 

@@ -44,7 +44,7 @@ EVERYONE = Map(UNITS, UNITS, 40)  # the fight that the fingerprint is taken in
 def needed() -> Any:
     """jax, jnp, SMAX and Scenario. Raises ReproduceError where the extra is missing."""
     if find_spec("jaxmarl") is None:
-        raise ReproduceError("SMAX needs the package jaxmarl: install the extra with `pip install -e '.[smax]'`.")
+        raise ReproduceError("SMAX needs the package jaxmarl: `make smax` installs it, or `pip install -e '.[smax]'`.")
     return _imported()
 
 

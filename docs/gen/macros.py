@@ -100,7 +100,7 @@ def official(dataset: str, key: str = "mean", digits: int | None = None) -> str:
 
 
 def official_level(dataset: str, row: str) -> str:
-    """Where the mean return of the official data stands on the published scale, 100 (R - random) / (expert - random)."""
+    """The official data's mean return on the published scale, 100 (R - random) / (expert - random)."""
     known = published.row(row).references
     low, high = (known[f"normalization_{end}"] for end in ("random", "expert"))
     return facts.number(100 * (_dataset(dataset)["published"]["mean"] - low) / (high - low), None)

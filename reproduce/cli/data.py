@@ -50,18 +50,33 @@ def show(dataset: Dataset, root: Root = None, seed: Seed = None, as_json: Json =
     here = root is None and seed is None
     missing = [name for name in names if here and not is_built(name)]
     for name in missing if len(missing) < len(names) else []:
-        console.note(f"{name} is not built: `reproduce data build {name}` builds it")
+        console.note(_not_built(name))
     if len(missing) == len(names):
-        one = len(names) == 1
+        said = _not_built(names[0]) if len(names) == 1 else f"none of the {len(names)} datasets {dataset} is built"
         raise ReproduceError(
-            f"{dataset} is not built: `reproduce data build {dataset}` builds {'it' if one else f'all {len(names)}'}, "
-            "and running a row builds its own. `reproduce data compare` shows what records say of datasets."
+            f"{said}. Running a row builds its own; `reproduce data compare` shows what records say of datasets."
         )
     for name in names:
         if name not in missing:
             found[name] = read_manifest(name) if here else _got(name, root, seed)
     print(json.dumps(_first_or_all(_with_cloning(found)), indent=1))
     return 0
+
+
+def _not_built(name: str) -> str:
+    """What to do for a dataset that is not here; of one that cannot be made here, where the authors' files are."""
+    from data.catalog import registry
+
+    entry = registry.dataset(name)
+    if entry.generator.name != "official_only":
+        return f"{name} is not built: `reproduce data build {name}` builds it"
+    from data.catalog.official_files import read
+
+    try:
+        read(name, entry, None, None)
+    except ReproduceError as error:
+        return str(error).rstrip(".")
+    raise AssertionError("without data.root nothing is read")
 
 
 def build(dataset: Dataset, force: Force = False, root: Root = None, seed: Seed = None, as_json: Json = False) -> int:

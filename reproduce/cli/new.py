@@ -42,5 +42,5 @@ def paper(name: Paper) -> int:
 
     (path,) = new.paper(name)
     print(path.relative_to(ROOT))
-    print("Next: enter its numbers; `python docs/gen/readme.py` refreshes the tables of the README.")
+    print("Next: enter its numbers; `.venv/bin/python docs/gen/readme.py` refreshes the tables of the README.")
     return 0

@@ -175,7 +175,7 @@ def diff(target: Row, overrides: Overrides = None, as_json: Json = False) -> int
             else [f"  {e['key']}", str(e["paper"]), str(e["row"]), ""]
             for e in entries
         ]
-        shown = columns(["  setting", "paper", "row", "used"], lines, drop=("used",)).splitlines()
+        shown = columns(["  setting", "paper", "row", "used"], lines, drop=("paper",)).splitlines()
         wide = max(map(len, shown))
         for line, source in zip(shown, ["source", *(e["source"] for e in entries)], strict=True):
             beside = f"{line:{wide}}  {source}"

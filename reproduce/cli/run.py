@@ -75,10 +75,16 @@ def run(
         return run_grid(names, overrides, sweep, launcher, as_json, run_one, after, _dry_grid if dry_run else None)
     if dry_run:
         return _dry_run(names, overrides, launcher, as_json)
-    if launcher is None:
-        documents = _here(names, overrides, as_json, partial(run_one, recorded=True) if recorded else run_one)
-    else:
-        documents = _sweep(names, overrides, launcher, as_json)
+    try:
+        if launcher is None:
+            documents = _here(names, overrides, as_json, partial(run_one, recorded=True) if recorded else run_one)
+        else:
+            documents = _sweep(names, overrides, launcher, as_json)
+    except ReproduceError as error:
+        if len(names) == 1:  # its message is the command's; a CI finds it in its files too
+            document = {"row": names[0], "error": str(error), "exit_code": error.exit_code}
+            ci.write([document], junit, summary, target)
+        raise
     ci.write(documents, junit, summary, target)
     if as_json:
         several = {"rows": documents, "left_out": without}
@@ -113,6 +119,11 @@ def _targets(target: str, overrides: list[str], commands: list[str]) -> tuple[li
     """(the rows and claims that a word stands for, rows left out by reason). It may be a misspelt command too."""
     from reproduce import config
 
+    if columns := _columns_of_a_row_without_config(target):
+        raise ReproduceError(
+            f"{target} is a published number that has no config yet. Other columns of its row run: "
+            f"{', '.join(columns)}."
+        )
     try:
         config.expand(target, config.row_ids() + config.claim_ids())
     except ReproduceError as error:
@@ -126,7 +137,7 @@ def _targets(target: str, overrides: list[str], commands: list[str]) -> tuple[li
                 raise ReproduceError(f"no row, claim or command named {target!r}.{near}") from None
             raise error from None
         raise ReproduceError(
-            f"{planned[0]} is a published number that has no config yet (`reproduce list` marks such rows); "
+            f"{planned[0]} is a published number that has no config yet (`reproduce list --all` shows such rows); "
             "adding configs/rows/<row>.yaml makes it run."
         ) from None
     if target in config.row_ids() or target in config.claim_ids():
@@ -134,6 +145,17 @@ def _targets(target: str, overrides: list[str], commands: list[str]) -> tuple[li
     from reproduce.experiment.playable import playable
 
     return playable(target, overrides, claims=True)
+
+
+def _columns_of_a_row_without_config(target: str) -> list[str]:
+    """Rows TARGET/.. of a published row TARGET that cannot run itself; none where it can, or is no published row."""
+    from reproduce import config, published
+
+    names = config.row_ids()
+    below = [name for name in names if name.startswith(f"{target}/")]
+    if target in names or not below:
+        return []
+    return below if target in published.rows() else []
 
 
 def _here(

@@ -58,8 +58,9 @@ class OfSettings(TyperCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         from reproduce.config import choices
 
+        groups = (*CHOSEN, "launcher") if ctx.info_name in (RUN, "compare") else CHOSEN
         with formatter.section("Choices"):
-            formatter.write_dl([(f"{group}=", ", ".join(choices(group))) for group in (*CHOSEN, "launcher")])
+            formatter.write_dl([(f"{group}=", ", ".join(choices(group))) for group in groups])
 
 
 class BareRow(OfSettings):

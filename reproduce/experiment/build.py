@@ -132,7 +132,10 @@ def open_device(settings: Settings) -> tuple[torch.device, int]:
         torch.set_num_threads(run.threads)
     torch.set_float32_matmul_precision(run.matmul_precision)
     if run.device == "cuda" and not torch.cuda.is_available():
-        raise ReproduceError("run.device=cuda, but torch sees no CUDA device here; use run.device=cpu.")
+        built = (
+            "" if torch.version.cuda else " This is torch's CPU build: `make cuda` puts the CUDA build in its place."
+        )
+        raise ReproduceError(f"run.device=cuda, but torch sees no CUDA device here; use run.device=cpu.{built}")
     return torch.device(run.device), torch.get_num_threads()
 
 

@@ -59,7 +59,8 @@ def _written(reference: dict[str, Any]) -> str:
 
 def run_gate(pattern: str, tell: Callable[[str], Any] | None = None) -> list[dict[str, Any]]:
     """The outcome of each row that has a reference: row, point (algo=.., where it is not the row's own), passed,
-    batches, time; `tell` gets a line for each. Where several algorithms have one on a row, each is run.
+    batches, time, or error and exit_code; `tell` gets a line for each. Where several algorithms have one on a row, each
+    is run.
 
     Raises ReproduceError where no row of the pattern has one.
     """
@@ -71,10 +72,15 @@ def run_gate(pattern: str, tell: Callable[[str], Any] | None = None) -> list[dic
         for number, reference in enumerate(references, 1):
             row, point = reference["row"], [o for o in _overrides(reference) if o.startswith("algo=")]
             name = " ".join([row, *point])
-            with console.row(name, number, len(references)):
-                outcomes.append(_judge(row, reference) | {"point": point})
-            if tell:
-                o = outcomes[-1]
+            try:
+                with console.row(name, number, len(references)):
+                    outcomes.append(_judge(row, reference) | {"point": point})
+            except ReproduceError as error:  # the other rows are still compared
+                outcomes.append({"row": row, "error": str(error), "exit_code": error.exit_code, "point": point})
+            o = outcomes[-1]
+            if "error" in o:
+                console.note(f"{name}: {o['error']}")
+            elif tell:
                 tell(f"{name}  {'fine' if o['passed'] else 'WORSE'}  " + "; ".join(o["batches"]))
     return outcomes
 

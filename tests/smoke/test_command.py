@@ -147,9 +147,18 @@ def test_data_commands(capsys):
     assert json.loads(capsys.readouterr().out)["statistics"]["n_transitions"] == 5000
     assert "bridge/mix" in error_of(capsys, "data", "show", "bridge/mixx")
     assert "`reproduce data build xor/ab_ba` builds it" in error_of(capsys, "data", "show", "xor/ab_ba")
+    said = error_of(capsys, "data", "show", "smac/5m_vs_6m-good")
+    assert "data.root=DIR" in said
+    assert "README of ZhengYinan-AIR/OMIGA" in said
+    assert "data build" not in said
     assert main(["data", "show", "xor", "--json"]) == 0  # what is built; the others are named
     captured = capsys.readouterr()
     assert json.loads(captured.out)["id"] == "xor/ab"
+
+
+def test_a_published_number_without_a_config_runs_no_other_columns(capsys):
+    said = error_of(capsys, "comadice/mujoco/hopper_expert")
+    assert "no config yet. Other columns of its row run: comadice/mujoco/hopper_expert/bc," in said
 
 
 def test_data_compare_shows_published_statistics_and_what_is_not_built(capsys):

@@ -147,4 +147,18 @@ def test_the_actions_script_runs_rows_and_the_gate(tmp_path):
     ]
     assert not (tmp_path / "no").exists()
     assert called("omiga/mujoco/*", "", "true") == ["gate", "omiga/mujoco/*", *files]
-    assert (tmp_path / "made").read_text().splitlines()[-1] == ".venv/.ready-mujoco"
+    for rows, extra in (("om*", True), ("*", True), ("claims/*", True), ("inspo/*", False), ("omar/mpe/*", False)):
+        called(rows, "", "false")
+        assert (tmp_path / "made").read_text().splitlines()[-1].endswith("-mujoco") is extra, rows
+        made = subprocess.run(["make", "-pn", f"ROW={rows}"], cwd=ROOT, capture_output=True, text=True).stdout
+        assert (".venv/.ready-mujoco" in re.search(r"^reproduce: (.*)$", made, re.M)[1]) is extra, rows
+
+
+def test_a_single_row_that_ends_with_an_error_is_in_the_files(tmp_path, monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise ReproduceError("no data here")
+
+    monkeypatch.setattr("reproduce.cli.run.run_one", refuse)
+    assert main(["inspo/xor/ab", "--junit", str(tmp_path / "j.xml"), "--summary", str(tmp_path / "s.md")]) == 4
+    assert 'errors="1"' in (tmp_path / "j.xml").read_text()
+    assert "| `inspo/xor/ab` | ERROR | no data here |" in (tmp_path / "s.md").read_text()

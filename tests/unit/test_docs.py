@@ -146,7 +146,7 @@ def test_a_budget_for_cpus_is_not_the_full_one():
 
 def test_the_readme_holds_what_the_records_say_and_is_short():
     text = readme.README.read_text(encoding="utf-8")
-    assert readme.filled(text) == text, "run `python docs/gen/readme.py`"
+    assert readme.filled(text) == text, "run `.venv/bin/python docs/gen/readme.py`"
     assert text.count("\n") <= 130
     with pytest.raises(ReproduceError, match="holds"):
         readme.filled(text.replace("<!-- end of holds -->", ""))

@@ -185,8 +185,6 @@ def test_a_claim_says_how_many_checks_it_needs(needs, passed, monkeypatch):
     [
         (["claims/inspo/coordination", "algo.lr=1"], "algo.lr=1 would be another claim"),
         (["claims/inspo/coordination", "run.matmul_precision=high"], "run.device, run.threads may be set"),
-        (["claims/inspo/monotonic_qre", "device=cpu"], "worked out exactly"),
-        (["claims/inspo/monotonic_qre", "--recorded"], "worked out exactly"),
         (["inspo/xor/ab", "--recorded"], "for claims alone"),
         (["claims/inspo/coordination", "--recorded", "launcher=joblib"], "takes no launcher"),
     ],
@@ -194,6 +192,17 @@ def test_a_claim_says_how_many_checks_it_needs(needs, passed, monkeypatch):
 def test_what_would_be_another_claim_is_refused(words, said, capsys):
     assert main(words) == 4
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_exact_claim_has_no_arms_for_a_machines_settings(monkeypatch, capsys):
+    def reached(*_):
+        raise ReproduceError("it is worked out")
+
+    monkeypatch.setattr("reproduce.claims.run._exact", reached)
+    assert main(["claims/inspo/monotonic_qre", "device=cuda", "--recorded"]) == 4
+    err = " ".join(capsys.readouterr().err.split())
+    assert "worked out exactly, on the CPU" in err
+    assert "it is worked out" in err
 
 
 @pytest.mark.parametrize(
@@ -317,6 +326,25 @@ def test_every_algorithm_with_a_reference_is_gated(monkeypatch, capsys):
         "inspo/xor/ab",
         "inspo/xor/ab algo=bc",
     ]
+
+
+def test_a_row_that_the_gate_cannot_compare_leaves_the_others_compared(monkeypatch, capsys, tmp_path):
+    def judged(row, reference):
+        if row == "inspo/xor/ab":
+            raise ReproduceError("it has other settings")
+        return {"row": row, "passed": True, "batches": ["greedy 1"], "time": {"wall_s": 0.0}}
+
+    monkeypatch.setattr(gate, "_judge", judged)
+    monkeypatch.setattr(gate, "_newest", lambda row: [{"row": row, "overrides": []}])
+    assert main(["gate", "inspo/xor/a*", "--junit", str(tmp_path / "j.xml")]) == 4
+    out, err = capsys.readouterr()
+    assert sorted(line.split("  ")[0].removeprefix("inspo/xor/") for line in out.splitlines()) == [
+        "aa_ab_ba",
+        "ab_ba",
+        "all",
+    ]
+    assert "inspo/xor/ab: it has other settings" in err
+    assert 'errors="1"' in (tmp_path / "j.xml").read_text()
 
 
 def test_the_gate_without_a_reference_says_what_to_do(capsys):
