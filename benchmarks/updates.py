@@ -1,5 +1,6 @@
 """The cost of an update per seed: stacked, compiled and captured, beside a plainly written one-seed version."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import torch
 from timing import Line, medians
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 from data.common.spec import WorldSpec
 from lit_modules import algorithm
+from lit_modules.common import blocks  # noqa: F401  its operators have formulas here
 from lit_modules.common.schedule import Chunk, Phase
 from lit_modules.common.seed_module import SeedModule
 from reproduce.config import compose
@@ -21,10 +23,28 @@ SEEDS = (1, 5, 10, 20)
 AGENTS = (2, 4, 8, 16, 32)
 
 
+def _of_many(x: tuple, y: tuple, params: list[tuple]) -> tuple[int, int]:
+    """Shapes -> operations of the first layer's products, and of the further layers'."""
+    (of_x, of_y, _, *rest), inputs = params, math.prod(y[:3])
+    first = 2 * math.prod(x[:2]) * math.prod(of_x[1:]) + 2 * inputs * math.prod(of_y[1:])
+    return first, sum(2 * inputs * math.prod(weight[1:]) for weight in rest[::2])
+
+
+@register_flop_formula(torch.ops.lit_modules.of_many)
+def _forward_of_many(x: tuple, y: tuple, params: list[tuple], *_: Any, **__: Any) -> int:
+    return sum(_of_many(x, y, params))
+
+
+@register_flop_formula(torch.ops.lit_modules.of_many_backward)
+def _backward_of_many(grad: tuple, x: tuple, y: tuple, params: list[tuple], *_: Any, **__: Any) -> int:
+    first, further = _of_many(x, y, params)
+    return first + 2 * further  # no gradient of the inputs
+
+
 class Flops(TorchDispatchMode):
     """Counts the floating-point operations of matrix products, by torch's own formulas.
 
-    torch's FlopCounterMode hooks every module and refuses autograd.grad.
+    torch's FlopCounterMode hooks every module and refuses autograd.grad. Operators of our own have formulas above.
     """
 
     total = 0

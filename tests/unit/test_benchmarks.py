@@ -3,13 +3,15 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from test_records import record
 from timing import Line, medians
-from updates import timed
+from updates import Flops, timed
 from worlds import episode, random_prey
 
 from data.common.errors import ReproduceError
 from lit_modules import algorithms
+from lit_modules.common.mlp import StackedMLP
 from reproduce import records
 from reproduce.report import write_report
 
@@ -95,3 +97,18 @@ def test_benchmarks_and_rows_have_their_own_places(kind, row):
     made = bench(row) if kind == "bench" else record(row=row)
     with pytest.raises(ReproduceError, match=f"a {kind} cannot be filed under"):
         records.write(made)
+
+
+def test_operations_of_our_own_products_are_counted_as_torch_counts_the_plain_ones():
+    generator = torch.Generator().manual_seed(0)
+    net = StackedMLP((5, 8, 8, 1), (2,), [generator] * 2)
+    x, y = torch.rand(2, 6, 3), torch.rand(2, 6, 4, 2)
+
+    def counted(many) -> int:
+        with Flops() as counter:
+            out = many()
+            torch.autograd.grad(out.sum(), net.theta)
+        return counter.total
+
+    plain = counted(lambda: net._of_many(x, y, 3, net._parts(net.theta)))
+    assert counted(lambda: net.of_many(x, y, 3)) == plain > 0
