@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from data.buffer import OfflineDataModule
 from data.catalog import store
 from data.common.errors import ReproduceError
+from data.common.memory import return_freed_memory
 from data.common.partials import sweep
 from data.common.provenance import provenance
 from data.worlds import absent, at_once, fingerprint, make_world
@@ -120,8 +121,11 @@ def build(settings: Settings, folder: Path | None = None) -> Experiment:
     module = build_module(settings, world)
     _check_sizes(transitions, world, settings)
     data = OfflineDataModule(transitions, world.layout, module.keys, module.seeds, settings.data.storage, device)
-    own = run_folder(settings, data_facts(dataset.manifest)["sha256"])
-    parts = (dataset.manifest, brought, module, data, evaluator, f"{settings.row}/{own.name}", folder or own)
+    manifest = dataset.manifest
+    del dataset, transitions  # the buffer has its own copy of what is trained on
+    return_freed_memory()
+    own = run_folder(settings, data_facts(manifest)["sha256"])
+    parts = (manifest, brought, module, data, evaluator, f"{settings.row}/{own.name}", folder or own)
     return Experiment(settings, row, device, origin, *parts)
 
 

@@ -32,9 +32,35 @@ def page_faults(first: str) -> int:
     return int(subprocess.run(program, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
 
-@pytest.mark.skipif(
+RESIDENT = """
+import data
+from data.common.memory import return_freed_memory
+import torch
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+
+parts = [torch.ones(10_000_000) for _ in range(5)]
+whole = torch.cat(parts)
+stays = torch.ones(1000)
+del parts, whole
+before = resident()
+return_freed_memory()
+print(before - resident())
+"""
+GLIBC = pytest.mark.skipif(
     not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc's allocator"
 )
+
+
+@GLIBC
+def test_what_loading_left_goes_back_at_once():
+    program = [sys.executable, "-c", RESIDENT]
+    freed = float(subprocess.run(program, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+    assert freed > 300  # MB, of 400
+
+
+@GLIBC
 def test_large_tensors_take_the_memory_that_others_left():
     with_project, without = page_faults("import data"), page_faults("")
     assert with_project < 1000 < without
