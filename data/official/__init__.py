@@ -34,9 +34,9 @@ def _alberdice_files(official: dict[str, Any], world: dict[str, Any]) -> dict[st
     return {name: f"{alberdice.file_size(*want)} bytes" for name, want in layout.items()} | {"meta.json": "text"}
 
 
-def _vault_of(load: Callable[[Path, dict[str, Any]], TensorDict], folder: str) -> Source:
+def _vault_of(load: Callable[[Path, dict[str, Any]], TensorDict], folder: str, **more: Any) -> Source:
     """`folder`: where OG-MARL's own download puts it."""
-    return Source(lambda official, world: {vault.METADATA: "text"}, load, folders=(folder,), whole_folder=True)
+    return Source(lambda official, world: {vault.METADATA: "text"}, load, folders=(folder,), whole_folder=True, **more)
 
 
 SOURCES = {
@@ -60,6 +60,6 @@ SOURCES = {
         omar_npy.world_params,
         replayed=lambda path, found, world: omar_npy.replayed(path, world),
     ),
-    "omiga_hdf5": Source(lambda official, world: {"": "size unknown"}, omiga_hdf5.load),
-    "omiga_vault": _vault_of(omiga_vault.load, "omiga/mamujoco"),
+    "omiga_hdf5": Source(lambda official, world: {"": "size unknown"}, omiga_hdf5.load, replayed=replay.mujoco),
+    "omiga_vault": _vault_of(omiga_vault.load, "omiga/mamujoco", replayed=replay.mujoco),
 }

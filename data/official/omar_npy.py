@@ -202,9 +202,12 @@ def load(folder: Path, world: dict) -> TensorDict:
 
 
 def replayed(folder: Path, world: dict) -> dict[str, Any] | None:
-    """How many recorded transitions of a sample the world repeats; None where no world can tell."""
-    arrays = _opened(folder, world)[0] if world["name"] == "mpe" else {}
-    return replay.particles(folder, arrays, world["scenario"], _limit(world)) if arrays else None
+    """How many recorded transitions of a sample the world repeats, where one can tell, and the share of episodes whose
+    last step `dones` marks: a row's `time_limits` decides whether it ends the bootstrap, whatever the files mark."""
+    arrays, limit = _opened(folder, world)[0], _limit(world)
+    marked = {"ends_marked": round(float(np.mean(arrays["dones_0.npy"][limit - 1 :: limit] != 0)), 4)}
+    particles = world["name"] == "mpe"
+    return (replay.particles(folder, arrays, world["scenario"], limit) if particles else {}) | marked
 
 
 def _slabs(folder: Path, arrays: dict[str, np.ndarray], n: int, limit: int) -> Iterator[_Slab]:

@@ -14,22 +14,23 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.common.errors import ReproduceError
-from data.worlds import bridge
+from data.worlds import bridge, mamujoco
 from data.worlds.matrix import payoff_tensor
 from data.worlds.mpe import Physics
 
 N_CHECKED = 400  # transitions, evenly over the data
 ENOUGH = 0.99  # of them; a contact at the very edge may be told differently in float32
 NEAR = 1e-3  # of positions, velocities and rewards, relative to 1 + their size
+NEAR_CONTACTS, LIKELY = 2e-2, 0.9  # in simulators whose contacts amplify the rounding of a state
 
 
 def _sample(n: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, N_CHECKED)).round().astype(np.int64))
 
 
-def _near(found: Tensor, expected: Tensor) -> Tensor:
+def _near(found: Tensor, expected: Tensor, near: float = NEAR) -> Tensor:
     """[n, ..] -> [n] bool."""
-    return ((found - expected).abs() <= NEAR * (1 + expected.abs())).flatten(1).all(1)
+    return ((found - expected).abs() <= near * (1 + expected.abs())).flatten(1).all(1)
 
 
 def particles(folder: Path, arrays: Mapping[str, np.ndarray], scenario: str, limit: int) -> dict[str, Any]:
@@ -93,6 +94,63 @@ def particles(folder: Path, arrays: Mapping[str, np.ndarray], scenario: str, lim
     return {"n": len(at), "agree": round(_share(moves & rewards), 4)}
 
 
+def mujoco(folder: Path, transitions: TensorDict, world: dict[str, Any]) -> dict[str, Any]:
+    """The same of multi-agent MuJoCo. A sampled state is set anew from its float32 features, so a share of the steps
+    near contacts comes out otherwise: NEAR_CONTACTS, LIKELY.
+
+    Raises ReproduceError where another order or sign of actions or rewards explains what this one does not.
+    """
+    params = {key: value for key, value in world.items() if key not in ("name", "episode_limit")}
+    rules, final = mamujoco.SCENARIOS[world["scenario"]], transitions["final"].squeeze(-1)
+    velocity = transitions["features"][:, -mamujoco.model_of(world["scenario"]).nv :]
+    known = ~final & (velocity.abs() < rules.velocity_limit).all(1)  # a clipped velocity is not the simulator's
+    rows = known.nonzero().squeeze(-1)
+    if not len(rows):
+        return {"n": 0, "agree": 0.0}
+    at = rows[torch.from_numpy(_sample(len(rows)))]
+    played = mamujoco.MultiAgentMujoco(len(at), **params)
+    start, after = played.start_of(transitions["features"][at]), transitions["features"][at + 1].double()
+    acted, got = transitions["action"][at], transitions["reward"][at].double()
+
+    def step(actions: Tensor) -> tuple[Tensor, Tensor]:
+        """([n] bool, the moves that agree, rewards earned [n, 1])."""
+        played.reset(TensorDict({"start": start}, [len(at)]))
+        found: Any = played.step(TensorDict({"action": actions}, [len(at)]))["next"]
+        return _near(found["features"], after, NEAR_CONTACTS), found["reward"].double()
+
+    def other_actions() -> Iterator[tuple[str, Tensor]]:
+        n = acted.shape[1]
+        orders = [list(range(n))[::-1], *([_swapped(n, i, j) for i in range(n) for j in range(i)] if n > 2 else [])]
+        for order in orders:
+            yield f"agents are swapped: their order is {order}", step(acted[:, order])[0]
+        yield "actions are negated", step(-acted)[0]
+        yield "actions stand one row too early", step(transitions["action"][(at - 1).clamp(min=0)])[0]
+        yield "actions stand one row too late", step(transitions["action"][at + 1])[0]
+
+    def other_rewards() -> Iterator[tuple[str, Tensor]]:
+        stored: Any = transitions["reward"]
+        for said, rewards in (
+            ("rewards are negated", -got),
+            ("rewards are in reverse order", stored.flip(0)[at]),
+            ("rewards stand one row too late", stored[at + 1]),
+            ("rewards stand one row too early", stored[(at - 1).clamp(min=0)]),
+        ):
+            yield said, _near(earned, rewards.double(), NEAR_CONTACTS)
+
+    moves, earned = step(acted)
+    rewards = _near(earned, got, NEAR_CONTACTS)
+    for what, agree, others in (("moves", moves, other_actions()), ("rewards", rewards, other_rewards())):
+        if (share := _share(agree)) < LIKELY and (cause := _cause(others, LIKELY)):
+            raise _refusal(folder, what, share, len(at), world["scenario"], cause, LIKELY)
+    return {"n": len(at), "agree": round(_share(moves & rewards), 4)}
+
+
+def _swapped(n: int, i: int, j: int) -> list[int]:
+    order = list(range(n))
+    order[i], order[j] = j, i
+    return order
+
+
 def tables(folder: Path, transitions: TensorDict, world: dict[str, Any]) -> dict[str, Any]:
     """The same of AlberDICE's games. Raises ReproduceError below ENOUGH: the released files agree throughout."""
     at = torch.from_numpy(_sample(len(transitions)))
@@ -138,15 +196,17 @@ def _share(agree: Tensor) -> float:
     return agree.double().mean().item()
 
 
-def _cause(others: Iterator[tuple[str, Tensor]]) -> str | None:
-    return next((said for said, agree in others if _share(agree) >= ENOUGH), None)
+def _cause(others: Iterator[tuple[str, Tensor]], enough: float = ENOUGH) -> str | None:
+    return next((said for said, agree in others if _share(agree) >= enough), None)
 
 
-def _refusal(folder: Path, what: str, share: float, n: int, world: str, cause: str | None) -> ReproduceError:
+def _refusal(
+    folder: Path, what: str, share: float, n: int, world: str, cause: str | None, enough: float = ENOUGH
+) -> ReproduceError:
     likely = (
         f"Likely {cause}" if cause else "Likely agents are swapped, rewards reordered, or it is another world's data"
     )
     return ReproduceError(
-        f"{folder}: {what} of {share:.0%} of {n} sampled transitions are those of {world}, expected {ENOUGH:.0%}. "
+        f"{folder}: {what} of {share:.0%} of {n} sampled transitions are those of {world}, expected {enough:.0%}. "
         f"{likely}. Fetch the files again, or convert them anew."
     )

@@ -79,7 +79,8 @@ def needed(package: str) -> Any:
 
 
 @cache
-def _model(scenario: str) -> Any:
+def model_of(scenario: str) -> Any:
+    """MuJoCo's model of the scenario."""
     assets = Path(needed("gymnasium").__file__).parent / "envs" / "mujoco" / "assets"
     return needed("mujoco").MjModel.from_xml_path(str(assets / SCENARIOS[scenario].model))
 
@@ -90,7 +91,7 @@ def sizes(scenario: str, agent_conf: str) -> tuple[int, int]:
         raise ReproduceError(
             f"unknown scenario {scenario!r}; known: {', '.join(SCENARIOS)}.{nearest(scenario, list(SCENARIOS))}"
         )
-    actuators = _model(scenario).nu
+    actuators = model_of(scenario).nu
     parts = str(agent_conf).split("x")
     if len(parts) != 2 or not all(p.isdigit() for p in parts) or int(parts[0]) * int(parts[1]) != actuators:
         raise ReproduceError(
@@ -102,7 +103,7 @@ def sizes(scenario: str, agent_conf: str) -> tuple[int, int]:
 def view_sizes(scenario: str, agent_conf: str) -> tuple[int, int, int, int]:
     """(agents, actions per agent, features, zeros): the shapes of a dataset of this world."""
     n_agents, action_size = sizes(scenario, agent_conf)
-    rules, model = SCENARIOS[scenario], _model(scenario)
+    rules, model = SCENARIOS[scenario], model_of(scenario)
     return n_agents, action_size, model.nq - rules.hidden_positions + model.nv, rules.n_zeros
 
 
@@ -136,7 +137,7 @@ class MultiAgentMujoco(ContinuousWorld):
         device: str | torch.device = "cpu",
     ):
         super().__init__(spec_of(scenario, agent_conf, episode_limit), n_worlds, device)
-        self.rules, self.model = SCENARIOS[scenario], _model(scenario)
+        self.rules, self.model = SCENARIOS[scenario], model_of(scenario)
         self.n_zeros = self.rules.n_zeros
         self._mj = needed("mujoco")
         self._sims = [self._mj.MjData(self.model) for _ in range(n_worlds)]
@@ -159,6 +160,13 @@ class MultiAgentMujoco(ContinuousWorld):
         normal = torch.randn(n, nv, generator=generator, dtype=torch.float64)
         velocity = normal if self.rules.normal_velocity else uniform[:, nq:]
         return scale * torch.cat([uniform[:, :nq], velocity], 1)
+
+    def start_of(self, features: Tensor) -> Tensor:
+        """features [n, F] -> the start noise with which a reset shows them, positions that they leave out at 0."""
+        hidden = torch.zeros(len(features), self.rules.hidden_positions, dtype=torch.float64)
+        state = torch.cat([hidden, features.double()], 1)
+        state[:, : self.model.nq] -= torch.from_numpy(self._init_qpos)
+        return state
 
     def fixed_starts(self, n: int) -> Tensor:
         """No start noise."""

@@ -50,10 +50,14 @@ def notes(experiment: Experiment, training: Training) -> list[str]:
     if shared := [name for name, fact in cache.facts().items() if fact["shared_by_seeds"]]:
         nets = " and the ".join(shared)
         said.append(f"all seeds share the {nets} that seed {cache.first_seed} trained: the spread is stage 2's")
-    checked = experiment.manifest.get("transitions_checked")
-    if checked and checked["agree"] < 0.99:
-        n, share = checked["n"], checked["agree"]
-        said.append(f"of {n} recorded transitions the world repeats {share:.0%}: the data may be another world's")
+    checked = experiment.manifest.get("transitions_checked") or {}
+    if (share := checked.get("agree", 1.0)) < 0.99:
+        said.append(
+            f"of {checked['n']} recorded transitions the world repeats {share:.0%}: the data may be another world's"
+        )
+    means = experiment.settings.protocol.time_limits
+    if (marked := checked.get("ends_marked")) is not None and (marked > 0) is not (means == "terminal"):
+        said.append(f"the files mark {marked:.0%} of time limits as ends, and protocol.time_limits is {means}")
     capabilities = training.run["cpu_capabilities"]
     if len(capabilities) > 1:
         ran = ", ".join(f"{name} from update {update:,}" for update, name in capabilities)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from reproduce.config import compose
 from reproduce.experiment.build import build
 from reproduce.experiment.comparability import why_not_comparable
 from reproduce.experiment.evaluate import Evaluator
-from reproduce.experiment.scoring import score
+from reproduce.experiment.scoring import notes, score
 from reproduce.experiment.train import train
 
 ROW = "inspo/xor/ab_ba"
@@ -97,3 +98,23 @@ def test_episodes_of_a_mode_do_not_depend_on_the_modes_beside_it():
     assert both == greedy | sampled
     assert both["greedy"] != both["sampled"]
     assert len({x for seed in both["sampled"] for x in seed}) > 1
+
+
+@pytest.mark.parametrize(
+    ("checked", "limits", "said"),
+    [
+        (None, "bootstrap", []),
+        ({"n": 400, "agree": 1.0, "ends_marked": 0.0}, "bootstrap", []),
+        ({"n": 400, "agree": 0.5}, "bootstrap", ["of 400 recorded transitions the world repeats 50%"]),
+        ({"ends_marked": 1.0}, "terminal", []),
+        ({"ends_marked": 1.0}, "bootstrap", ["the files mark 100% of time limits as ends"]),
+        ({"ends_marked": 0.0}, "terminal", ["the files mark 0% of time limits as ends"]),
+    ],
+)
+def test_a_record_notes_what_the_files_do_otherwise(checked, limits, said):
+    settings = compose("inspo/xor/ab", [f"protocol.time_limits={limits}"])
+    cache = SimpleNamespace(facts=dict)
+    manifest = {} if checked is None else {"transitions_checked": checked}
+    experiment = SimpleNamespace(cache=cache, row=None, references=None, manifest=manifest, settings=settings)
+    found = notes(experiment, SimpleNamespace(run={"cpu_capabilities": []}))
+    assert [note[: len(start)] for note, start in zip(found, said, strict=True)] == said

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from tensordict import TensorDict
 
 from data.catalog import store
 from data.common.errors import ReproduceError
 from data.common.paths import ROOT
 from data.generate import generate, mpe
 from data.official import alberdice, omar_npy, replay
+from data.worlds.mamujoco import MultiAgentMujoco
 
 RELEASE = ROOT.parent / "shared" / "data" / "alberdice"
 released = pytest.mark.skipif(not RELEASE.is_dir(), reason="AlberDICE's released buffers are not at hand")
@@ -52,7 +54,15 @@ def every(folder, kind: str, edit) -> None:
 def test_what_the_world_plays_agrees(omar):
     folder, world = omar
     omar_npy.load(folder, world)
-    assert omar_npy.replayed(folder, world) == {"n": 400, "agree": 1.0}
+    assert omar_npy.replayed(folder, world) == {"n": 400, "agree": 1.0, "ends_marked": 0.0}
+
+
+def test_marked_ends_are_a_fact_of_the_manifest(omar):
+    folder, world = omar
+    marks = np.load(folder / "dones_0.npy")
+    marks[24:250:25] = 1
+    np.save(folder / "dones_0.npy", marks)
+    assert omar_npy.replayed(folder, world)["ends_marked"] == 0.5
 
 
 def test_swapped_actions_are_refused(omar):
@@ -139,3 +149,53 @@ def test_an_end_that_is_neither_0_nor_1(mix, tmp_path):
     np.save(tmp_path / "buffer" / "terminated.npy", flags * 3)
     with pytest.raises(ReproduceError, match=r"terminated\.npy: .* it is 3, expected 0 or 1"):
         alberdice.load(tmp_path / "buffer", "bridge")
+
+
+# ---- OMIGA
+
+
+@pytest.fixture(params=[("Hopper-v2", "3x1"), ("HalfCheetah-v2", "6x1"), ("Ant-v2", "2x4")], ids=lambda p: p[0])
+def mujoco(request):
+    """(world, trajectories): thirty episodes of ten steps and less, as the simulator plays them."""
+    pytest.importorskip("mujoco")
+    scenario, conf = request.param
+    world = {"name": "mamujoco", "scenario": scenario, "agent_conf": conf, "episode_limit": 10}
+    game, g = MultiAgentMujoco(30, scenario, conf, 10), torch.Generator().manual_seed(0)
+    td, made = game.reset(TensorDict({"start": game.draw_starts(30, g)}, [30])), []
+    for _ in range(10):
+        td["action"] = torch.rand(30, game.n_agents, game.action_size, generator=g) * 2 - 1
+        td = game.step(td)
+        made.append(TensorDict({k: td[k] for k in ("features", "action")} | {"reward": td["next", "reward"]}, [30]))
+        td = td["next"]
+    last = made[-1].clone().zero_().set("features", td["features"])
+    rows = torch.stack([*made, last], 1).flatten(0, 1).float()
+    final = torch.arange(len(rows)).remainder(11).eq(10).unsqueeze(-1)
+    return world, rows.set("final", final)
+
+
+def test_what_the_simulator_plays_agrees(mujoco):
+    world, rows = mujoco
+    assert replay.mujoco("file", rows, world)["agree"] > 0.97
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda r: r.set("action", r["action"].flip(1)), r"agents are swapped: their order is \[\d, "),
+        (lambda r: r.set("action", -r["action"]), "actions are negated"),
+        (lambda r: r.set("action", r["action"].roll(1, 0)), "actions stand one row too late"),
+        (lambda r: r.set("reward", -r["reward"]), "rewards are negated"),
+        (lambda r: r.set("reward", r["reward"].roll(-1, 0)), "rewards stand one row too early"),
+    ],
+    ids=["swapped", "negated", "late", "negated rewards", "early rewards"],
+)
+def test_actions_and_rewards_that_are_not_the_simulators_are_refused(mujoco, edit, said):
+    world, rows = mujoco
+    with pytest.raises(ReproduceError, match=said):
+        replay.mujoco("file", edit(rows.clone()), world)
+
+
+def test_rows_of_no_known_mistake_are_a_fact_alone(mujoco):
+    world, rows = mujoco
+    rows["action"] = torch.rand_like(rows["action"])
+    assert replay.mujoco("file", rows, world)["agree"] < 0.5
