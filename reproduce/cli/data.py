@@ -52,7 +52,11 @@ def show(dataset: Dataset, root: Root = None, seed: Seed = None, as_json: Json =
     for name in missing if len(missing) < len(names) else []:
         console.note(_not_built(name))
     if len(missing) == len(names):
-        said = _not_built(names[0]) if len(names) == 1 else f"none of the {len(names)} datasets {dataset} is built"
+        said = _not_built(names[0])
+        if len(names) > 1:
+            made = all("data build" in _not_built(name) for name in names)
+            cure = f"`reproduce data build {dataset}` builds all {len(names)}" if made else f"name one, as {names[0]}"
+            said = f"none of the {len(names)} datasets {dataset} is built: {cure}"
         raise ReproduceError(
             f"{said}. Running a row builds its own; `reproduce data compare` shows what records say of datasets."
         )

@@ -50,7 +50,7 @@ def test_what_is_wrong_is_named(monkeypatch):
     with pytest.raises(ReproduceError, match="episode_limit is 0"):
         layout_for("smax", map_name="3m", episode_limit=0)
     monkeypatch.setattr(smax, "find_spec", lambda name: None)
-    with pytest.raises(ReproduceError, match=r"jaxmarl: install the extra with `pip install -e '\.\[smax\]'`"):
+    with pytest.raises(ReproduceError, match=r"jaxmarl: `make smax` installs it, or `pip install -e '\.\[smax\]'`"):
         make_world("smax", 2, map_name="3m")
 
 
