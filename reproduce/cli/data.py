@@ -52,14 +52,12 @@ def show(dataset: Dataset, root: Root = None, seed: Seed = None, as_json: Json =
     for name in missing if len(missing) < len(names) else []:
         console.note(_not_built(name))
     if len(missing) == len(names):
-        said = _not_built(names[0])
+        said, made = _not_built(names[0]), all("data build" in _not_built(name) for name in names)
         if len(names) > 1:
-            made = all("data build" in _not_built(name) for name in names)
             cure = f"`reproduce data build {dataset}` builds all {len(names)}" if made else f"name one, as {names[0]}"
             said = f"none of the {len(names)} datasets {dataset} is built: {cure}"
-        raise ReproduceError(
-            f"{said}. Running a row builds its own; `reproduce data compare` shows what records say of datasets."
-        )
+        also = " Running a row builds its own;" if made else ""
+        raise ReproduceError(f"{said}.{also} `reproduce data compare` shows what records say of datasets.")
     for name in names:
         if name not in missing:
             found[name] = read_manifest(name) if here else _got(name, root, seed)
