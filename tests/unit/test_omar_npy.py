@@ -225,7 +225,7 @@ def test_halfcheetahs_features_are_its_states(cheetah):
 # ---- from the store to a verdict
 
 
-def test_an_official_dataset_is_found_and_described(folder, tmp_path, capsys):
+def test_an_official_dataset_is_found_and_described(folder, tmp_path, capsys, monkeypatch):
     found = store.get(ID, "official", tmp_path)
     assert (found.transitions == omar_npy.load(folder, SPREAD)).all()
     assert found.manifest["source_format"] == "omar_npy"
@@ -233,6 +233,9 @@ def test_an_official_dataset_is_found_and_described(folder, tmp_path, capsys):
     assert found.played_in == {}
     assert main(["data", "show", ID, "--root", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out)["path"] == "datasets/simple_spread/random/seed_2_data"
+    monkeypatch.setattr("data.catalog.store.build", lambda *_, **__: pytest.fail("it was built"))
+    assert main(["data", "build", ID, "--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith(f"{ID}  ")
 
 
 def test_missing_official_data_say_which_seeds_there_are(folder, tmp_path, capsys):
