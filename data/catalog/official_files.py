@@ -40,25 +40,24 @@ def read(dataset_id: str, entry: DatasetEntry, root: Path | str | None, seed: in
         raise ReproduceError(f"{dataset_id} has no official data: {entry.official_reason}. Use the regenerated kind.")
     choices = _choices(dataset_id, official, seed)
     if root is None:
-        advice = " Or: ".join(choice.advice for choice in choices)
-        raise ReproduceError(f"{dataset_id}: official data needs data.root=DIR; nothing is downloaded. {advice}")
+        raise ReproduceError(
+            f"{dataset_id}: official data needs data.root=DIR; nothing is downloaded. {_advice(choices)}"
+        )
     place, choice = _find(Path(root), official.source, choices)
+    choices.sort(key=lambda other: other is not choice)  # what was found is named first
     world = entry.world.model_copy(update={"params": entry.world.params | official.world_params})
     wanted = choice.source.files(official.model_dump(), world.flat)
     for name, size in wanted.items():
         if not (place / name).is_file():
-            others = "".join(f" Or: {other.advice}" for other in choices if other is not choice)
             known = f"sha256 {choice.files[name]}" if name in choice.files else "checksum unknown"
             raise ReproduceError(
                 f"{dataset_id}: {os.path.normpath(place / name)} is missing ({size}, {known}).{_beside(place)} "
-                f"{choice.advice}{others}"
+                f"{_advice(choices)}"
             )
     if choice.source.whole_folder:
         if not place.exists():
-            others = "".join(f" Or: {other.advice}" for other in choices if other is not choice)
-            raise ReproduceError(
-                f"{dataset_id}: {os.path.normpath(place)} is missing.{_beside(place)} {choice.advice}{others}"
-            )
+            missing = f"{os.path.normpath(place)} is missing.{_beside(place)}"
+            raise ReproduceError(f"{dataset_id}: {missing} {_advice(choices)}")
         check_tree(place)
     for name in wanted:  # a file above the dataset's folder (the prey) has that folder to itself
         check_regular(place / name, (place / name).parent if name else None)
@@ -81,6 +80,15 @@ def read(dataset_id: str, entry: DatasetEntry, root: Path | str | None, seed: in
         **({"transitions_checked": checked} if checked else {}),
     }
     return Dataset(transitions, manifest, played_in)
+
+
+def where(dataset_id: str, official: OfficialEntry) -> str:
+    """Where the authors' files are published, and where data.root points to, in sentences."""
+    return _advice(_choices(dataset_id, official, None))
+
+
+def _advice(choices: list[Choice]) -> str:
+    return " Or: ".join(choice.advice for choice in choices)
 
 
 def _choices(dataset_id: str, official: OfficialEntry, seed: int | None) -> list[Choice]:

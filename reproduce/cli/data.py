@@ -52,12 +52,12 @@ def show(dataset: Dataset, root: Root = None, seed: Seed = None, as_json: Json =
     for name in missing if len(missing) < len(names) else []:
         console.note(_not_built(name))
     if len(missing) == len(names):
-        said, made = _not_built(names[0]), all("data build" in _not_built(name) for name in names)
+        said, made = _not_built(names[0]), not any(map(_authors_alone, names))
         if len(names) > 1:
-            cure = f"`reproduce data build {dataset}` builds all {len(names)}" if made else f"name one, as {names[0]}"
+            cure = f"`reproduce data build {dataset}` builds all {len(names)}." if made else f"name one, as {names[0]}."
             said = f"none of the {len(names)} datasets {dataset} is built: {cure}"
         also = " Running a row builds its own;" if made else ""
-        raise ReproduceError(f"{said}.{also} `reproduce data compare` shows what records say of datasets.")
+        raise ReproduceError(f"{said}{also} `reproduce data compare` shows what records say of datasets.")
     for name in names:
         if name not in missing:
             found[name] = read_manifest(name) if here else _got(name, root, seed)
@@ -67,18 +67,20 @@ def show(dataset: Dataset, root: Root = None, seed: Seed = None, as_json: Json =
 
 def _not_built(name: str) -> str:
     """What to do for a dataset that is not here; of one that cannot be made here, where the authors' files are."""
+    if official := _authors_alone(name):
+        from data.catalog.official_files import where
+
+        read = "read with --root DIR, by rows with data.kind=official data.root=DIR"
+        return f"{name} is the authors' alone, {read}. {where(name, official)}"
+    return f"{name} is not built: `reproduce data build {name}` builds it."
+
+
+def _authors_alone(name: str) -> Any:
+    """The catalog's entry of the official files where the data cannot be made here, else None."""
     from data.catalog import registry
 
     entry = registry.dataset(name)
-    if entry.generator.name != "official_only":
-        return f"{name} is not built: `reproduce data build {name}` builds it"
-    from data.catalog.official_files import read
-
-    try:
-        read(name, entry, None, None)
-    except ReproduceError as error:
-        return str(error).rstrip(".")
-    raise AssertionError("without data.root nothing is read")
+    return entry.official if entry.generator.name == "official_only" else None
 
 
 def build(dataset: Dataset, force: Force = False, root: Root = None, seed: Seed = None, as_json: Json = False) -> int:
