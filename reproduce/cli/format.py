@@ -79,8 +79,10 @@ def result_line(document: dict[str, Any]) -> str:
         return f"{document['row']}  ERROR"
     if "verdict" not in document:
         checks = [f"{'holds' if c['passed'] else 'FAILS'}: {c['text']}" for c in document["checks"]]
-        took = f"{seconds(document['time']['wall_s'])} s"
-        return "\n".join([f"{document['row']}  {claim_word(document)}", *map(fill_in, [*checks, took])])
+        facts = [*checks, f"{seconds(document['time']['wall_s'])} s"]
+        if changed := document.get("changed"):
+            facts.append(f"its {changed} changed since: run it again")
+        return "\n".join([f"{document['row']}  {claim_word(document)}", *map(fill_in, facts)])
     v = document["verdict"]
     parts = []
     if v["mean"] is not None:

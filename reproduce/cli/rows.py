@@ -17,7 +17,7 @@ from reproduce.cli.format import (
     result_line,
     width,
 )
-from reproduce.cli.options import Json, Overrides, Row, complete, published_rows, published_rows_and_claims
+from reproduce.cli.options import Json, Overrides, Row, complete, published_rows_and_claims
 
 Listed = Annotated[
     str,
@@ -32,8 +32,8 @@ Recorded = Annotated[
     str,
     typer.Argument(
         metavar="PATTERN",
-        help="A row, or a prefix or glob of rows, that have records.",
-        autocompletion=complete(published_rows),
+        help="A row or a claim that has records, or a prefix or glob of them.",
+        autocompletion=complete(published_rows_and_claims),
         show_default=False,
     ),
 ]
@@ -51,14 +51,15 @@ def list_rows(
     """
     from data.common.patterns import matching
     from reproduce import published, records, standing
-    from reproduce.config import claim_ids
+    from reproduce.config import claim_ids, expand
 
-    claims = matching(pattern, claim_ids())
-    names = [] if claims and pattern.startswith("claims") else published.match(pattern)
+    of_claims = pattern.startswith("claims")
+    claims = (expand if of_claims else matching)(pattern, claim_ids())
+    names = [] if of_claims else published.match(pattern)
     left_out: dict[Path, str] = {}
     found = records.read(left_out=left_out)
     rows = standing.standings(names, found)
-    last = {record["row"]: record for record in found if record["kind"] == "claim"}
+    last = _last_claims(found)
     if as_json:
         entries = [_entry(each) for each in rows.values()] + [_claim_entry(name, last.get(name)) for name in claims]
         print(json.dumps(entries, indent=1))
@@ -123,30 +124,51 @@ def check(pattern: Recorded, as_json: Json = False) -> int:
     """Judge recorded scores again, with the bounds of today.
 
     Nothing is trained. A row is judged by its own run with the most seeds, of several the newest; other readings are
-    listed below it. The exit code is that of the row's verdict, of several rows the highest.
+    listed below it. A claim (claims/..) is shown as last recorded: 3 where its file or its rows changed since. The exit
+    code is that of the verdict, of several the highest.
     """
     from reproduce import published, records, standing
+    from reproduce.config import claim_ids, expand
 
     left_out: dict[Path, str] = {}
-    names, found = published.match(pattern), records.read(left_out=left_out)
+    claims = expand(pattern, claim_ids()) if pattern.startswith("claims") else []
+    names, found = claims or published.match(pattern), records.read(left_out=left_out)
     left_out = {path: text for path, text in left_out.items() if _row_of(path) in names}
-    rows = [each for each in standing.standings(names, found).values() if each.own or each.readings or each.others]
-    if not rows:
+    if claims:
+        last = _last_claims(found)
+        documents = [_claim_document(last[name]) for name in claims if name in last]
+    else:
+        rows = standing.standings(names, found).values()
+        documents = [each.document for each in rows if each.own or each.readings or each.others]
+    if not documents:
         records.exit_code(0, left_out)
         if len(names) == 1:
             raise ReproduceError(f"nothing is recorded for {names[0]}; `reproduce {names[0]}` runs it.")
         raise ReproduceError(f"nothing is recorded for {pattern}; `reproduce list` shows what can run.")
-    documents = [each.document for each in rows]
     if as_json:
         print(json.dumps(documents[0] if len(documents) == 1 else {"rows": documents}, indent=1))
         return records.exit_code(max(document["exit_code"] for document in documents), left_out)
     for document in documents:
         print(result_line(document))
-        for reading in document["readings"]:
+        for reading in document.get("readings", []):
             print(reading_line(reading))
-        for other in document["others"] if len(documents) == 1 else []:
+        for other in document.get("others", []) if len(documents) == 1 else []:
             print(reading_line(other))
     return records.exit_code(max(document["exit_code"] for document in documents), left_out)
+
+
+def _last_claims(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The newest record of each claim."""
+    return {record["row"]: record for record in found if record["kind"] == "claim"}
+
+
+def _claim_document(record: dict[str, Any]) -> dict[str, Any]:
+    """What `check` prints of a recorded claim. `changed`: what of it is not as today, "rule", "runs" or empty."""
+    from reproduce.claims import changed_since
+    from reproduce.records import claim_document
+
+    document, changed = claim_document(record), changed_since(record)
+    return document | {"changed": changed} | ({"exit_code": 3} if changed else {})
 
 
 def _row_of(path: Path) -> str:

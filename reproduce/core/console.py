@@ -42,6 +42,11 @@ def set_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
+def is_quiet() -> bool:
+    """Whether --json was asked for."""
+    return _quiet
+
+
 def note(text: str) -> None:
     """A line for people, on stderr."""
     if not _quiet:

@@ -26,7 +26,11 @@ MANY = [[name] for name in COMMANDS] + [["data", name] for name in DATA] + [["in
 def error_of(capsys, *argv: str) -> str:
     assert main(list(argv)) == 4
     captured = capsys.readouterr()
-    assert captured.out == ""
+    if "--json" in argv:  # the same message, for programs
+        assert captured.err == f"reproduce: {json.loads(captured.out)['error']}\n"
+        assert json.loads(captured.out)["exit_code"] == 4
+    else:
+        assert captured.out == ""
     return captured.err
 
 

@@ -167,6 +167,23 @@ def test_a_claim_recorded_by_another_rule_is_listed_so(monkeypatch, capsys):
         assert ("HOLDS, but its rule changed since" in capsys.readouterr().out) is said
         assert main(["list", name, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)[0]["full_budget"] is not said
+        assert main(["check", name]) == (3 if said else 0)
+        assert ("its rule changed since: run it again" in capsys.readouterr().out) is said
+
+
+def test_check_shows_claims_as_recorded_and_names_the_nearest(monkeypatch, capsys):
+    name = "claims/inspo/monotonic_qre"
+    assert main(["check", name]) == 4
+    assert f"nothing is recorded for {name}" in capsys.readouterr().err
+    monkeypatch.setattr("reproduce.claims.run._exact", lambda spec, name: ({}, [{"text": "t", "passed": False}]))
+    assert main([name]) == 1
+    capsys.readouterr()
+    assert main(["check", "claims/inspo", "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert (document["row"], document["passed"], document["changed"]) == (name, False, "")
+    for command in ("check", "list"):
+        assert main([command, "claims/inspo/monotonic_qer"]) == 4
+        assert f"Nearest: {name}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("needs", "passed"), [(None, False), (2, True), (3, False)])
