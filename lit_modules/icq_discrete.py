@@ -179,8 +179,9 @@ class ICQDiscrete(Recurrent):
         return c.epsilon_start + (c.epsilon_end - c.epsilon_start) * done
 
     def draw(self, chunk: Chunk) -> dict[str, Tensor]:
-        """Per update: epsilon []."""
-        return {"epsilon": self.epsilon(chunk.start + torch.arange(chunk.n_updates, device=self.device)).to(self.dtype)}
+        """Per update: epsilon []. The evaluation that changes it comes after the update of its number."""
+        before = (chunk.start - 1 + torch.arange(chunk.n_updates, device=self.device)).clamp(min=0)
+        return {"epsilon": self.epsilon(before).to(self.dtype)}
 
     def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config

@@ -3,7 +3,8 @@
 #
 # D1  The critic is CQL-MA's (lit_modules/cql_ma_discrete.py).
 # D2  Over finitely many actions nothing needs to be sampled: a* is the best action under Q_i. Probabilities move
-#     towards its one-hot by squared distance, as in CFCQL's discrete OMAR, and Q's part is the mean of Q_i under pi.
+#     towards its one-hot by squared distance, and Q's part is the mean of Q_i under pi. CFCQL's discrete OMAR takes the
+#     mean over actions where this takes the sum: the same coefficient pulls A times as hard here.
 # D3  Policy and a* are judged by the local, unmixed Q_i, over all actions. Nothing clones the data.
 """Actor rectification for discrete actions, under OMIGA's mixer."""
 

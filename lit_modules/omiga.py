@@ -8,7 +8,8 @@
 # D3  rescale=true: the V loss is multiplied by exp(-m), m the minibatch's largest z, at least -1; per seed here.
 #     The poster does not rescale.
 # D4  simultaneous=true: all three losses are taken before any step. The poster steps V, then Q and mixer, then policy.
-# D5  shared=true: one network for all agents, told apart by a one-hot. The poster writes one per agent.
+# D5  shared=true: one network for all agents, told apart by a one-hot. The poster writes one per agent; with
+#     shared=false each agent's V and policy are clipped by themselves, all agents' Q together with the mixer.
 # D6  Evaluations follow updates 5000, 10000, .., 1000000; the code's follow update 1, 5001, .., 995001.
 """OMIGA for continuous actions."""
 

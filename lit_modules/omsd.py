@@ -13,6 +13,7 @@
 #     streams, for all seeds' actors. What the paper does is unknown.
 # D9  Critic, scores and actors take minibatches of one size. On multi-agent MuJoCo the development code's critic takes
 #     twice the others', and its scores are those of a checkpoint before the end of their cosine.
+# D10 The target of Q takes V(s') after V's own step of the update. SRPO and the development code take it before.
 """Sequential score decomposition, and its ablations with independent or marginal scores."""
 
 import math

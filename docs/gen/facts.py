@@ -61,7 +61,8 @@ def label(record: dict[str, Any]) -> str:
 
 
 def find(row_id: str, wanted: str = "") -> dict[str, Any]:
-    """The newest record of the row with exactly these settings, e.g. "budget=omsd_long variant=low_noise".
+    """The record of the row with exactly these settings, e.g. "budget=omsd_long variant=low_noise": the one with the
+    most seeds, the newest of several.
 
     Without data.id the row's dataset of today counts, without data.kind the regenerated kind, without
     protocol.n_seeds any number of seeds. Raises ReproduceError naming row and settings when no record has them.
@@ -70,9 +71,9 @@ def find(row_id: str, wanted: str = "") -> dict[str, Any]:
     seeds = next((int(o.partition("=")[2]) for o in asked if o.startswith(f"{SEEDS}=")), None)
     words = " ".join(sorted(o for o in asked if not o.startswith((SEEDS, f"{KIND}=regenerated"))))
     of_row = all_records(row_id)
-    for record in reversed(of_row):
-        if label(record) == words and seeds in (None, len(record["seeds"])):
-            return record
+    fitting = [record for record in of_row if label(record) == words and seeds in (None, len(record["seeds"]))]
+    if fitting:
+        return max(reversed(fitting), key=lambda record: len(record["seeds"]))
     known = sorted({label(record) for record in of_row})
     there = "; ".join(one or "(the row's own settings)" for one in known) or "nothing"
     asked_for = repr(wanted or "(its own)")
@@ -128,18 +129,6 @@ def counts(rows: Iterable[published.PaperRow]) -> standing.Counts:
     return standing.count(standings()[row.id] for row in rows)
 
 
-FULL = "budget=omsd_full"
-
-
-def at_full_budget(row: published.PaperRow) -> bool:
-    """Whether a run with the budget of the row's source is recorded. A row that calls `FULL` as good as its own has a
-    budget for CPUs of its own."""
-    found = standings()[row.id]
-    if row.id in can_run() and FULL in config.also_judged(row.id):
-        return any(FULL in result.name.split() for result in found.readings)
-    return found.own is not None
-
-
 def claims() -> list[dict[str, Any]]:
     """The newest record of every claim."""
     return list({record["row"]: record for record in all_records("claims/*", "claim")}.values())
@@ -173,8 +162,9 @@ def mean_std(scores: list[float], digits: int | None = None) -> str:
 
 
 def scores(record: dict[str, Any]) -> list[float]:
-    """The score of each seed that has one."""
-    return records.healthy(record["scores"]["per_seed"])
+    """The score of each seed that has one, as it is judged today."""
+    judged = _results(str(records_dir())).get(id(record))
+    return judged.per_seed if judged else records.healthy(record["scores"]["per_seed"])
 
 
 def raw_returns(record: dict[str, Any]) -> list[float]:

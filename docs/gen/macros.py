@@ -13,7 +13,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from gen import facts, matrix_tables, tables  # noqa: E402
 
 from data.common.errors import ReproduceError, nearest  # noqa: E402
-from reproduce import published  # noqa: E402
+from reproduce import published, records, standing  # noqa: E402
 
 
 def score(row: str, settings: str = "", digits: int | None = None) -> str:
@@ -34,7 +34,9 @@ def raw(row: str, settings: str = "", digits: int | None = None) -> str:
 def data_score(row: str, settings: str = "", digits: int | None = None) -> str:
     """The mean score of the data that the run was trained on, in the row's metric."""
     record = facts.find(row, settings)
-    value = record["scores"].get("data", record["data"]["return"]["mean"])
+    value = records.data_score(record)
+    if value is None:
+        raise ReproduceError(f"{record['file']} does not say what its data score in the row's metric.")
     return facts.number(value, digits)
 
 
@@ -123,8 +125,11 @@ def _dataset(dataset: str) -> dict[str, Any]:
 
 
 def claim(name: str) -> str:
-    """HOLDS or DOES NOT HOLD, of the newest record of a claim."""
-    return "HOLDS" if facts.claim(name)["passed"] else "DOES NOT HOLD"
+    """HOLDS, FAILS or INCONCLUSIVE, of the newest record of a claim; the build fails where that is out of date."""
+    record = facts.claim(name)
+    if changed := standing.changed_since(record):
+        raise ReproduceError(f"the claim {name}: its {changed} changed since it was recorded; run it again.")
+    return records.claim_state(record)
 
 
 def bench(case: str, what: str, key: str = "value", digits: int = 2, section: str = "") -> str:

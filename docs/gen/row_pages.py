@@ -7,15 +7,9 @@ from gen.tables import table
 
 from data.common.paths import CONFIGS
 from reproduce import published
-from reproduce.config.tables import column_of
+from reproduce.config.tables import file_of
 
 GROUPS = ("data", "task", "protocol", "algo", "run")
-
-
-def file_of(row_id: str) -> str:
-    """The row whose file states the settings: the row itself, or the one that a column of a table changes."""
-    found = column_of(row_id)
-    return found[0] if found else row_id
 
 
 def claim_line(row_id: str) -> str:

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from gen import facts
 
-from reproduce import judge, published, standing
-from reproduce.claims import changed_since
+from reproduce import judge, published, records, standing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +66,7 @@ def holds() -> str:
     rows = list(published.rows().values())
     papers = list(dict.fromkeys(row.paper for row in rows))
     columns = [facts.counts(row for row in rows if row.paper == paper) for paper in papers] + [facts.counts(rows)]
-    full = [sum(facts.at_full_budget(row) for row in rows if row.paper == paper) for paper in papers]
+    full = [sum(facts.standings()[row.id].at_full_budget for row in rows if row.paper == paper) for paper in papers]
     full.append(sum(full))
     lines = [
         ["published numbers entered", *(c.printed for c in columns)],
@@ -119,10 +118,8 @@ def claims() -> str:
     """Each claim's sentence and whether its newest record says that it holds."""
 
     def found(record: dict[str, Any]) -> str:
-        changed = changed_since(record)
-        return ("holds" if record["passed"] else "does not hold") + (
-            f"; its {changed} changed since" if changed else ""
-        )
+        changed = standing.changed_since(record)
+        return records.claim_state(record) + (f"; its {changed} changed since" if changed else "")
 
     lines = [[f"`{r['row']}`", r["claim"]["text"], found(r), r["created"][:10]] for r in facts.claims()]
     return table(["claim", "what is claimed", "found", "recorded"], lines)

@@ -14,10 +14,14 @@ def masked_log_softmax(logits: Tensor, legal: Tensor | None) -> Tensor:
 
 
 def sample_categorical(log_probs: Tensor, uniform: Tensor) -> Tensor:
-    """Inverse-CDF draws: log_probs [..., A], uniform [...] in [0, 1) -> int64 [...]. The noise is the caller's."""
+    """Inverse-CDF draws: log_probs [..., A], uniform [...] in [0, 1) -> int64 [...]. The noise is the caller's.
+
+    An action of probability 0 is never drawn, where uniform is 0 or its product rounds to the whole either.
+    """
     cdf = log_probs.exp().cumsum(-1)
-    draw = (cdf < (uniform * cdf[..., -1]).unsqueeze(-1)).sum(-1)
-    return draw.clamp_(max=log_probs.shape[-1] - 1)
+    draw = (cdf <= (uniform * cdf[..., -1]).unsqueeze(-1)).sum(-1)
+    last = (cdf < cdf[..., -1:]).sum(-1)  # of positive probability
+    return draw.minimum(last)
 
 
 def _tanh_normal(out: Tensor) -> tuple[Tensor, Tensor]:

@@ -53,8 +53,9 @@ class Recurrent(SeedModule):
 
     def episodes(self, name: str, n_updates: int) -> Phase:
         """A phase of `n_updates` on different whole episodes."""
-        whole = {"sequence_length": self.spec.episode_limit, "minibatches": Minibatches(replacement=False)}
-        return Phase(name, n_updates, self.config.batch_size, **whole)
+        whole = Minibatches(replacement=False, whole=True)
+        longest = self.spec.episode_limit
+        return Phase(name, n_updates, self.config.batch_size, sequence_length=longest, minibatches=whole)
 
     def unpack(self, batch: TensorDict) -> dict[str, Tensor]:
         """batch [S, B, T] -> tensors (S, B, T + 1, ..) of what is seen, (S, B, T, ..) of what is done."""

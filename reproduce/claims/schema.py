@@ -1,15 +1,12 @@
 """A claim's file: configs/claims/<paper>/<name>.yaml."""
 
-import json
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data.common.errors import ReproduceError
 from data.common.paths import CONFIGS
 from data.common.validation import Fraction, Model, NonNegative, checked
 from data.common.yaml_files import read_yaml
-from reproduce.config.today import composed_today
 
 RULES = ("at_least", "within", "every_above", "share_above")
 
@@ -85,19 +82,3 @@ def load_claim(name: str) -> tuple[Claim, dict[str, Any]]:
     where = f"configs/{name}.yaml"
     stated = read_yaml(path, where)
     return checked(Claim, stated, where, noun="key"), stated
-
-
-def changed_since(record: dict[str, Any]) -> str:
-    """What of a recorded claim is not as its file and its rows state today: "rule", "runs", or empty."""
-    try:
-        stated = load_claim(record["row"])[1]
-    except ReproduceError:  # the claim is gone, or its file is broken
-        return "rule"
-    if {**json.loads(json.dumps(stated)), "text": ""} != {**record["claim"], "text": ""}:
-        return "rule"
-    arms = [arm for arm in record["arms"].values() if "config_fingerprint" in arm]
-    today = composed_today([(arm["row"], arm["overrides"]) for arm in arms])
-    same = [
-        not isinstance(t, str) and t.fingerprint == a["config_fingerprint"] for a, t in zip(arms, today, strict=True)
-    ]
-    return "" if all(same) else "runs"

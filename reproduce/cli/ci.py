@@ -102,8 +102,9 @@ def _found(document: dict[str, Any]) -> tuple[str, str]:
     if "batches" in document:
         return "fine" if document["passed"] else "WORSE", "\n".join(document["batches"])
     if "verdict" not in document:
-        checks = [f"{'holds' if c['passed'] else 'FAILS'}: {c['text']}" for c in document["checks"]]
-        return "HOLDS" if document["passed"] else "FAILS", "\n".join(checks)
+        from reproduce.records import check_line
+
+        return document["state"], "\n".join(map(check_line, document["checks"]))
     v = document["verdict"]
     scores = [] if v["mean"] is None else [f"ours {mean_std(v['mean'], v['std'], v['n'])}"]
     scores += [] if v["theirs"] is None else [f"theirs {v['theirs']:.6g}"]

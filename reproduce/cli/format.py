@@ -78,11 +78,12 @@ def result_line(document: dict[str, Any]) -> str:
     if "error" in document:
         return f"{document['row']}  ERROR"
     if "verdict" not in document:
-        checks = [f"{'holds' if c['passed'] else 'FAILS'}: {c['text']}" for c in document["checks"]]
-        facts = [*checks, f"{seconds(document['time']['wall_s'])} s"]
+        from reproduce.records import check_line
+
+        facts = [*map(check_line, document["checks"]), f"{seconds(document['time']['wall_s'])} s"]
         if changed := document.get("changed"):
             facts.append(f"its {changed} changed since: run it again")
-        return "\n".join([f"{document['row']}  {claim_word(document)}", *map(fill_in, facts)])
+        return "\n".join([f"{document['row']}  {document['state']}", *map(fill_in, facts)])
     v = document["verdict"]
     parts = []
     if v["mean"] is not None:
@@ -102,14 +103,16 @@ def result_line(document: dict[str, Any]) -> str:
 
 def beside(document: dict[str, Any]) -> list[str]:
     """The scores of the data and of cloning, where they are known."""
-    clones, data = document["behavior_cloning"], document["scores"].get("data")
-    data = document["data"].get("return", {}).get("mean") if data is None else data
+    from reproduce.records import data_score
+
+    clones, data = document["behavior_cloning"], data_score(document)
     facts = [] if data is None else [f"data {data:.5g}"]
     return [*facts, f"behavior cloning {sum(clones) / len(clones):.5g}"] if clones else facts
 
 
-def reading_line(document: dict[str, Any]) -> str:
-    """A reading below its row: its settings, then score and verdict, indented; it is not counted."""
+def reading_line(document: dict[str, Any], kind: str = "reading") -> str:
+    """A run below its row: its settings, then score and verdict, indented; it is not counted. `kind`: "reading" where
+    it is judged, else "other run"."""
     v = document["verdict"]
     facts = [] if v["mean"] is None else [f"ours {mean_std(v['mean'], v['std'], v['n'], '+-')}"]
     if v["low"] is not None:
@@ -117,8 +120,9 @@ def reading_line(document: dict[str, Any]) -> str:
         facts.append(f"difference in {interval(v['low'], v['high'])}{wide}")
     facts += beside(document) if v["state"] == "NOT COMPARABLE" and facts else []
     found = [] if v["state"] == "NOT COMPARABLE" else [word(v)]
-    name = document["reading"] or "regenerated data"
-    return "\n".join([f"  reading {name}", fill_in("; ".join([*found, *facts]))])
+    own = "regenerated data" if kind == "reading" else "without overrides"
+    why = v["reasons"][:1] if v["state"] == "NOT COMPARABLE" and not document["reading"] else []
+    return "\n".join([f"  {kind} {document['reading'] or own}", fill_in("; ".join([*found, *facts, *why]))])
 
 
 def theirs(verdict: dict[str, Any]) -> str:
@@ -231,15 +235,10 @@ def result_cells(document: dict[str, Any]) -> list[str]:
         return [document["row"], "ERROR", "", "", "", "", "", ""]
     took = seconds(document["time"]["wall_s"])
     if "verdict" not in document:
-        return [document["row"], claim_word(document), "", "", "", "", "", took]
+        return [document["row"], document["state"], "", "", "", "", "", took]
     v = document["verdict"]
     between = "" if v["low"] is None else interval(v["low"], v["high"])
     margin = "" if v["delta"] is None else f"{v['delta']:g}"
     state = word(v).replace(f" ({v['data_kind']} data)", "")
     ours = short_mean(v["mean"], v["std"], v["n"])
     return [document["row"], state, ours, theirs(v), between, margin, v["data_kind"], took]
-
-
-def claim_word(document: dict[str, Any]) -> str:
-    """HOLDS or FAILS."""
-    return "HOLDS" if document["passed"] else "FAILS"

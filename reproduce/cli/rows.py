@@ -8,7 +8,6 @@ import typer
 
 from data.common.errors import ReproduceError
 from reproduce.cli.format import (
-    claim_word,
     columns,
     fill,
     listed,
@@ -81,16 +80,17 @@ def list_rows(
 
 
 def _claimed(record: dict[str, Any] | None) -> str:
-    from reproduce.claims import changed_since
+    from reproduce import records
+    from reproduce.standing import changed_since
 
     if record is None:
         return "not run"
     changed = changed_since(record)
-    return claim_word(record) + (f", but its {changed} changed since: run it again" if changed else "")
+    return records.claim_state(record) + (f", but its {changed} changed since: run it again" if changed else "")
 
 
 def _entry(each: Any) -> dict[str, Any]:
-    """A row of `list --json`. `full_budget`: whether it ran with its own settings."""
+    """A row of `list --json`. `full_budget`: whether it ran with the budget of its source."""
     from reproduce import standing
 
     own = each.own
@@ -102,7 +102,7 @@ def _entry(each: Any) -> dict[str, Any]:
         "found": standing.category(each),
         "verdict": own and own.verdict.headline,
         "vacuous": own and own.verdict.vacuous,
-        "full_budget": own is not None,
+        "full_budget": each.at_full_budget,
         "ours": own and own.verdict.mean,
         "wall_s": own and own.record["time"]["wall_s"],
         "readings": [
@@ -113,9 +113,10 @@ def _entry(each: Any) -> dict[str, Any]:
 
 def _claim_entry(name: str, record: dict[str, Any] | None) -> dict[str, Any]:
     """A claim of `list --json`. `full_budget`: whether it ran as its file and its rows state it today."""
-    from reproduce.claims import changed_since
+    from reproduce import records
+    from reproduce.standing import changed_since
 
-    word = None if record is None else claim_word(record)
+    word = None if record is None else records.claim_state(record)
     entry = {"row": name, "metric": "claim", "paper": "", "can_run": True, "verdict": word}
     return entry | {"full_budget": record is not None and not changed_since(record)}
 
@@ -133,7 +134,9 @@ def check(pattern: Recorded, as_json: Json = False) -> int:
     left_out: dict[Path, str] = {}
     claims = expand(pattern, claim_ids()) if pattern.startswith("claims") else []
     names, found = claims or published.match(pattern), records.read(left_out=left_out)
-    left_out = {path: text for path, text in left_out.items() if _row_of(path) in names}
+    others = {path for path in left_out if _row_of(path) not in names}
+    records.note_of_others(len(others))
+    left_out = {path: text for path, text in left_out.items() if path not in others}
     if claims:
         last = _last_claims(found)
         documents = [_claim_document(last[name]) for name in claims if name in last]
@@ -153,7 +156,7 @@ def check(pattern: Recorded, as_json: Json = False) -> int:
         for reading in document.get("readings", []):
             print(reading_line(reading))
         for other in document.get("others", []) if len(documents) == 1 else []:
-            print(reading_line(other))
+            print(reading_line(other, "other run"))
     return records.exit_code(max(document["exit_code"] for document in documents), left_out)
 
 
@@ -164,8 +167,8 @@ def _last_claims(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def _claim_document(record: dict[str, Any]) -> dict[str, Any]:
     """What `check` prints of a recorded claim. `changed`: what of it is not as today, "rule", "runs" or empty."""
-    from reproduce.claims import changed_since
     from reproduce.records import claim_document
+    from reproduce.standing import changed_since
 
     document, changed = claim_document(record), changed_since(record)
     return document | {"changed": changed} | ({"exit_code": 3} if changed else {})

@@ -66,6 +66,12 @@ def column_of(row: str, configs: Path = CONFIGS) -> tuple[str, Column] | None:
     return base, column.model_copy(update={"overrides": [*column.overrides, *stated.overrides.get(name, [])]})
 
 
+def file_of(row: str) -> str:
+    """The row whose file states the settings: the row itself, or the one that a column of a table changes."""
+    found = column_of(row)
+    return found[0] if found else row
+
+
 def column_ids(rows: Iterable[str], configs: Path = CONFIGS) -> set[str]:
     """The ids that columns make of rows with a file."""
     root = configs / "tables"

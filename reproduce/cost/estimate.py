@@ -138,17 +138,12 @@ def _estimate(settings: Settings, cost: Cost) -> Estimate:
 
 def _verdict_seeds(settings: Settings, readings: int) -> tuple[int | str | None, str, Sequence[float]]:
     """(seeds that a conclusive verdict takes, what that rests on, recorded scores): of the last record of these
-    settings, else of any."""
-    own = [r for r in records.read_sound(settings.row, "row") if records.of_own_algorithm(r)]
-    same = [r for r in own if r["config_fingerprint"] == settings.fingerprint]
-    record = (same or own or [None])[-1]
-    scores = records.healthy(record["scores"]["per_seed"]) if record else ()
-    needed, basis = seeds_for_verdict(published.row(settings.row).bound, scores, readings)
-    if record and not same and needed is not None:
-        basis += (
-            f", of a run with other settings ({', '.join(d['key'] for d in record['differs']) or 'fewer overrides'})"
-        )
-    return needed, basis, scores
+    settings in the row's metric, else of the paper's spread."""
+    row = published.row(settings.row)
+    found = [r for r in records.read_sound(settings.row, "row") if r["config_fingerprint"] == settings.fingerprint]
+    scores = next((r["scores"]["per_seed"] for r in reversed(found) if r["scores"]["metric"] == row.metric), ())
+    scores = records.healthy(scores)
+    return *seeds_for_verdict(row.bound, scores, readings), scores
 
 
 def totals(found: Sequence[Estimate]) -> dict[str, Any]:

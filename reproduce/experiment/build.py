@@ -121,6 +121,7 @@ def build(settings: Settings, folder: Path | None = None) -> Experiment:
     module = build_module(settings, world)
     _check_sizes(transitions, world, settings)
     data = OfflineDataModule(transitions, world.layout, module.keys, module.seeds, settings.data.storage, device)
+    _check_episodes(data, module, settings)
     manifest = dataset.manifest
     del dataset, transitions  # the buffer has its own copy of what is trained on
     return_freed_memory()
@@ -175,6 +176,22 @@ def _dataset(settings: Settings) -> store.Dataset:
     data = settings.data
     with console.bar(f"data {data.id}", 1, "steps") as bar:
         return store.get(data.id, data.kind, data.root, bar.update, data.seed)
+
+
+def _check_episodes(data: OfflineDataModule, module: SeedModule, settings: Settings) -> None:
+    """Raises ReproduceError where whole episodes are asked for and longer ones would be cut into windows."""
+    whole = [
+        phase.sequence_length for phase in module.phases() if phase.minibatches.whole and phase.sequence_length > 1
+    ]
+    if not whole or data.sampler.episodes is None:
+        return
+    longest = int(data.sampler.episodes.length.max())
+    if longest > min(whole):
+        raise ReproduceError(
+            f"dataset {settings.data.id} holds an episode of {longest} steps, and the world ends them after "
+            f"{min(whole)}: algo={settings.algo.name} learns from whole episodes, and these are none of the world's. "
+            "Choose an algorithm of single steps, algo=bc say."
+        )
 
 
 def _check_sizes(experience: Any, world: Any, settings: Settings) -> None:

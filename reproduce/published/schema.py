@@ -13,7 +13,6 @@ from data.common.yaml_files import read_yaml
 from reproduce.config import flat, known_settings
 from reproduce.judge.bound import SpreadKind
 
-SCHEMA = 1
 RELATIVE_DELTA = "10 % of |mean - random|"
 NUMBER = re.compile(r"[+-]?\d+(?:\.(\d+))?")
 ROW_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")

@@ -11,30 +11,36 @@ from reproduce.records.cloning import (
     same_data,
 )
 from reproduce.records.crashed import healthy, why_no_verdict
-from reproduce.records.document import claim_document, row_document
-from reproduce.records.exact import recorded
+from reproduce.records.document import check_line, claim_document, claim_state, data_score, row_document
+from reproduce.records.exact import carried_out_alike, recorded
 from reproduce.records.recheck import why_not_today
 from reproduce.records.schema import RECORD_SCHEMA, ROW_ID, json_schema
 from reproduce.records.select import latest, of_own_algorithm
-from reproduce.records.store import exit_code, load, read, read_sound, write
+from reproduce.records.store import exit_code, load, note_of_others, read, read_of_others, read_sound, write
 
 __all__ = [
     "CLONING",
     "RECORD_SCHEMA",
     "ROW_ID",
     "Scored",
+    "carried_out_alike",
+    "check_line",
     "claim_document",
+    "claim_state",
     "cloning_of_other_data",
     "cloning_returns",
     "data_facts",
+    "data_score",
     "exit_code",
     "healthy",
     "is_cloning",
     "json_schema",
     "latest",
     "load",
+    "note_of_others",
     "of_own_algorithm",
     "read",
+    "read_of_others",
     "read_sound",
     "recorded",
     "recorded_cloning",

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from reproduce.records import store
 
-CLONING = ("bc", "gaussian_bc")
+CLONING = ("bc", "bc_recurrent", "bc_shared", "gaussian_bc")
 
 
 def data_facts(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _clones(
     if algo["name"] in CLONING:
         return []
     if among is None:
-        others = [] if scored is None else [r for r in store.read("*", "row", {}) if r["row"] != row]
+        others = [] if scored is None else [r for r in store.read_of_others() if r["row"] != row]
         among = [*others, *store.read_sound(row, "row")]
 
     def fits(record: dict[str, Any]) -> bool:

@@ -8,12 +8,18 @@ from reproduce.records.cloning import same_data
 from reproduce.records.store import read_sound
 
 
+def carried_out_alike(record: dict[str, Any], settings: Settings) -> bool:
+    """Whether what `run` may change of the numbers is the same: the precision of products, a stage 1 from elsewhere."""
+    used, asked = record["config"]["run"], settings.run
+    return (used.get("matmul_precision", "highest"), used.get("stage1")) == (asked.matmul_precision, asked.stage1)
+
+
 def recorded(
     settings: Settings,
     data: dict[str, Any] | None = None,
     where: Callable[[dict[str, Any]], bool] = lambda record: True,
 ) -> dict[str, Any] | None:
-    """The newest record of exactly these settings, seeds and kind of data; None where there is none.
+    """The newest record of exactly these settings, seeds, kind of data and precision; None where there is none.
 
     `data`: facts of the dataset that it must have read. `where`: what else must hold of the record.
     """
@@ -22,7 +28,8 @@ def recorded(
         used = record["config"]["data"]
         same = (used.get("kind"), used.get("seed")) == (stated.kind, stated.seed)
         same = same and record["config_fingerprint"] == settings.fingerprint
-        same = same and record["seeds"] == settings.protocol.seeds and where(record)
+        same = same and record["seeds"] == settings.protocol.seeds and carried_out_alike(record, settings)
+        same = same and where(record)
         if same and (data is None or same_data(record["data"], data)):
             return record
     return None

@@ -10,11 +10,7 @@ def of_own_algorithm(record: dict[str, Any]) -> bool:
     return all(difference.get("key") != "algo.name" for difference in record.get("differs", []))
 
 
-def latest(row_id: str, kind: str | None = "row", comparable_only: bool = False) -> dict[str, Any] | None:
-    """The newest record of one row by its own algorithm, or None. `comparable_only` skips NOT COMPARABLE runs."""
-    for record in reversed(read(row_id, kind)):
-        state = record.get("verdict", {}).get("state")
-        wanted = record["row"] == row_id and of_own_algorithm(record)
-        if wanted and not (comparable_only and state == "NOT COMPARABLE"):
-            return record
-    return None
+def latest(row_id: str, kind: str | None = "row") -> dict[str, Any] | None:
+    """The newest record of one row by its own algorithm, or None."""
+    found = reversed(read(row_id, kind))
+    return next((record for record in found if record["row"] == row_id and of_own_algorithm(record)), None)

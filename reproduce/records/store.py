@@ -103,6 +103,22 @@ def read_sound(pattern: str = "*", kind: str | None = None) -> list[dict[str, An
     return found
 
 
+def read_of_others() -> list[dict[str, Any]]:
+    """Every row's records, of which cloning may stand beside another row; a line on stderr says how many are broken."""
+    left_out: dict[Path, str] = {}
+    found = read("*", "row", left_out)
+    note_of_others(len(left_out))
+    return found
+
+
+def note_of_others(n_broken: int) -> None:
+    """Say on stderr that so many records are broken, in which cloning would have been looked for."""
+    if n_broken:
+        what = "a record that cannot be read; `reproduce list` names it"
+        what = what if n_broken == 1 else f"{n_broken} records that cannot be read; `reproduce list` names them"
+        print(f"reproduce: cloning of other rows is not looked for in {what}", file=sys.stderr, flush=True)
+
+
 def exit_code(code: int, left_out: dict[Path, str]) -> int:
     """`code`, or that of an error where records were left out, which stderr then names."""
     for text in left_out.values():

@@ -31,10 +31,10 @@ def matrix(
 ) -> list[list[str]]:
     """Cells: the head, then a line per row of the table and dataset; `verdicts` by id() of the records that have one.
 
-    Each score is that of the newest record with these settings; `found` are records, oldest first. The result is empty
-    where no row has two scores to compare.
+    Of the records with these settings the one with the most seeds counts, the newest of several, as for verdicts;
+    `found` are records, oldest first. The result is empty where no row has two scores to compare.
     """
-    scores: dict[tuple[str, str], dict[str, str]] = {}
+    chosen: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for record in found:
         if record["kind"] != "row" or record["row"] not in rows:
             continue
@@ -43,7 +43,13 @@ def matrix(
             continue
         data = record["data"]
         shown = data["id"] if data["kind"] == "regenerated" else f"{data['id']} ({data['kind']})"
-        scores.setdefault((record["row"], shown), {})[label] = cell(record, verdicts.get(id(record)))
+        known = chosen.setdefault((record["row"], shown), {})
+        if label not in known or len(record["seeds"]) >= len(known[label]["seeds"]):
+            known[label] = record
+    scores = {
+        key: {label: cell(record, verdicts.get(id(record))) for label, record in line.items()}
+        for key, line in chosen.items()
+    }
     labels = {label: None for line in scores.values() for label in line}
     if all(len(line) < 2 for line in scores.values()):
         return []
@@ -67,11 +73,13 @@ def _is_number(text: str) -> bool:
 def cell(record: dict[str, Any], verdict: Verdict | None = None) -> str:
     """Mean ± standard deviation over seeds, their number where it is not five, and the verdict of a judged run."""
     values = healthy(record["scores"]["per_seed"])
-    if not values:
+    mean, std, n = fmean(values) if values else None, stdev(values) if len(values) > 1 else None, len(values)
+    if verdict is not None:
+        mean, std, n = verdict.mean, verdict.std, verdict.n
+    if mean is None:
         return "diverged"
-    digits = 1 if abs(fmean(values)) < 1000 else 0
-    text = f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
-    text += "" if len(values) == 5 else f" (n = {len(values)})"
+    digits = 1 if abs(mean) < 1000 else 0
+    text = f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}") + ("" if n == 5 else f" (n = {n})")
     return text if verdict is None else f"{text} {verdict.found}"
 
 

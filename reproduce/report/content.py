@@ -18,7 +18,7 @@ from reproduce.report.aggregate import bootstrap_interval, interquartile_mean
 from reproduce.report.comparisons import Shown, comparisons
 from reproduce.report.matrices import Filled, filled_matrices
 from reproduce.report.sensitivity import SensitivityPlot, sensitivity_plots
-from reproduce.standing import Counts, Result, Standing, count, standings
+from reproduce.standing import Counts, Result, Standing, changed_since, count, standings
 
 MARKS = {"REPRODUCED": "✓", "OPTIMUM MET": "◎", "BELOW": "▼", "ABOVE": "▲", "INCONCLUSIVE": "?", "NOT COMPARABLE": "≠"}
 HEADER = ("Row", "Theirs", "Ours", "Ours - theirs", "Verdict", "Data", "Seeds needed", "Within reported std")
@@ -101,16 +101,15 @@ class Table:
 
     @property
     def aggregates(self) -> list[str]:
-        """A sentence for each kind of data: the interquartile mean of our normalized scores with its interval.
+        """A sentence for each algorithm and kind of data: the interquartile mean of our normalized scores with its
+        interval.
 
         It counts runs with the row's own settings that are compared with a published number, and needs two such rows.
         """
-        sentences = []
-        for kind in sorted({run.record["data"]["kind"] for run in self.runs}):
-            runs = [run for run in self.runs if run.record["data"]["kind"] == kind and _judged_on_normalized(run)]
-            if len(runs) > 1:
-                sentences.append(_aggregate(kind, runs, len(runs)))
-        return sentences
+        groups: dict[tuple[str, str], list[Run]] = {}
+        for run in filter(_judged_on_normalized, self.runs):
+            groups.setdefault((run.row.algorithm, run.record["data"]["kind"]), []).append(run)
+        return [_aggregate(self.paper.title, *key, runs) for key, runs in groups.items() if len(runs) > 1]
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class Content:
     written: datetime
     rows: dict[str, Standing]
     tables: list[Table]
-    claims: list[dict[str, Any]]
+    claims: list[dict[str, Any]]  # records, with `state` and `changed` (since it was recorded)
     speed: dict[str, Any] | None
     matrices: list[Filled] = field(default_factory=list)
 
@@ -143,7 +142,9 @@ def collect(pattern: str = "*", left_out: dict[Path, str] | None = None) -> Cont
     every = published.rows()
     glob = as_glob(pattern, [*every, *claim_ids()])
     recorded = records.read(glob, left_out=left_out)
-    claims = list({record["row"]: record for record in recorded if record["kind"] == "claim"}.values())
+    newest = {record["row"]: record for record in recorded if record["kind"] == "claim"}
+    about = {name: {"state": records.claim_state(r), "changed": changed_since(r)} for name, r in newest.items()}
+    claims = [record | about[name] for name, record in newest.items()]
     chosen = matching(pattern, every)
     if not chosen and not claims:
         published.match(pattern)  # raises, with the nearest names
@@ -153,7 +154,7 @@ def collect(pattern: str = "*", left_out: dict[Path, str] | None = None) -> Cont
             raise ReproduceError(text)
         left_out[Path(record["file"])] = text
         recorded.remove(record)
-    among = recorded if pattern == "*" else records.read("*", "row", {})  # cloning may be recorded under another row
+    among = recorded if pattern == "*" else records.read_of_others()
     rows = standings(chosen, recorded, among)
     plots = sensitivity_plots(recorded, {i: each.row for i, each in rows.items()})
     words = {id(r.record): r.verdict for each in rows.values() for r in [each.own, *each.readings] if r}
@@ -174,6 +175,11 @@ def collect(pattern: str = "*", left_out: dict[Path, str] | None = None) -> Cont
 def _run(each: Standing) -> Run:
     assert each.own is not None
     return Run(each.row, each.own, [Run(each.row, reading) for reading in each.readings])
+
+
+def holds(claim: dict[str, Any]) -> bool:
+    """Whether a claim of `Content.claims` held, as its file and its rows state it today."""
+    return claim["state"] == "HOLDS" and not claim["changed"]
 
 
 def theirs(row: published.PaperRow) -> str:
@@ -209,12 +215,13 @@ def _judged_on_normalized(run: Run) -> bool:
     return run.record["scores"]["metric"] == "normalized_score" and run.verdict.low is not None
 
 
-def _aggregate(kind: str, runs: Sequence[Run], n_rows: int) -> str:
-    scores = {f"{k} {run.row.id}": run.record["scores"]["per_seed"] for k, run in enumerate(runs)}
+def _aggregate(title: str, algorithm: str, kind: str, runs: Sequence[Run]) -> str:
+    scores = {f"{k} {run.row.id}": run.result.per_seed for k, run in enumerate(runs)}
     low, high = bootstrap_interval(scores)
     return (
-        f"With the rows' own settings, over the {n_rows} rows on {kind} data that are compared with a published number "
-        f"({sum(map(len, scores.values()))} seeds): interquartile mean of our normalized scores "
+        f"{title}, {algorithm}: with the rows' own settings, over the {len(runs)} rows on {kind} data that are "
+        f"compared with a published number ({sum(map(len, scores.values()))} seeds): interquartile mean of our "
+        f"normalized scores "
         f"{interquartile_mean(scores):.1f}, 95 % stratified bootstrap interval [{low:.1f}, {high:.1f}]. Each seed "
         "weighs the same, and seeds are resampled within their row. It is no verdict: the published table gives no "
         "score per seed to set beside it."

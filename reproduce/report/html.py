@@ -16,15 +16,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from data.common.paths import CONFIGS, PAPER_RESULTS, ROOT
-from reproduce import standing
+from reproduce import records, standing
+from reproduce.config.tables import file_of
 from reproduce.report import comparison_matrix, plots, speed
-from reproduce.report.content import HEADER, Content, Run, Table, duration, short, theirs
+from reproduce.report.content import HEADER, Content, Run, Table, duration, holds, short, theirs
 from reproduce.report.sensitivity import SensitivityPlot
 
 ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 TEMPLATES = Path(__file__).parent / "templates"
 LOOKS = {"REPRODUCED": "good", "OPTIMUM MET": "met", "BELOW": "bad", "ABOVE": "bad", "INCONCLUSIVE": "open"}
 LOOKS |= {"NOT COMPARABLE": "none"}
+CLAIM_LOOKS = {"HOLDS": "good", "FAILS": "bad", "INCONCLUSIVE": "open"}
 # Columns of the overview with the categories that they hold.
 VERDICTS = (
     ("reproduced", (standing.REPRODUCED,)),
@@ -47,7 +49,7 @@ def page(content: Content, folder: Path) -> str:
     facts: dict[str, Any] = {"written": f"{content.written:%Y-%m-%d %H:%M} UTC", "counts": content.counts.sentence}
     facts["overview"] = _overview(content)
     facts["claims"] = [_claim(claim, folder) for claim in content.claims]
-    facts["held"] = sum(bool(claim["passed"]) for claim in content.claims)
+    facts["held"] = sum(map(holds, content.claims))
     facts["matrices"] = content.matrices
     facts["tables"] = [_table(table, folder) for table in content.tables]
     facts["speed"] = None if content.speed is None else _speed(content.speed)
@@ -106,7 +108,9 @@ def _claim(claim: dict[str, Any], folder: Path) -> dict[str, Any]:
             arms.append(f"{name} {', '.join(words)} (n = {len(next(iter(modes.values())))})")
     commit = str(claim["provenance"].get("commit", "unknown"))[:10]
     time = duration(claim["time"].get("wall_s"))
-    facts = {key: claim[key] for key in ("row", "passed", "checks")} | {"arms": arms, "commit": commit, "time": time}
+    facts = {key: claim[key] for key in ("row", "state", "changed")} | {"arms": arms, "commit": commit, "time": time}
+    facts |= {"lines": [records.check_line(check) for check in claim["checks"]], "look": CLAIM_LOOKS[claim["state"]]}
+    facts["passed"] = sum(bool(check["passed"]) for check in claim["checks"])
     files = {"record": claim["file"], "config": CONFIGS / f"{claim['row']}.yaml"}
     links = [*((name, _link(path, folder)) for name, path in files.items()), *_commit(claim)]
     return facts | {"text": claim.get("claim", {}).get("text", claim["row"]), "links": links}
@@ -165,7 +169,7 @@ def _run(run: Run, folder: Path) -> dict[str, Any]:
     notes = [*verdict.reasons, *run.result.notes, *record["deviations"]]
     notes += [f"differs: {d.get('key')} = {d.get('used')} (row: {d.get('row')})" for d in record["differs"]]
     count = f"{len(verdict.reasons)} remarks, {len(record['deviations'])} deviations"
-    files = {"record": record["file"], "config": CONFIGS / "rows" / f"{run.row.id}.yaml"}
+    files = {"record": record["file"], "config": CONFIGS / "rows" / f"{file_of(run.row.id)}.yaml"}
     return {
         "id": anchor(run.row.id),
         "cell": cell,
@@ -194,22 +198,23 @@ def _machine(record: dict[str, Any]) -> str:
 
 
 def _learning_curves(run: Run) -> dict[str, Any]:
-    """A drawing of one run in the unit of its table; empty where the record holds no curve."""
+    """A drawing of one run in the unit of its table, or of episode returns where curves hold nothing else; empty where
+    the record holds no curve."""
     shape, bound, data, row = run.record["curve"], run.row.bound, run.record["data"], run.row
+    metric = row.metric if row.metric == "normalized_score" else "episode_return"
     reference, name = (bound.optimum, "optimum") if bound.mean is None else (bound.mean, "paper")
+    reference = reference if metric == row.metric else None  # a win rate is no return
     normal = run.record["scores"].get("references")
 
     def unit(points: list[list[float | None]]) -> list[list[float | None]]:
-        if row.metric != "normalized_score":
+        if metric != "normalized_score":
             return points
         return [[x if x is None else row.score({"episode_return": x}, normal) for x in point] for point in points]
 
     greedy, sampled = (unit(shape.get(mode, [])) for mode in ("greedy", "sampled"))
-    metric = "episode return" if row.measure != row.metric and row.metric != "normalized_score" else row.metric
-    metric = metric.replace("_", " ")
     on = f"{data.get('id', 'unknown')}, {data.get('kind', 'unknown')} data"
     label = f"learning curves of {short(row)} on {on}"
-    svg = plots.learning_curves(shape.get("n_updates", []), greedy, sampled, reference, label, metric)
+    svg = plots.learning_curves(shape.get("n_updates", []), greedy, sampled, reference, label, metric.replace("_", " "))
     words = [f"on {on}, {run.result.name or 'the row’s own settings'}, {run.record['n_updates']:,} updates"]
     words += ["one line per seed"]
     words += ["greedy: solid"] if greedy else []

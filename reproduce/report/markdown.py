@@ -1,8 +1,9 @@
 """The report in a few lines of markdown, fit for a comment on a pull request: the page holds the rest."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from reproduce.report.content import Content, theirs
+from reproduce.report.content import Content, holds, theirs
 
 HEAD = ("row", "theirs", "ours", "ours - theirs, 90 % interval", "verdict")
 LONGEST = 40  # rows, of which a summary has at most 60 lines
@@ -20,10 +21,10 @@ def document(content: Content) -> str:
         if more := len(runs) - longest:
             out += [f"{more} more rows ran: see the page.", ""] if more > 0 else []
     out += compared
-    held = sum(bool(claim["passed"]) for claim in content.claims)
     if content.claims:
-        failed = [claim["row"] for claim in content.claims if not claim["passed"]]
-        out.append(f"{held} of {len(content.claims)} claims hold" + (f"; not: {', '.join(failed)}." if failed else "."))
+        others = [f"{claim['row']} ({_why_not(claim)})" for claim in content.claims if not holds(claim)]
+        told = f"{len(content.claims) - len(others)} of {len(content.claims)} claims hold"
+        out.append(told + (f"; not: {', '.join(others)}." if others else "."))
     for table in content.tables:
         out += table.aggregates
     shown = [f"{one.title} ({one.filled} of {one.wanted} runs)" for one in content.matrices if one.filled]
@@ -33,6 +34,10 @@ def document(content: Content) -> str:
     out += ["", f"{n_readings} other readings are not counted. Published numbers: {tables}.{matrices}", ""]
     out.append(f"Written {content.written:%Y-%m-%d %H:%M} UTC; report.html holds the rest.")
     return "\n".join(out).rstrip() + "\n"
+
+
+def _why_not(claim: dict[str, Any]) -> str:
+    return f"its {claim['changed']} changed since" if claim["changed"] else claim["state"]
 
 
 def _compared(content: Content) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from reproduce.config import Settings, differences
 from reproduce.config.matrices import Matrix, matrix, matrix_names
 from reproduce.judge import welch_bounds
-from reproduce.records import healthy, same_data
+from reproduce.records import carried_out_alike, data_score, healthy, same_data
 
 ROUNDED, OTHER, BROKEN = "†", "‡", "§"
 NOT_RUN = "not run"
@@ -93,9 +93,11 @@ def _runs(asked: Matrix, found: Iterable[dict[str, Any]]) -> dict[tuple[str, str
 
 
 def _is_run(record: dict[str, Any], settings: Settings) -> bool:
-    """Whether the record has exactly these settings, its seeds included; how it was carried out is free."""
+    """Whether the record has exactly these settings, its seeds included, in the row's world."""
     data, stated = record["config"].get("data", {}), settings.data
     same = (data.get("kind"), data.get("seed")) == (stated.kind, stated.seed)
+    same = same and record["environment"]["fingerprint"] == settings.task.fingerprint
+    same = same and carried_out_alike(record, settings)
     return same and record["seeds"] == settings.protocol.seeds and not differences(record["config"], settings.values)
 
 
@@ -125,10 +127,7 @@ def cell(record: dict[str, Any]) -> str:
 
 
 def _of_data(record: dict[str, Any]) -> str:
-    """The mean of the data that the run was trained on, in the metric of its row."""
-    value = record["scores"].get("data")
-    if value is None and record["scores"]["metric"] == "episode_return":
-        value = record["data"].get("return", {}).get("mean")
+    value = data_score(record)
     return "unknown" if value is None else _number(value)
 
 

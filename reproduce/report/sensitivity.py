@@ -107,7 +107,8 @@ def curves(found: list[dict[str, Any]]) -> list[Curve]:
     """Curves among the records (oldest first) of the rows' own algorithms and their ablations, sorted.
 
     Records of one curve agree in row, metric, data and every setting that is not free, except for one number. Each
-    value of that number counts once, by its newest record. When the data were built anew, the newer curve is returned.
+    value of that number counts once, by the record with the most seeds, the newest of several. When the
+    data were built anew, the newer curve is returned.
     """
     groups: dict[tuple, dict[float, Point]] = {}
     files: dict[str, dict[str, Any]] = {}  # row -> what its file says, by its newest record that chose no other group
@@ -125,7 +126,10 @@ def curves(found: list[dict[str, Any]]) -> list[Curve]:
                 rest = json.dumps({k: v for k, v in used.items() if k != key}, sort_keys=True)
                 group = (row, key, metric, data.get("id"), data.get("kind"), data.get("sha256"), rest)
                 point = Point(float(value), tuple(record["scores"]["per_seed"]))
-                groups[group] = groups.pop(group, {}) | {point.value: point}  # the newest group stays last
+                points = groups.pop(group, {})
+                if len(point.scores) >= len(points.get(point.value, point).scores):
+                    points[point.value] = point
+                groups[group] = points  # the newest group stays last
     named: dict[tuple, Curve] = {}
     for (row, key, metric, data_id, kind, _, rest), points in groups.items():
         if len(points) >= MINIMUM_VALUES:

@@ -1,5 +1,6 @@
 """How each published row stands: what its own settings gave, other readings beside it, and counts over rows."""
 
+from reproduce.standing.claims import changed_since
 from reproduce.standing.counts import (
     ABOVE,
     BELOW,
@@ -37,6 +38,7 @@ __all__ = [
     "Result",
     "Standing",
     "category",
+    "changed_since",
     "count",
     "label",
     "standings",

@@ -18,16 +18,3 @@ def label(record: dict[str, Any], own_data: str | None) -> str:
     if record["data"]["kind"] != "regenerated":
         chosen.append(f"{KIND}={record['data']['kind']}")
     return " ".join(sorted(chosen))
-
-
-def is_choice(name: str) -> bool:
-    """Whether a reading is made of named choices alone: a sweep over numbers is no reading."""
-    return not any(_is_number(word.partition("=")[2]) for word in name.split())
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text.strip("[]").split(",")[0])
-    except ValueError:
-        return False
-    return True

@@ -9,8 +9,9 @@ from reproduce.judge import Verdict, judge
 
 def judged_today(
     record: dict[str, Any], not_comparable: Sequence[str], among: list[dict[str, Any]], readings: int = 1
-) -> tuple[Verdict, list[float] | None]:
-    """(the verdict, scores of cloning) of a record of a row; `among` are the records in which cloning is looked for.
+) -> tuple[Verdict, list[float] | None, list[float]]:
+    """(the verdict, scores of cloning, the scores that were judged) of a record of a row; `among` are the records in
+    which cloning is looked for.
 
     `not_comparable`: why the run is another experiment than the row of today.
     """
@@ -36,7 +37,7 @@ def judged_today(
         behavior_cloning=ours if records.is_cloning(record) else clones or early,
         readings=readings,
     )
-    return verdict, clones
+    return verdict, clones, ours
 
 
 def changed_bound(record: dict[str, Any]) -> list[str]:

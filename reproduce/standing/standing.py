@@ -15,18 +15,20 @@ from reproduce.judge import Verdict
 from reproduce.standing.labels import KIND, label
 from reproduce.standing.rejudge import changed_bound, judged_today
 
-OFFICIAL = f"{KIND}=official"
+OFFICIAL, FULL = f"{KIND}=official", "budget=omsd_full"
 
 
 @dataclass(frozen=True)
 class Result:
     """A record of a row as it is judged today. `name` is the label of its settings, empty for the row's own;
-    `remarks` are what other records say of it."""
+    `per_seed` are the scores that were judged, a diverged seed's replaced by today's minimum; `remarks` are what other
+    records say of it."""
 
     record: dict[str, Any]
     name: str
     verdict: Verdict
     behavior_cloning: list[float] | None
+    per_seed: list[float]
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -44,7 +46,8 @@ class Result:
 @dataclass(frozen=True)
 class Standing:
     """`own` and `readings`: of the judged runs of each setting the one with the most seeds, the newest of several.
-    `others`: the newest run of every setting without a judged one. `history`: every run of the row, oldest first."""
+    `others`: the newest run of every setting without a judged one. `history`: every run of the row, oldest first.
+    `refused`: why no run with the row's own settings counts, of the newest; empty where there is none."""
 
     row: published.PaperRow
     can_run: bool
@@ -52,12 +55,22 @@ class Standing:
     readings: list[Result] = field(default_factory=list)
     others: list[Result] = field(default_factory=list)
     history: list[Result] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    @property
+    def at_full_budget(self) -> bool:
+        """Whether a run with the budget of the row's source is recorded. A row that calls FULL as good as its own has
+        a budget for CPUs of its own."""
+        if self.can_run and FULL in config.also_judged(self.row.id):
+            return any(FULL in result.name.split() for result in self.readings)
+        return self.own is not None
 
     @property
     def document(self) -> dict[str, Any]:
         """What `check --json` prints: the own result, `readings` and `others`. Without an own result the row is NOT
         COMPARABLE."""
-        verdict = Verdict("NOT COMPARABLE", ["nothing is recorded with the row's own settings"], 0).to_json()
+        why = self.refused or ["nothing is recorded with the row's own settings"]
+        verdict = Verdict("NOT COMPARABLE", why, 0).to_json()
         none = records.row_document({"row": self.row.id, "verdict": verdict}) | {"reading": ""}
         document = self.own.document if self.own else none
         return document | {
@@ -96,11 +109,11 @@ def _results(of_rows: list[dict[str, Any]], clones: list[dict[str, Any]]) -> dic
         mine = "error" not in today and not config.differences(record["config"], today)
         readings = 1 if mine else config.number_of_readings(record["row"], choice)
         reasons = records.why_not_today(record, today if mine else values)
-        verdict, beside = judged_today(record, reasons, clones, readings)
+        verdict, beside, scores = judged_today(record, reasons, clones, readings)
         name = label(record, today.get("data", {}).get("id"))
         name = name if not mine or name == OFFICIAL else ""
         unused = None if beside else records.cloning_of_other_data(record, clones)
-        results[id(record)] = Result(record, name, verdict, beside, [unused] if unused else []), mine
+        results[id(record)] = Result(record, name, verdict, beside, scores, [unused] if unused else []), mine
     return results
 
 
@@ -115,7 +128,9 @@ def _standing(name: str, can_run: bool, results: list[tuple[Result, bool]]) -> S
     best = {name: _with_most_seeds(found) for name, found in by_name.items()}
     judged = [result for result in best.values() if result]
     others = [found[-1] for name, found in by_name.items() if not best[name]]
-    return Standing(published.row(name), can_run, own, judged, others, [result for result, _ in results])
+    refused = [f"no run of its own settings counts: {why}" for why in mine[-1].verdict.reasons] if mine else []
+    every = [result for result, _ in results]
+    return Standing(published.row(name), can_run, own, judged, others, every, [] if own else refused)
 
 
 def _with_most_seeds(results: Sequence[Result]) -> Result | None:

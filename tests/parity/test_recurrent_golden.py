@@ -167,3 +167,6 @@ def test_the_exploration_of_icq_is_the_released_one():
     module = ICQDiscrete(ICQ_DISCRETE_SMALL.replace(**c), [0], WorldSpec(2, 3, 4, Discrete(3), episode_limit=5))
     k = torch.tensor([0, 199, 200, 2600, 5000, 40_000])
     assert module.epsilon(k).tolist() == pytest.approx([0.5, 0.5, 0.482, 0.266, 0.05, 0.05])
+    drawn = module.draw(Chunk("train", 199, 3, 8))["epsilon"]  # it is tested, and eps lowered, after update 200
+    assert drawn.tolist() == pytest.approx([0.5, 0.5, 0.482])
+    assert module.draw(Chunk("train", 0, 2, 8))["epsilon"].tolist() == [0.5, 0.5]

@@ -15,7 +15,7 @@ from data.common.paths import ROOT
 from reproduce.cli import ci
 from reproduce.cli.entry import main
 from reproduce.judge import Bound, judge
-from reproduce.records import row_document
+from reproduce.records import claim_document, row_document
 
 
 def document(score: float, row: str = "inspo/xor/ab", bound: Bound | None = None) -> dict:
@@ -24,7 +24,7 @@ def document(score: float, row: str = "inspo/xor/ab", bound: Bound | None = None
 
 
 UNKNOWN = document(1.0, "omsd/mpe/cn_random", Bound())
-CLAIM = {"row": "claims/a/b", "checks": [{"text": "x < y & z", "passed": False}], "passed": False, "exit_code": 1}
+CLAIM = claim_document({"row": "claims/a/b", "checks": [{"text": "x < y & z", "passed": False}], "passed": False})
 ERROR = {"row": "omiga/mujoco/ant_expert", "error": "no \x1b[31mworld", "exit_code": 4}
 ALL = [document(1.0), document(0.0), UNKNOWN, CLAIM, ERROR]
 

@@ -112,6 +112,16 @@ def test_sample_categorical_inverts_the_cdf():
     assert drawn.tolist() == [0, 0, 2, 2, 3, 3]
 
 
+def test_an_action_of_probability_zero_is_never_drawn():
+    """Not by 0 itself, which generators do return, nor where the product rounds up to the sum."""
+    below_one = torch.tensor([0.0, 1.0 - 2**-24])
+    legal = torch.tensor([False, False, True, True, False])
+    log_p = masked_log_softmax(torch.zeros(2, 5), legal)
+    assert sample_categorical(log_p, below_one).tolist() == [2, 3]
+    one = masked_log_softmax(torch.randn(2, 5), torch.arange(5) == 3)
+    assert sample_categorical(one, below_one).tolist() == [3, 3]
+
+
 def test_importance_resampling_follows_rho():
     log_rho = torch.tensor([[0.1, 0.2, 0.7], [1.0, 0.0, 0.0]]).log() + 3.0
     index = importance_resample(log_rho, torch.rand(2, 40_000, generator=torch.Generator().manual_seed(0)))

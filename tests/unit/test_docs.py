@@ -138,7 +138,7 @@ def test_known_optima_and_vacuous_rows_are_counted_apart_from_reproduced_numbers
 
 def test_a_budget_for_cpus_is_not_the_full_one():
     """The development code's budget of OMSD's rows is the full one; their own is what a CPU carries."""
-    full = [row.id for row in published.rows().values() if facts.at_full_budget(row)]
+    full = [row.id for row in published.rows().values() if facts.standings()[row.id].at_full_budget]
     assert "omar/mpe/spread_expert" in full
     assert facts.own("omsd/mpe/cn_medium") is not None
     assert "omsd/mpe/cn_medium" not in full

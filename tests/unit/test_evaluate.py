@@ -15,7 +15,7 @@ from data.worlds import make_world
 from data.worlds.matrix import MatrixGame
 from lit_modules.common.seed_module import SeedModule
 from reproduce import records
-from reproduce.claims import changed_since, decide, load_claim
+from reproduce.claims import decide, load_claim
 from reproduce.claims.run import run_claim
 from reproduce.claims.schema import Check, Claim
 from reproduce.cli import main
@@ -23,6 +23,7 @@ from reproduce.config import claim_ids, compose
 from reproduce.experiment.evaluate import Evaluator, further_metrics
 from reproduce.judge import welch_bounds
 from reproduce.regression import gate
+from reproduce.standing import changed_since
 
 XOR = {"payoff": [[0.0, 1.0], [1.0, -2.0]], "episode_limit": 1}
 
@@ -148,7 +149,7 @@ def test_a_claim_is_recorded(monkeypatch):
 def test_a_claim_whose_rows_have_changed_since_is_listed_so(monkeypatch, capsys):
     arm = {"row": "inspo/xor/ab", "overrides": ["algo.alpha=1.0"]}
     found = {"row": "claims/inspo/mine", "claim": {"text": "t"}, "passed": True, "arms": {"a": arm}}
-    monkeypatch.setattr("reproduce.claims.schema.load_claim", lambda _: (None, {"text": "t"}))
+    monkeypatch.setattr("reproduce.standing.claims.read_yaml", lambda *_: {"text": "t"})
     arm["config_fingerprint"] = compose("inspo/xor/ab", arm["overrides"]).fingerprint
     assert changed_since(found) == ""
     arm["config_fingerprint"] = "0" * 12
@@ -159,9 +160,9 @@ def test_a_claim_recorded_by_another_rule_is_listed_so(monkeypatch, capsys):
     name = "claims/inspo/monotonic_qre"
     monkeypatch.setattr("reproduce.claims.run._exact", lambda spec, name: ({}, [{"text": "t", "passed": True}]))
     assert main([name]) == 0
-    claim, stated = load_claim(name)
+    _, stated = load_claim(name)
     for changed, said in (({"text": "worded anew"}, False), ({"exact": stated["exact"] | {"limits": {"x": 1}}}, True)):
-        monkeypatch.setattr("reproduce.claims.schema.load_claim", lambda _, c=changed: (claim, stated | c))
+        monkeypatch.setattr("reproduce.standing.claims.read_yaml", lambda *_, c=changed: stated | c)
         capsys.readouterr()
         assert main(["list", name]) == 0
         assert ("HOLDS, but its rule changed since" in capsys.readouterr().out) is said
@@ -169,6 +170,38 @@ def test_a_claim_recorded_by_another_rule_is_listed_so(monkeypatch, capsys):
         assert json.loads(capsys.readouterr().out)[0]["full_budget"] is not said
         assert main(["check", name]) == (3 if said else 0)
         assert ("its rule changed since: run it again" in capsys.readouterr().out) is said
+
+
+@pytest.mark.parametrize(
+    ("checks", "needs", "state"),
+    [
+        ([(0.1, 0.9)], None, "HOLDS"),
+        ([(-0.2, 0.1)], None, "INCONCLUSIVE"),  # nothing was shown
+        ([(-0.2, -0.1)], None, "FAILS"),
+        ([(0.1, 0.9), (-0.2, -0.1)], None, "FAILS"),
+        ([(0.1, 0.9), (-0.2, -0.1)], 1, "HOLDS"),
+        ([(-0.2, 0.1), (-0.2, -0.1)], 1, "INCONCLUSIVE"),
+        ([(-0.2, 0.1), (-0.2, -0.1)], 2, "FAILS"),
+    ],
+)
+def test_what_a_claim_did_not_show_is_not_shown_to_be_false(checks, needs, state):
+    made = [
+        {"text": "t", "at_least": 0.0, "difference_low": low, "difference_high": high, "passed": low >= 0.0}
+        for low, high in checks
+    ]
+    passed = sum(check["passed"] for check in made) >= (needs or len(made))
+    document = records.claim_document(
+        {"row": "claims/a/b", "checks": made, "claim": {"needs": needs}, "passed": passed}
+    )
+    assert (document["state"], document["exit_code"]) == (state, {"HOLDS": 0, "FAILS": 1, "INCONCLUSIVE": 2}[state])
+
+
+def test_a_difference_beyond_the_limit_on_either_side_contradicts_within():
+    for low, high, state in ((0.6, 0.9, 1), (-0.9, -0.6, 1), (-0.9, 0.2, 2), (-0.4, 0.4, 0)):
+        check = {"text": "t", "within": 0.5, "difference_low": low, "difference_high": high}
+        check["passed"] = low >= -0.5 and high <= 0.5
+        document = records.claim_document({"row": "claims/a/b", "checks": [check], "passed": check["passed"]})
+        assert document["exit_code"] == state
 
 
 def test_check_shows_claims_as_recorded_and_names_the_nearest(monkeypatch, capsys):

@@ -132,6 +132,7 @@ def run(asked, head: str, scores: list, sha256: str = "aa", hour: int = 0, **ret
     facts = {"id": settings.data.id, "kind": "regenerated", "sha256": sha256, "n_transitions": 25, "n_episodes": 1}
     facts |= {"return": RETURNS | returns}
     scores = {"metric": "normalized_score", "mode": "greedy", "per_seed": scores, "data": 103.04}
+    made["environment"] = made["environment"] | {"fingerprint": settings.task.fingerprint}
     return made | {"data": facts, "scores": scores, "overrides": settings.overrides, "n_updates": 2001}
 
 
@@ -166,6 +167,8 @@ def test_a_run_with_other_settings_seeds_or_data_is_none_of_the_cell(asked):
         good | {"scores": good["scores"] | {"metric": "episode_return"}},
         good | {"row": "omar/mpe/spread_medium"},
         good | {"kind": "reference"},
+        good | {"environment": good["environment"] | {"fingerprint": "another world's"}},
+        good | {"config": config | {"run": config["run"] | {"matmul_precision": "medium"}}},
     ]
     assert filled(asked, others).filled == 0
     carried = good | {"config": config | {"run": config["run"] | {"device": "cuda", "threads": 7}}}

@@ -50,6 +50,18 @@ def test_a_record_whose_row_has_changed_is_not_comparable_and_says_why(recorded,
     assert verdict["reasons"][0].startswith("the row has changed since: algo.alpha is 0.9 in the record, the row says")
 
 
+def test_a_run_with_too_few_seeds_says_why_it_does_not_count(recorded, capsys):
+    fewer = recorded | {"seeds": [0, 1], "scores": recorded["scores"] | {"per_seed": [1.0, 1.0]}}
+    fewer["evaluation"] = recorded["evaluation"] | {"greedy": [[1.0]] * 2, "sampled": [[1.0]] * 2}
+    fewer["curve"] = {"n_updates": [5], "greedy": [[1.0] * 2], "sampled": [[1.0] * 2]}
+    reasons = checked(capsys, fewer)["verdict"]["reasons"]
+    assert reasons[0] == "no run of its own settings counts: fewer seeds than the row's 5"
+    assert main(["check", recorded["row"]]) == 3
+    said = " ".join(capsys.readouterr().out.split())
+    assert "other run without overrides ours 1 +- 0 (n=2)" in said
+    assert "reading" not in said
+
+
 def test_a_record_with_todays_settings_is_comparable_whatever_the_row_said_in_between(recorded, capsys):
     recorded["row_fingerprint"] = "0" * 12
     assert checked(capsys, recorded)["verdict"]["state"] != "NOT COMPARABLE"

@@ -9,6 +9,7 @@ from data import synthetic
 from data.synthetic import DISCRETE
 from lit_modules.common.recurrent import Recurrent, masked_mean, td_lambda
 from lit_modules.common.schedule import Chunk
+from reproduce.cli import main
 from reproduce.regression.cases import make_module, minibatches, variants
 
 RECURRENT = [name for name in variants() if isinstance(make_module(name, [0]), Recurrent)]
@@ -87,3 +88,8 @@ def test_chunks_stay_small(monkeypatch):
     monkeypatch.setattr(Recurrent, "CHUNK_BYTES", 7 * 6 * DISCRETE.episode_limit * row)
     module = make_module("cfcql_discrete", [0], chunk_size=10)
     assert {chunk.n_updates for chunk in module.plan} == {7, 6, 2}  # 20 and 30 updates of 6 episodes
+
+
+def test_longer_episodes_than_the_worlds_are_refused_not_cut_into_windows(capsys):
+    assert main(["inspo/bridge/mix", "algo=bc_recurrent", "algo.n_updates=2", "protocol.n_seeds=1"]) == 4
+    assert "holds an episode of 50 steps, and the world ends them after 20: algo=bc_rec" in capsys.readouterr().err

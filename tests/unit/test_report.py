@@ -96,13 +96,32 @@ def test_markdown_tables_are_rectangular(written):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) <= 1
 
 
-def test_claims_show_each_check(tmp_path):
+def test_claims_show_each_check_and_what_is_out_of_date_does_not_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr("reproduce.report.content.changed_since", lambda claim: "rule" if "old" in claim["row"] else "")
     claim = {k: v for k, v in record().items() if k in ("created", "provenance", "time")}
-    checks = [{"text": "holds & fine", "passed": True}, {"text": "does not", "passed": False}]
-    records.write({**claim, "kind": "claim", "row": "claims/inspo/x", "checks": checks, "arms": {}, "passed": False})
-    page = write_report(tmp_path)[0].read_text()
+    apart = {"text": "does not", "passed": False, "at_least": 0.5, "difference_low": -1.0}
+    checks = {
+        "x": [{"text": "holds & fine", "passed": True}, apart | {"difference_high": 0.0}],
+        "y": [apart | {"difference_high": 0.75}],
+        "old": [{"text": "was fine", "passed": True}],
+    }
+    for name, its in checks.items():
+        passed = all(check["passed"] for check in its)
+        records.write(
+            {**claim, "kind": "claim", "row": f"claims/inspo/{name}", "checks": its, "arms": {}, "passed": passed}
+        )
+    page, text = (path.read_text() for path in write_report(tmp_path))
     assert "holds &amp; fine" in page
-    assert "does not" in page
+    assert "FAILS: does not (difference in [-1, 0])" in page
+    assert "not shown: does not (difference in [-1, 0.75])" in page
+    assert "HOLDS, but its rule changed since" in page
+    assert "0 of 3 claims hold; not: " in text
+    for told in (
+        "claims/inspo/x (FAILS)",
+        "claims/inspo/y (INCONCLUSIVE)",
+        "claims/inspo/old (its rule changed since)",
+    ):
+        assert told in text
 
 
 def test_an_empty_project_still_has_a_report(tmp_path):

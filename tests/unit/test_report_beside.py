@@ -23,7 +23,11 @@ def run(*overrides: str, score: float = 10.0, hour: int = 0, data: str = "a", n:
         "mode": "greedy",
         "per_seed": [score - 1, *[score] * (n - 2), score + 1],
     }
-    made |= {"overrides": list(overrides), "data": {"id": data, "kind": "regenerated", "sha256": "0"}}
+    made |= {
+        "overrides": list(overrides),
+        "seeds": list(range(n)),
+        "data": {"id": data, "kind": "regenerated", "sha256": "0"},
+    }
     return made
 
 
@@ -33,15 +37,16 @@ def test_what_is_free_is_no_setting_and_a_point_of_a_sweep_is_in_a_curve():
     assert settings_of(run("algo.beta=0.1")) is None
 
 
-def test_a_line_per_dataset_and_a_column_per_setting_the_newest_record_counting():
+def test_a_line_per_dataset_and_a_column_per_setting_the_most_seeds_counting():
     found = [
-        run(score=20.0),
+        run(score=20.0, n=10),
         run(score=30.0, n=10),
+        run(score=60.0),
         run("variant=bootstrap", score=40.0),
         run("budget=b", score=50.0, data="other"),
         run("algo.beta=0.1"),
     ]
-    own = judge([20.0] * 5, Bound(mean=102.3, delta=5.0))
+    own = judge([30.0 - 1, *[30.0] * 8, 30.0 + 1], Bound(mean=102.3, delta=5.0))
     assert matrix(found, TABLE.rows, {id(found[1]): own}) == [
         ["Row", "Data", "Theirs", OWN, "budget=b", "variant=bootstrap"],
         ["cn_expert", "a", "102.3", "30.0 ± 0.5 (n = 10) BELOW", "", "40.0 ± 0.7"],

@@ -7,7 +7,8 @@ import pytest
 from test_records import record
 
 from data.common.paths import ROOT
-from reproduce import records
+from reproduce import published, records
+from reproduce.config import compose
 from reproduce.judge import Bound, judge
 from reproduce.report import plots, write_report
 from reproduce.report.aggregate import bootstrap_interval, interquartile_mean
@@ -118,6 +119,23 @@ def test_two_rows_with_normalized_scores_have_an_aggregate_of_their_own_settings
         text = file.read_text()
         assert text.count(words) == 1
         assert "the 2 rows on regenerated data that are compared with a published number (11 seeds)" in text
+
+
+def test_algorithms_of_a_table_are_not_pooled_and_a_diverged_seed_counts_as_todays_minimum():
+    for row, scores in {"spread_expert": ONE, "spread_medium": TWO, "spread_expert/ma_cql": ONE}.items():
+        made = run("cn_expert", scores)
+        records.write(made | {"row": f"omar/mpe/{row}", "config": compose(f"omar/mpe/{row}").values})
+    lost = run("cn_expert", [*ONE[:4], 1.0]) | {"row": "omar/mpe/spread_random", "crashed": [{"seed": 4}]}
+    lost["scores"]["per_seed"][4] = None  # recorded when no minimum was known
+    records.write(lost | {"config": compose("omar/mpe/spread_random").values})
+    (table,) = (each for each in collect().tables if each.paper.id == "omar/mpe")
+    minimum = published.row("omar/mpe/spread_random").bound.minimum_score
+    middle = interquartile_mean({"a": ONE, "b": TWO, "c": [*ONE[:4], minimum]})
+    (sentence,) = table.aggregates
+    assert sentence.startswith(
+        f"{table.paper.title}, OMAR: with the rows' own settings, over the 3 rows on regenerated"
+    )
+    assert f"scores {middle:.1f}, 95 %" in sentence
 
 
 def test_one_row_has_none_nor_have_scores_that_nothing_judges():

@@ -131,14 +131,14 @@ def test_a_record_is_judged_by_todays_metric_and_minimum_score():
     row = "omar/mpe/spread_expert"
     run = run_of(row, scores=EXPERT)
     raw = run | {"scores": run["scores"] | {"metric": "episode_return"}}
-    verdict, _ = judged_today(raw, [], [])
+    verdict, *_ = judged_today(raw, [], [])
     assert verdict.state == "NOT COMPARABLE"
     assert verdict.reasons == ["its scores are episode_return, the row is judged by normalized_score"]
     minimum = published.row(row).bound.minimum_score
     lost = run | {"crashed": [{"seed": 2, "quantity": "loss/policy", "n_updates": 7}]}
     for old in (0.0, None):  # as it was, or was not known, when the run was recorded
         scores = {"per_seed": [old if seed == 2 else score for seed, score in enumerate(EXPERT)]}
-        verdict, _ = judged_today(lost | {"scores": run["scores"] | scores}, [], [])
+        verdict, *_ = judged_today(lost | {"scores": run["scores"] | scores}, [], [])
         assert verdict.mean == pytest.approx((sum(EXPERT) - EXPERT[2] + minimum) / 5)
 
 
@@ -161,7 +161,7 @@ def test_a_number_of_clonings_own_that_is_reproduced_is_vacuous():
     run = run_of(row, scores=[bound.mean + x for x in (-2.0, -1.0, 0.0, 1.0, 2.0)])
     run |= {"environment": {"world": "mamujoco", "fingerprint": "1", "expected": "1"}}
     run["scores"] |= {"metric": "episode_return"}
-    verdict, clones = judged_today(run, [], [])
+    verdict, clones, _ = judged_today(run, [], [])
     assert (verdict.state, verdict.vacuous, clones) == ("REPRODUCED", True, None)
     run["config"] = run["config"] | {"algo": run["config"]["algo"] | {"name": "omiga"}}
     assert judged_today(run, [], [])[0].vacuous is None
@@ -182,7 +182,7 @@ def test_every_mode_of_acting_is_scored_in_the_rows_metric(row):
 
 def test_a_run_that_is_not_comparable_does_not_call_the_published_number_unknown():
     run = run_of("omar/mpe/spread_expert", "algo=gaussian_bc", scores=EXPERT)
-    verdict, _ = judged_today(run, ["algo is gaussian_bc"], [])
+    verdict, *_ = judged_today(run, ["algo is gaussian_bc"], [])
     said = result_line(run | {"verdict": verdict.to_json(), "behavior_cloning": None, "notes": []})
     assert "ours 114.5" in said
     assert "theirs" not in said

@@ -92,7 +92,8 @@ def mixture_ablation(
     noise_error: root mean square difference of two components' eps to the network's, over both agents, 8192 noised data
     actions and the times of stage 2; return_gap: difference of their mean returns over n_runs actor seeds;
     return_lost_by_two: .64, the return at the modes, minus two components' mean; uncoordinated_runs: with returns <= 0,
-    of diffusion and two components together; return_of_one: one component's mean.
+    of diffusion and two components together; return_of_one: how far one component's mean is from 0, the return between
+    the modes.
     """
     config = bandit_config(
         n_critic_updates=n_critic_updates, n_score_updates=n_score_updates, n_updates=n_updates,
@@ -113,7 +114,7 @@ def mixture_ablation(
         "return_gap": abs(means["two"] - means["diffusion"]),
         "return_lost_by_two": 0.64 - means["two"],
         "uncoordinated_runs": float(sum((returns[name] <= 0).sum().item() for name in ("diffusion", "two"))),
-        "return_of_one": means["one"],
+        "return_of_one": abs(means["one"]),
         "return_of_two": means["two"],
         "return_of_diffusion": means["diffusion"],
     }
