@@ -99,6 +99,17 @@ def test_latest_is_by_time():
     assert records.latest("inspo/xor/all") is None
 
 
+def test_a_run_at_another_precision_or_with_a_stage_from_elsewhere_is_not_the_run_of_these_settings():
+    settings = own_settings(ROW)
+    made = record()
+    for key, value in (("matmul_precision", "medium"), ("stage1", "elsewhere")):
+        records.write(made | {"config": made["config"] | {"run": made["config"]["run"] | {key: value}}})
+    assert records.recorded(settings) is None
+    threads = made["config"] | {"run": made["config"]["run"] | {"threads": 7}}
+    path = records.write(made | {"config": threads})
+    assert records.recorded(settings)["file"] == str(path)
+
+
 def test_references_and_claims_have_places_of_their_own():
     reference = record()
     del reference["verdict"]

@@ -78,6 +78,23 @@ def test_runs_show_verdict_interval_and_curves(written):
     assert "not run" in page or "no config" in page
 
 
+def test_a_column_links_to_the_file_it_is_read_from_and_a_win_rate_has_no_curve_of_its_own(tmp_path):
+    def run(row: str) -> dict:
+        scores = {"metric": published.row(row).metric, "mode": published.row(row).mode, "per_seed": [0.5] * 5}
+        return record(row=row) | {"scores": scores}
+
+    records.write(run("omar/mpe/spread_expert/ma_cql"))
+    records.write(run("inspo/smac/2s3z_mixed"))
+    folder = tmp_path / "report"
+    page = write_report(folder)[0].read_text()
+    links = [link for link in re.findall(r'<a href="([^#"][^"]*)">config', page) if ":" not in link]
+    assert any(link.endswith("rows/omar/mpe/spread_expert.yaml") for link in links)
+    assert all((folder / unquote(link)).resolve().exists() for link in links)
+    (drawn,) = re.findall(r"<svg[^>]*aria-label=\"learning curves of 2s3z_mixed.*?</svg>", page, re.DOTALL)
+    assert "episode return" in drawn
+    assert "win rate" not in drawn
+
+
 def test_text_is_escaped(written):
     assert "<b>bold</b>" not in written[0]
     assert "&lt;b&gt;bold&lt;/b&gt;" in written[0]

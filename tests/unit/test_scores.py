@@ -108,6 +108,18 @@ def test_cloning_of_the_same_data_stands_beside_a_row_of_the_particle_worlds(row
         assert own.remarks == []
 
 
+@pytest.mark.parametrize("cloning", ["bc_shared", "bc_recurrent"])
+def test_every_cloning_of_starcraft_stands_beside_a_row(cloning):
+    row = "omiga/smac/5m_vs_6m_good"
+    bound = published.row(row).bound
+    scores = [bound.mean + x / 100 for x in (-2, -1, 0, 1, 2)]
+    clones, run = (run_of(row, *chosen, scores=scores) for chosen in ([f"algo={cloning}"], []))
+    clones["config"]["algo"] = clones["config"]["algo"] | {"n_updates": run["config"]["algo"]["n_updates"]}
+    for one in (clones, run):
+        one["scores"] |= {"metric": "episode_return"}
+    assert standings([row], [clones, run])[row].own.behavior_cloning == scores
+
+
 @pytest.mark.parametrize(
     "spoilt",
     [
