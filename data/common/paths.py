@@ -10,9 +10,9 @@ PAPER_RESULTS = ROOT / "paper_results"
 
 def records_dir() -> Path:
     """Our numbers; REPRODUCE_RECORDS points tests and read-only checkouts elsewhere."""
-    return Path(os.environ.get("REPRODUCE_RECORDS", ROOT / "records"))
+    return Path(os.environ.get("REPRODUCE_RECORDS") or ROOT / "records")
 
 
 def outputs_dir() -> Path:
     """Checkpoints, built datasets, reports: everything that can be made again."""
-    return Path(os.environ.get("REPRODUCE_HOME", ROOT / "outputs"))
+    return Path(os.environ.get("REPRODUCE_HOME") or ROOT / "outputs")

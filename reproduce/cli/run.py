@@ -80,11 +80,12 @@ def run(
             documents = _here(names, overrides, as_json, partial(run_one, recorded=True) if recorded else run_one)
         else:
             documents = _sweep(names, overrides, launcher, as_json)
-    except ReproduceError as error:
+    except Exception as raised:
+        error = ending.as_error(raised)
         if len(names) == 1:  # its message is the command's; a CI finds it in its files too
             document = {"row": names[0], "error": str(error), "exit_code": error.exit_code}
             ci.write([document], junit, summary, target)
-        raise
+        raise error from None if error is raised else raised
     ci.write(documents, junit, summary, target)
     if as_json:
         several = {"rows": documents, "left_out": without}

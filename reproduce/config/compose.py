@@ -17,6 +17,7 @@ from reproduce.config.schema import GROUPS, RowFile, RowSettings, RunSettings
 from reproduce.config.settings import Settings, flat
 from reproduce.config.tables import column_of, own_of_algorithm
 
+PATHS = ("data.root", "run.stage1")  # settings that name a file or folder
 MOST_WORLDS, MOST_CHUNKS = 10**7, 10**7
 Composed = Callable[[str, Sequence[str]], dict[str, Any]]  # (row, overrides) -> nested settings
 # Folders of configs/ that no row composes.
@@ -31,7 +32,7 @@ def compose(row: str, overrides: Sequence[str] = (), composed: Composed | None =
     """
     own = stated(row, overrides, composed)
     overrides = [f"run.{o}" if o.partition("=")[0] in RunSettings.model_fields else o for o in overrides]
-    known = list(flat(own.values()))
+    known = [key for key in flat(own.values()) if key != "row"]
     swapped = _chosen_algorithm(overrides)
     if swapped in algorithms():
         known += [f"algo.{name}" for name in algo_config(swapped).model_fields]
@@ -124,13 +125,27 @@ def _hydra(row: str, overrides: Sequence[str]) -> dict[str, Any]:
 
     try:
         with initialize_config_dir(str(CONFIGS), version_base=None):
-            config = hydra_compose(f"rows/{row}", overrides=list(overrides))
+            config = hydra_compose(f"rows/{row}", overrides=list(map(_quoted, overrides)))
         if found := _resolver(OmegaConf.to_container(config, resolve=False)):
             raise ReproduceError(f"row {row}: {found} asks for a value of this machine; write the value itself.")
         return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
     except (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError, RecursionError) as error:
         message = str(error).split("Config search path")[0].strip()
         raise ReproduceError(f"row {row} with {list(overrides) or 'no overrides'}: {message}") from error
+
+
+def _quoted(override: str) -> str:
+    """A path between quotes, so that Hydra reads nothing into its letters; `~` is the home folder."""
+    key, _, value = override.partition("=")
+    if key not in PATHS or value in ("", "null") or value[0] in "'\"":
+        return override
+    if value.startswith("~"):
+        try:
+            value = str(Path(value).expanduser())
+        except RuntimeError as error:
+            raise ReproduceError(f"{override!r}: {error}; write the whole path.") from error
+    escaped = re.sub(r'(\\*)(?="|$)', r"\1\1", value).replace('"', '\\"')
+    return f'{key}="{escaped}"'
 
 
 def _resolver(value: Any) -> str:
@@ -178,6 +193,14 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
 
 
+def _nearest_setting(key: str, known: list[str]) -> str:
+    """As `nearest`; a key without its group, or in capitals, is near to the whole one."""
+    word = key.lower()
+    if whole := [name for name in known if word in (name, name.rpartition(".")[2])]:
+        return f" Nearest: {', '.join(whole[:3])}."
+    return nearest(word, known)
+
+
 def _check_key(override: str, settings: list[str], row: str) -> None:
     """Refuse an override whose key the row does not have, naming the nearest key that it has."""
     key, sep, value = override.partition("=")
@@ -190,8 +213,10 @@ def _check_key(override: str, settings: list[str], row: str) -> None:
     if key not in known and not key.startswith("task.params."):
         if any(o.startswith(f"{key}.") for o in known):
             raise ReproduceError(f"{key} in {override!r} is a group of settings; set one of its keys.")
-        raise ReproduceError(f"unknown setting {key!r} in {override!r}.{nearest(key, known)}")
-    if len(several(value)) > 1 or SWEEPS.match(value):
+        raise ReproduceError(f"unknown setting {key!r} in {override!r}.{_nearest_setting(key, known)}")
+    if key == "algo.name":
+        raise ReproduceError(f"{override!r}: another algorithm has settings of its own; write algo={value}.")
+    if key not in PATHS and (len(several(value)) > 1 or SWEEPS.match(value)):
         listed = value if len(several(value)) > 1 else "A,B"
         raise ReproduceError(
             f"{override!r} states several values, and a setting has one. A grid is `--sweep {key}={listed}`; a list is "

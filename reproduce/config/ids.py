@@ -24,7 +24,6 @@ def expand(pattern: str, known: Sequence[str]) -> list[str]:
     """The ids of a name, a prefix such as `inspo/xor`, or a glob. Raises ReproduceError with the nearest names."""
     hits = matching(pattern, known)
     if not hits:
-        raise ReproduceError(
-            f"no row or claim named {pattern!r}.{nearest(pattern, list(known))} `reproduce list` shows all of them."
-        )
+        near = nearest(pattern.lower(), list(known))
+        raise ReproduceError(f"no row or claim named {pattern!r}.{near} `reproduce list` shows all of them.")
     return hits

@@ -89,7 +89,8 @@ class Experiment:
         try:
             with FileLock(self.folder / "lock", timeout=0):
                 sweep(self.folder, alone=True)
-                sweep(self.cache.folder)
+                if not self.cache.given:
+                    sweep(self.cache.folder)
                 yield
         except Timeout as error:
             text = f"{self.settings.row} with these settings is running in another process; wait for it."

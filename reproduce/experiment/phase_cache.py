@@ -17,6 +17,7 @@ from data.common.paths import ROOT, outputs_dir
 from lit_modules.common.schedule import Phase
 from lit_modules.common.seed_module import SeedModule
 from reproduce.config import Settings, flat
+from reproduce.experiment.checkpoint import CHECKSUM, checksum
 
 OWN_RUN = ("run", "code")  # of an identity: what another machine or version may differ in
 
@@ -59,20 +60,19 @@ class PhaseCache:
         if self.given and not self.phases:
             raise ReproduceError(f"run.stage1={self.given}: this run has no stage that is kept; leave run.stage1 out.")
         for phase in self.phases.values():
-            path = self._path(phase)
-            if self.given and not path.is_file():
-                path = self._alike(phase)
+            path = self._source(phase)
             if path.is_file():
                 self._load(phase, path)
 
     def keep(self, clock: int) -> None:
         """Write the phase that ends at `clock`, if one does and no seed has diverged."""
         phase = self.phases.get(clock)
-        if phase is None or self.module.crashed or phase.name in self.module.reused_phases:
+        if phase is None or self.given or self.module.crashed or phase.name in self.module.reused_phases:
             return
         tensors = {f"{n}.{k}": v for n in phase.result for k, v in getattr(self.module, n).state_dict().items()}
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         about = {"phase": phase.name, "identity": json.dumps(self.identities[phase.name], sort_keys=True)}
+        about[CHECKSUM] = checksum(dict(sorted(tensors.items())))
         write_with(self._path(phase), lambda partial: save_file(tensors, partial, metadata=about))
 
     def facts(self) -> dict[str, Any]:
@@ -82,10 +82,22 @@ class PhaseCache:
                 "n_updates": phase.n_updates,
                 "shared_by_seeds": phase.shared,
                 "reused": phase.name in self.module.reused_phases,
-                "kept_as": self._path(phase).name,
+                "kept_as": self._name(phase),
             }
             for phase in self.phases.values()
         }
+
+    def _name(self, phase: Phase) -> str:
+        """Of the file that the phase was taken from or went to; a folder that was named may have gone meanwhile."""
+        try:
+            return self._source(phase).name
+        except ReproduceError:
+            return "unknown"
+
+    def _source(self, phase: Phase) -> Path:
+        """The file that the phase is taken from, or goes to. Raises ReproduceError as `restore` does."""
+        path = self._path(phase)
+        return self._alike(phase) if self.given and not path.is_file() else path
 
     def _path(self, phase: Phase) -> Path:
         text = json.dumps(self.identities[phase.name], sort_keys=True)
@@ -112,11 +124,17 @@ class PhaseCache:
     def _load(self, phase: Phase, path: Path) -> None:
         try:
             tensors = load_file(path)
+            with safe_open(path, "pt") as file:
+                stated = (file.metadata() or {}).get(CHECKSUM)
+            if stated not in (None, checksum(dict(sorted(tensors.items())))):
+                raise ValueError("its content is not as it was written")
+            if not all(value.isfinite().all() for value in tensors.values()):
+                raise ValueError("it holds NaN or infinity")
             for name in phase.result:
                 own = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
                 getattr(self.module, name).load_state_dict(own)
         except Exception as error:  # truncated files, other layouts
-            raise ReproduceError(f"{path} cannot be read ({error}): delete it to train anew.") from error
+            raise ReproduceError(f"{path} cannot be used ({error}): delete it to train anew.") from error
         self.module.reused_phases.append(phase.name)
 
 
@@ -129,9 +147,9 @@ def _identity(path: Path) -> dict[str, Any]:
 
 
 def _code(algorithm: str) -> str:
-    """A checksum of torch's version and of the files by which training changes."""
+    """A checksum of torch's version and of the files by which training changes, those that read data included."""
     digest = hashlib.sha256(torch.__version__.encode())
-    shared = ("data/buffer.py", "data/samplers.py", "data/common/rng.py")
-    for path in [ROOT / algorithm, *sorted(ROOT.glob("lit_modules/common/*.py")), *(ROOT / name for name in shared)]:
+    shared = (*ROOT.glob("lit_modules/common/*.py"), *ROOT.glob("data/**/*.py"))
+    for path in [ROOT / algorithm, *sorted(shared)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -12,6 +12,7 @@ from pathlib import Path
 from data.common.paths import ROOT
 
 POLL_S = 0.2
+PARENT = "REPRODUCE_PARENT"  # the variable of `as_parent`
 NO_ROOM = 75  # exit code of a job that found the disk full (EX_TEMPFAIL: repeating it later may work)
 
 
@@ -54,6 +55,11 @@ def _restore(session: Path, niceness: str) -> None:
         session.write_text(niceness, encoding="utf-8")
 
 
+def as_parent() -> dict[str, str]:
+    """The environment by which a child that starts knows this process, should it end before the child looks."""
+    return {PARENT: str(os.getpid())}
+
+
 def end_with_parent() -> None:
     """End this process when its parent has ended."""
     _watch_parent(stop_too=False)
@@ -65,7 +71,7 @@ def follow_parent() -> None:
 
 
 def _watch_parent(stop_too: bool) -> None:
-    parent = os.getppid()
+    parent = int(os.environ.pop(PARENT, os.getppid()))  # children of this process have another
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -75,6 +81,15 @@ def _watch_parent(stop_too: bool) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return isinstance(error, PermissionError)  # somebody else's
+    return True
 
 
 def is_stopped(pid: int) -> bool:

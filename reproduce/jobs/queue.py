@@ -14,16 +14,27 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from data.common.errors import DiskFull, ReproduceError
 from data.common.files import is_full, write_text
 from reproduce.core.ending import Fault, keeps
 from reproduce.jobs.locks import hold_with_children
-from reproduce.jobs.processes import NO_ROOM, POLL_S, give_way, is_stopped, python, python_path, thread_variables
-from reproduce.jobs.queue_file import Job, read_queue, recorded
+from reproduce.jobs.processes import (
+    NO_ROOM,
+    POLL_S,
+    as_parent,
+    give_way,
+    is_stopped,
+    python,
+    python_path,
+    thread_variables,
+)
+from reproduce.jobs.queue_file import Job, of_this_world, read_queue, recorded
 from reproduce.jobs.queue_state import ENDED, folder_of
+from reproduce.records import read, read_sound
 
 STATE_S = 15.0  # between two versions of the state file
 RETRY_S = 600.0  # a job that waits for room is tried again, or as soon as there is more
@@ -72,8 +83,8 @@ class Queue:
         self.full = False  # said already
 
     def work(self, n_jobs: int) -> None:
-        for job in self.jobs:  # a record that cannot be read ends the queue here and not in a week
-            recorded(job.settings)
+        for job in self.jobs:  # a record that cannot be read ends the queue here: its run would be repeated
+            read(job.row, "row")
         while any(job.state not in ENDED for job in self.jobs):
             for number, job in enumerate(self.jobs, 1):
                 if job.process is not None:
@@ -96,15 +107,16 @@ class Queue:
     def _begin(self, job: Job, number: int) -> None:
         if job.state in ENDED or not self._has_room(job):
             return
-        if job.starts == 0 and (record := recorded(job.settings)):
+        if job.starts == 0 and (record := recorded(job.settings, where=partial(of_this_world, job.settings))):
             return self._end(job, "done", f"{record['verdict']['headline']}, recorded {record['created'][:10]}")
         job.starts += 1
+        job.began = datetime.now(UTC).isoformat(timespec="seconds")
         job.state, job.note, job.progress = "running", "", {}
         _say(f"{job.command} starts ({number} of {len(self.jobs)})")
         files = self._files(job)
         files["progress"].unlink(missing_ok=True)  # an earlier process's
         command = python(ROW, str(files["progress"]), job.row, *job.settings.overrides)
-        env = os.environ | thread_variables(1) | {"PYTHONPATH": python_path()}
+        env = os.environ | thread_variables(1) | {"PYTHONPATH": python_path()} | as_parent()
         with open(files["log"], "ab") as log:
             job.process = subprocess.Popen(
                 command,
@@ -127,12 +139,12 @@ class Queue:
                 os.kill(job.process.pid, signal.SIGCONT)
             return
         job.process = None
-        try:
-            record = recorded(job.settings)
-        except ReproduceError as error:
-            return self._end(job, "failed", str(error))
-        if record:
+        if record := recorded(job.settings):
             return self._end(job, "done", record["verdict"]["headline"])
+        asked = [record for record in read_sound(job.row, "row") if record["overrides"] == job.settings.overrides]
+        if any(record["created"] >= job.began for record in asked):
+            why = "it was recorded with other settings than the queue read as it began: the row's configs have changed"
+            return self._end(job, "failed", f"{why}; start the queue again")
         lines = self._files(job)["log"].read_text(encoding="utf-8", errors="replace").strip().splitlines()
         said = [line for line in lines if line.startswith("reproduce: ")]  # libraries warn after it
         last = (said or lines or [""])[-1].removeprefix("reproduce: ")

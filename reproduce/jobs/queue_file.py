@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 from data.common.errors import ReproduceError
 from data.common.validation import Model, checked
 from data.common.yaml_files import read_yaml
+from data.worlds import fingerprint
 from reproduce.config import Settings, compose
 from reproduce.config.words import words_of
 from reproduce.experiment.playable import playable
@@ -24,7 +25,7 @@ def _one_string(command: Any) -> str:
     return command
 
 
-__all__ = ["Job", "QueueFile", "read_queue", "recorded"]
+__all__ = ["Job", "QueueFile", "of_this_world", "read_queue", "recorded"]
 
 
 class QueueFile(Model):
@@ -43,6 +44,7 @@ class Job:
     state: str = "waiting"
     note: str = ""
     starts: int = 0
+    began: str = ""  # the last start, UTC
     process: subprocess.Popen | None = None
     progress: dict[str, Any] = field(default_factory=dict)
     free: int = 0  # bytes of disk when there was no room
@@ -91,12 +93,18 @@ def read_queue(path: Path, further: Sequence[str] = ()) -> list[Job]:
             text = shlex.join([one.row, *words[1:]])
             if text in jobs:
                 raise ReproduceError(f"{where}: {text} is there already; one of the two has to go.")
-            same = (one.fingerprint, tuple(one.protocol.seeds), one.data.kind, one.data.root)
+            same = (one.fingerprint, tuple(one.protocol.seeds), one.data.kind, one.data.root, one.data.seed)
             if same in seen:
                 raise ReproduceError(f"{where}: {text} is the experiment of {seen[same]}; one of the two has to go.")
             seen[same] = text
             jobs[text] = Job(text, one.row, one)
     return list(jobs.values())
+
+
+def of_this_world(settings: Settings, record: dict[str, Any]) -> bool:
+    """Whether the run that is recorded was played in the row's world, or in what stands for it on this machine."""
+    found, task = record["environment"]["fingerprint"], settings.task
+    return found == task.fingerprint or found == fingerprint(task.world, **task.params)
 
 
 def _name(override: str) -> str:

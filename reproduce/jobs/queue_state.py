@@ -9,7 +9,7 @@ from typing import Any
 from data.common.errors import ReproduceError
 from data.common.paths import outputs_dir
 from reproduce.jobs.locks import is_free
-from reproduce.jobs.processes import is_stopped
+from reproduce.jobs.processes import is_alive, is_stopped
 
 ENDED = ("done", "failed")  # states of a job that is not started again
 
@@ -58,6 +58,7 @@ def queue_pid(folder: Path) -> int | None:
     """The queue's process, as long as it holds the lock."""
     lock = folder / "lock"
     try:
-        return None if is_free(lock) else int(lock.read_text(encoding="utf-8"))
+        pid = None if is_free(lock) else int(lock.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return pid if pid and is_alive(pid) else None  # the rows of a killed queue hold the lock for a moment longer

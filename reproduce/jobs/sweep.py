@@ -23,7 +23,7 @@ from data.common.paths import ROOT, outputs_dir, records_dir
 from reproduce.config import compose
 from reproduce.jobs.launchers import LOCAL, Launcher, job_threads, local_ray, stated_knobs, with_threads
 from reproduce.jobs.locks import hold, hold_with_children
-from reproduce.jobs.processes import POLL_S, python, python_path, thread_variables
+from reproduce.jobs.processes import POLL_S, as_parent, python, python_path, thread_variables
 
 JOBS = "jobs.json"
 MARK = "#"  # between a row and the number of its point: no row id holds it
@@ -48,7 +48,9 @@ def run_sweep(
     A row with bad settings or data, and one whose process died more often than `launcher.retries`, is an error among
     the results. Raises ReproduceError when the same sweep is running already.
     """
-    n_threads = job_threads([*overrides, *points[0]], launcher)
+    n_threads, *others = {job_threads([*overrides, *point], launcher) for point in points}
+    if others:
+        raise ReproduceError("run.threads differs between the jobs of one launcher: name it once, for all of them.")
     wanted = {_job(name, k): (name, list(point)) for name in names for k, point in enumerate(points)}
     jobs, refused, identity = _prepared(wanted, overrides, n_threads)
     folder = outputs_dir().resolve() / "sweeps" / hashlib.sha256(identity.encode()).hexdigest()[:12]
@@ -149,7 +151,7 @@ def _launch(folder: Path, launcher: Launcher, threads: int, numbers: list[int], 
     command = python("from reproduce.jobs.worker import start; start()", "--multirun")
     command += [f"launcher={launcher.name}", f"folder='{quoted}'", f"job={','.join(map(str, numbers))}", *settings]
     with open(folder / "launcher.log", "ab") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env | as_parent())
         try:
             while process.poll() is None:
                 with suppress(subprocess.TimeoutExpired):

@@ -15,7 +15,7 @@ from data.common.files import write_json
 from data.common.paths import CONFIGS
 from reproduce.core.ending import Fault, as_error
 from reproduce.jobs.locks import is_free, wait_for
-from reproduce.jobs.processes import POLL_S, end_with_parent, python
+from reproduce.jobs.processes import POLL_S, as_parent, end_with_parent, python
 from reproduce.jobs.sweep import JOBS, MARK, error_document, text_of
 
 ROW = "from reproduce.cli.job import row; row()"  # named in text: a job is the command, which imports this room
@@ -58,7 +58,7 @@ def run_job(folder: Path, number: int) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=os.environ | sweep["env"],
+                env=os.environ | sweep["env"] | as_parent(),
                 cwd=sweep["cwd"],
                 pass_fds=[lock.fileno()],  # the lock is free when worker and row have ended
             )

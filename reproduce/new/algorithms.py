@@ -2,6 +2,7 @@
 
 import ast
 import json
+import keyword
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -31,6 +32,8 @@ def algorithm(name: str, actions: str = "continuous", root: Path = ROOT) -> list
     _check_free(name, root)
     facts = {"name": name, "class_name": "".join(word.capitalize() for word in name.split("_"))}
     texts = {root / path.format(name=name): render(f"{actions}/{file}", facts) for file, path in FILES.items()}
+    if keyword.iskeyword(facts["class_name"]):
+        raise ReproduceError(f"{name!r} cannot name an algorithm: its class would be {facts['class_name']}.")
     _check_class(facts["class_name"], name, texts[root / FILES["module.py"].format(name=name)])
     return write_together(texts)
 
@@ -41,9 +44,21 @@ def _check_free(name: str, root: Path) -> None:
     for path in taken:
         if path.exists():
             raise ReproduceError(f"{name!r} is taken: {path.relative_to(root)} exists. Choose another name.")
+    helpers = root / "tests" / "cases" / "__init__.py"  # a module of their package would hide one
+    defined = {name for node in ast.parse(helpers.read_text(encoding="utf-8")).body for name in _names(node)}
+    if name in defined:
+        raise ReproduceError(f"{name!r} is taken: {helpers.relative_to(root)} defines it. Choose another name.")
     losses = root / "tests" / "score" / "loss_fingerprints.json"
     if name in json.loads(losses.read_text(encoding="utf-8")):
         raise ReproduceError(f"{name!r} is taken: it names losses in {losses.relative_to(root)}. Choose another name.")
+
+
+def _names(node: ast.stmt) -> list[str]:
+    """What a statement of a module defines or imports."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [alias.asname or alias.name for alias in node.names]
+    targets = node.targets if isinstance(node, ast.Assign) else [node]
+    return [getattr(target, "name", getattr(target, "id", "")) for target in targets]
 
 
 def _check_class(class_name: str, name: str, text: str) -> None:

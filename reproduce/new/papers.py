@@ -8,6 +8,7 @@ from reproduce.new.names import check_checkout, check_word
 from reproduce.new.write import render, write_together
 
 TABLE = "main"
+NO_PAPERS = ("bench", "claims", "comparisons", "reference")  # folders of records/
 
 
 def paper(name: str, root: Path = ROOT) -> list[Path]:
@@ -18,6 +19,8 @@ def paper(name: str, root: Path = ROOT) -> list[Path]:
     check_checkout(root)
     title, _, table = name.partition("/")
     check_word(title, "a paper")
+    if title in NO_PAPERS:
+        raise ReproduceError(f"{title!r} cannot name a paper: records/{title} holds something else.")
     if table or "/" in name:
         check_word(table, "a table")
     elif (root / "paper_results" / title).exists():

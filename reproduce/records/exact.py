@@ -9,9 +9,11 @@ from reproduce.records.store import read_sound
 
 
 def carried_out_alike(record: dict[str, Any], settings: Settings) -> bool:
-    """Whether what `run` may change of the numbers is the same: the precision of products, a stage 1 from elsewhere."""
+    """Whether what `run` may change of the numbers is the same: the precision of products, and whether a stage 1 came
+    from elsewhere."""
     used, asked = record["config"]["run"], settings.run
-    return (used.get("matmul_precision", "highest"), used.get("stage1")) == (asked.matmul_precision, asked.stage1)
+    own = used.get("stage1") is None
+    return (used.get("matmul_precision", "highest"), own) == (asked.matmul_precision, asked.stage1 is None)
 
 
 def recorded(

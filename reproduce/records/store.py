@@ -131,7 +131,9 @@ def load(path: Path) -> dict[str, Any]:
     try:
         record = read_json(path)
     except (OSError, ReproduceError) as error:
-        raise ReproduceError(f"record {path} is truncated or unreadable ({error}): restore it from git.") from error
+        raise ReproduceError(
+            f"record {path} is truncated or unreadable ({error}): restore it from git, or delete it."
+        ) from error
     schema = record.get("schema") if isinstance(record, dict) else None
     if schema != RECORD_SCHEMA or isinstance(schema, bool):
         newer = isinstance(schema, int) and schema > RECORD_SCHEMA

@@ -75,7 +75,8 @@ def run_gate(pattern: str, tell: Callable[[str], Any] | None = None) -> list[dic
             try:
                 with console.row(name, number, len(references)):
                     outcomes.append(_judge(row, reference) | {"point": point})
-            except ReproduceError as error:  # the other rows are still compared
+            except Exception as raised:  # the other rows are still compared
+                error = ending.as_error(raised)
                 outcomes.append({"row": row, "error": str(error), "exit_code": error.exit_code, "point": point})
             o = outcomes[-1]
             if "error" in o:

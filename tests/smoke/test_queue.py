@@ -12,12 +12,12 @@ import pytest
 from limits import PATIENCE
 
 from data.common.errors import DiskFull, ReproduceError
-from data.common.paths import CONFIGS, ROOT, outputs_dir
+from data.common.paths import CONFIGS, ROOT, outputs_dir, records_dir
 from reproduce import records
 from reproduce.cli import main
 from reproduce.jobs import queue
-from reproduce.jobs.processes import is_stopped
-from reproduce.jobs.queue_file import read_queue
+from reproduce.jobs.processes import PARENT, is_stopped
+from reproduce.jobs.queue_file import of_this_world, read_queue
 from reproduce.jobs.queue_state import folder_of, queue_pid
 
 TINY = "algo.n_behavior_updates=2 algo.n_updates=3 protocol.eval_episodes=2 protocol.n_seeds=2"
@@ -110,6 +110,43 @@ def test_bad_files_are_refused_before_anything_starts(text, words, tmp_path, cap
     assert main(["queue", str(path)]) == 4
     assert words in capsys.readouterr().err
     assert not (outputs_dir() / "queue").exists()
+
+
+def test_two_dataset_seeds_are_two_experiments(tmp_path):
+    row = f"omar/mpe/tag_expert data.kind=official data.root={tmp_path}"
+    assert len(read_queue(written(tmp_path, f"{row} data.seed=1", f"{row} data.seed=2"))) == 2
+
+
+def test_a_broken_record_ends_a_queue_before_anything_starts(tmp_path, capsys):
+    path = records_dir() / "inspo/xor/ab" / "20260101T000000Z-abcdef.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"broken')
+    assert main(["queue", str(written(tmp_path, f"inspo/xor/ab {TINY}")), "--nice", "0"]) == 4
+    assert "restore it from git, or delete it" in capsys.readouterr().err
+
+
+def test_a_row_whose_config_changed_while_it_ran_is_not_run_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(queue, "recorded", lambda *_, **__: None)  # of the settings that the queue read
+    assert main(["queue", str(written(tmp_path, f"inspo/xor/ab {TINY}")), "--nice", "0"]) == 4
+    said = capsys.readouterr().out
+    assert "the row's configs have changed; start the queue again" in said
+    assert said.count("starts (1 of 1)") == 1
+    assert len(records.read("inspo/xor/ab")) == 1
+
+
+def test_a_run_in_another_world_than_the_rows_is_done_only_where_this_is_that_world(tmp_path):
+    (job,) = read_queue(written(tmp_path, "inspo/xor/ab"))
+    for found, here in ((job.settings.task.fingerprint, True), ("another", False)):
+        assert of_this_world(job.settings, {"environment": {"fingerprint": found}}) is here
+
+
+def test_a_job_whose_parent_ended_before_it_looked_ends_too():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    code = "from reproduce.jobs.processes import follow_parent; follow_parent(); import time; time.sleep(600)"
+    job = [sys.executable, "-c", code]
+    ended = subprocess.run(job, cwd=ROOT, env=os.environ | {PARENT: str(gone.pid)}, timeout=PATIENCE, check=False)
+    assert ended.returncode == 1
 
 
 @pytest.mark.parametrize("text", ["null\n", "{}\n", '{"command": "a'])

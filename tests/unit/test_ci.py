@@ -12,6 +12,7 @@ from test_records import record
 
 from data.common.errors import ReproduceError
 from data.common.paths import ROOT
+from reproduce import records
 from reproduce.cli import ci
 from reproduce.cli.entry import main
 from reproduce.judge import Bound, judge
@@ -86,6 +87,23 @@ def test_files_that_cannot_be_written_are_told_before_anything_runs(tmp_path, ca
     ci.check(tmp_path / "new" / "junit.xml", tmp_path / "summary.md")
 
 
+def test_a_single_row_and_the_gate_that_meet_a_bad_disk_are_in_the_files(tmp_path, capsys, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("reproduce.experiment.run.run_row", full)
+    junit, summary = tmp_path / "j.xml", tmp_path / "s.md"
+    assert main(["inspo/xor/ab", "--junit", str(junit), "--summary", str(summary)]) == 4
+    assert "No space left on device" in summary.read_text()
+    assert ElementTree.parse(junit).getroot().get("errors") == "1"
+    monkeypatch.setattr("reproduce.regression.gate.run_row", full)
+    for row in ("inspo/xor/ab", "inspo/xor/all"):
+        made = record(row=row) | {"kind": "reference"}
+        records.write({key: value for key, value in made.items() if key != "verdict"})
+    assert main(["gate", "inspo/xor/a*", "--junit", str(junit)]) == 4
+    assert ElementTree.parse(junit).getroot().get("errors") == "2"
+
+
 def test_devices_links_and_strange_bytes_stay_what_they_are(tmp_path):
     target, link = tmp_path / "target.md", tmp_path / "link.md"
     target.write_bytes(b"\xff before\n")
@@ -146,6 +164,9 @@ def test_the_actions_script_runs_rows_and_the_gate(tmp_path):
         "--junit",
     ]
     assert not (tmp_path / "no").exists()
+    assert called("inspo/xor/ab", "algo.lr=1\nrun.threads=1\n", "false")[1:3] == ["algo.lr=1", "run.threads=1"]
+    with pytest.raises(subprocess.CalledProcessError):  # a gate has settings of its own
+        called("inspo/xor/ab", "algo.lr=1", "true")
     assert called("omiga/mujoco/*", "", "true") == ["gate", "omiga/mujoco/*", *files]
     for rows, extra in (("om*", True), ("*", True), ("claims/*", True), ("inspo/*", False), ("omar/mpe/*", False)):
         called(rows, "", "false")

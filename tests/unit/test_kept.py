@@ -1,16 +1,21 @@
 """Stage 1 is trained once for all runs that agree in what decides it, and no result depends on whether it was."""
 
+import shutil
+
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from data.catalog import registry
 from data.common.errors import ReproduceError
-from data.common.paths import outputs_dir
+from data.common.paths import ROOT, outputs_dir
 from lit_modules.common.schedule import Phase, make_plan
 from lit_modules.omsd import OMSD
 from reproduce.cli import main
 from reproduce.config import compose
+from reproduce.experiment import phase_cache
+from reproduce.experiment.identity import run_folder
 from reproduce.experiment.run import run_row
 
 TINY = ["algo.n_critic_updates=6", "algo.n_score_updates=5", "algo.n_updates=4", "algo.batch_size=8", "algo.hidden=[8]"]
@@ -120,11 +125,51 @@ def test_damaged_files_are_said_to_be(tmp_path):
     kept = run()["stage1"]["score"]["kept_as"]
     path = outputs_dir() / "stage1" / kept
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ReproduceError, match=r"score-.* cannot be read .*delete it"):
+    with pytest.raises(ReproduceError, match=r"score-.* cannot be used .*delete it"):
         run("algo.beta=0.9")
     save_file({"other": torch.zeros(1)}, path)
-    with pytest.raises(ReproduceError, match="cannot be read"):
+    with pytest.raises(ReproduceError, match="cannot be used"):
         run("algo.beta=0.9")
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0.5])
+def test_networks_that_were_changed_are_not_used(value):
+    path = outputs_dir() / "stage1" / run()["stage1"]["score"]["kept_as"]
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+    tensors = load_file(path)
+    next(iter(tensors.values())).view(-1)[0] = value
+    save_file(tensors, path, metadata=about)
+    with pytest.raises(ReproduceError, match="cannot be used .*not as it was written"):
+        run("algo.beta=0.9")
+    save_file(tensors, path, metadata={key: text for key, text in about.items() if key != "sha256"})
+    if value != value:  # an older file has no checksum
+        with pytest.raises(ReproduceError, match="holds NaN or infinity"):
+            run("algo.beta=0.9")
+
+
+def test_a_run_with_a_stage_1_from_elsewhere_is_no_run_without_one(tmp_path):
+    run()
+    folder = (outputs_dir() / "stage1").rename(tmp_path / "mine")
+    names = [
+        run_folder(compose("omsd/bandit/two_mode", [*TINY, *more]), "0").name for more in ([], [f"run.stage1={folder}"])
+    ]
+    assert names[0] != names[1]
+    (critic,) = folder.glob("critic-*")
+    other = critic.rename(folder / "critic-0123456789ab.safetensors")  # of another version, say
+    assert run(f"run.stage1={folder}")["stage1"]["critic"]["kept_as"] == other.name
+    assert not (outputs_dir() / "stage1").exists()
+
+
+def test_what_reads_the_data_decides_whether_a_stage_is_the_same(monkeypatch, tmp_path):
+    for name in ("lit_modules", "data"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    monkeypatch.setattr(phase_cache, "ROOT", tmp_path)
+    codes = set()
+    for file in ("data/layout.py", "data/worlds/mpe.py", "data/common/minibatches.py", "lit_modules/omsd.py"):
+        (tmp_path / file).write_text((tmp_path / file).read_text() + "# changed")
+        codes.add(phase_cache._code("lit_modules/omsd.py"))
+    assert len(codes) == 4
 
 
 def test_a_run_killed_in_stage_2_resumes_though_its_stage_1_was_taken_or_trained(monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ def root(tmp_path) -> Path:
     ):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "tests/unit/test_core.py").touch()
+    shutil.copy(ROOT / "tests/cases/__init__.py", tmp_path / "tests/cases")
     (tmp_path / "paper_results/omsd/mpe.yaml").touch()
     (tmp_path / "tests/score/loss_fingerprints.json").write_text(json.dumps({"omsd_jal": []}))
     return tmp_path
@@ -63,6 +65,8 @@ def test_four_files_are_written_and_registered(actions, root):
         ("class", "is a reserved word. Perhaps class_ma."),
         ("match", "is a reserved word"),
         ("null", "is a reserved word"),
+        ("none", "its class would be None"),
+        ("mlp", "tests/cases/__init__.py defines it"),
         ("common", "lit_modules/common exists"),
         ("core", "tests/unit/test_core.py exists"),
         ("omsd_jal", "it names losses"),
@@ -139,6 +143,8 @@ def test_a_paper_is_a_table_that_loads_with_all_numbers_unknown(root):
         ("omsd/", "cannot name a table"),
         ("CFCQL", "cannot name a paper: .* Perhaps cfcql"),
         ("a/b/c", "cannot name a table"),
+        ("claims", "cannot name a paper: records/claims holds something else"),
+        ("reference/main", "cannot name a paper"),
     ],
 )
 def test_papers_that_are_there_already_or_badly_named(name, words, root):

@@ -148,6 +148,50 @@ def test_values_of_this_machine_cannot_be_asked_for(override):
         compose(ROW, [override])
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/home/josé/x",
+        "/日本",
+        "/it's",
+        "/x#y",
+        "/a=b/c",
+        "/a(1)/b",
+        "/a;b",
+        "/a,b",
+        '/x"y',
+        "/x y",
+        "/a\\b",
+        "/x\\",
+        "{x",
+    ],
+)
+def test_a_path_may_have_any_letters(path):
+    assert compose(ROW, ["data.kind=official", f"data.root={path}"]).data.root == path
+
+
+def test_a_path_may_be_quoted_left_out_or_begin_at_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/jane")
+    values = {"~/official": "/home/jane/official", '"/x, y"': "/x, y", "'/x'": "/x", "null": None}
+    found = {given: compose(ROW, ["data.kind=official", f"data.root={given}"]).data.root for given in values}
+    assert found == values
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("row=inspo/bridge/mix", "unknown setting 'row'"),
+        ("algo.name=bc", "write algo=bc"),
+        ("lr=0.1", "Nearest: algo.lr"),
+        ("ALGO.LR=0.1", "Nearest: algo.lr"),
+        ("n_seeds=3", "Nearest: protocol.n_seeds"),
+    ],
+)
+def test_what_is_no_setting_is_answered_with_what_is(override, words):
+    with pytest.raises(ReproduceError, match=words):
+        compose(ROW, [override])
+
+
 def test_a_row_that_asks_for_a_value_of_this_machine(tmp_path, monkeypatch):
     shutil.copytree(CONFIGS, tmp_path / "configs")
     file = tmp_path / "configs" / "rows" / f"{ROW}.yaml"
