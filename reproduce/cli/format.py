@@ -10,13 +10,13 @@ UNSTEADY = 0.1  # relative spread above which a time is printed with ±
 
 
 def mean_std(mean: float, std: float | None, n: int, sign: str = "±") -> str:
-    """`1.25 ± 0.3 (n=5)`; a deviation that is unknown counts as 0."""
-    return f"{mean:.5g} {sign} {deviation(std)} (n={n})"
+    """`1.25 ± 0.3 (n=5)`; without the deviation where it is unknown."""
+    return f"{mean:.5g}" + ("" if std is None else f" {sign} {deviation(std)}") + f" (n={n})"
 
 
-def deviation(std: float | None, digits: int = 2) -> str:
-    """Two digits that matter, all of them from 100 on; 0 where it is unknown."""
-    return f"{std:.0f}" if std is not None and 99.5 <= std < 1e6 else f"{std or 0:.{digits}g}"
+def deviation(std: float, digits: int = 2) -> str:
+    """Two digits that matter, all of them from 100 on."""
+    return f"{std:.0f}" if 99.5 <= std < 1e6 else f"{std:.{digits}g}"
 
 
 def interval(low: float, high: float) -> str:
@@ -68,7 +68,7 @@ def dataset_cell(statistics: dict[str, Any] | None) -> str:
     text = f"{returns}, {s['n_episodes']} episodes, {s['n_rows'] / 1e6:.2f}M rows"
     text += " (as recorded)" if s.get("from") == "record" else ""
     if clone := s["cloning"]:
-        text += f"; cloning {clone['mean']:.0f} ± {clone['std'] or 0:.0f}"
+        text += f"; cloning {clone['mean']:.0f}" + ("" if clone["std"] is None else f" ± {clone['std']:.0f}")
         text += f" ({clone['n_updates']:,} updates)" if "n_updates" in clone else ""
     return text
 
@@ -221,7 +221,7 @@ def short_mean(mean: float | None, std: float | None, n: int) -> str:
     """`18.8 ± 3.1`, with n where it is not five."""
     if mean is None:
         return ""
-    text = f"{mean:.4g} ± {deviation(std)}"
+    text = f"{mean:.4g}" + ("" if std is None else f" ± {deviation(std)}")
     return text if n == 5 else f"{text} (n={n})"
 
 

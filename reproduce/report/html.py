@@ -103,7 +103,7 @@ def _claim(claim: dict[str, Any], folder: Path) -> dict[str, Any]:
     arms, judged = [], {check.get("mode") for check in claim["checks"]}
     for name, arm in claim["arms"].items():
         modes = {mode: s for mode, s in arm["scores"].items() if mode in judged and isinstance(s, list)}
-        words = [f"{mode} {fmean(s):.4g} ± {stdev(s) if len(s) > 1 else 0:.2g}" for mode, s in modes.items()]
+        words = [f"{mode} {fmean(s):.4g}" + (f" ± {stdev(s):.2g}" if len(s) > 1 else "") for mode, s in modes.items()]
         if words:
             arms.append(f"{name} {', '.join(words)} (n = {len(next(iter(modes.values())))})")
     commit = str(claim["provenance"].get("commit", "unknown"))[:10]

@@ -140,7 +140,7 @@ def test_networks_that_were_changed_are_not_used(value):
     tensors = load_file(path)
     next(iter(tensors.values())).view(-1)[0] = value
     save_file(tensors, path, metadata=about)
-    with pytest.raises(ReproduceError, match="cannot be used .*not as it was written"):
+    with pytest.raises(ReproduceError, match=r"cannot be used .*not as it was written"):
         run("algo.beta=0.9")
     save_file(tensors, path, metadata={key: text for key, text in about.items() if key != "sha256"})
     if value != value:  # an older file has no checksum

@@ -8,7 +8,7 @@ import pytest
 from data.common.paths import ROOT
 from reproduce import published
 from reproduce.cli import main
-from reproduce.cli.format import LIST_HEAD, RESULT_DROP, RESULT_HEAD, columns, deviation, listed
+from reproduce.cli.format import LIST_HEAD, RESULT_DROP, RESULT_HEAD, columns, deviation, listed, mean_std, short_mean
 from reproduce.config import row_ids
 
 LONGEST = max(row_ids(), key=len)
@@ -82,7 +82,12 @@ def test_a_column_of_a_table_stands_below_its_row_where_names_leave_no_room(monk
 
 @pytest.mark.parametrize(
     ("std", "text"),
-    [(141.9, "142"), (99.6, "100"), (99.4, "99"), (0.0341, "0.034"), (None, "0"), (0.0, "0"), (math.nan, "nan")],
+    [(141.9, "142"), (99.6, "100"), (99.4, "99"), (0.0341, "0.034"), (0.0, "0"), (math.nan, "nan")],
 )
 def test_a_deviation_has_no_exponent(std, text):
     assert deviation(std) == text
+
+
+def test_a_deviation_that_is_unknown_is_not_printed_as_zero():
+    assert (mean_std(1.25, 0.3, 5), mean_std(1.25, None, 1)) == ("1.25 ± 0.3 (n=5)", "1.25 (n=1)")
+    assert (short_mean(1.25, 0.0, 5), short_mean(1.25, None, 1)) == ("1.25 ± 0", "1.25 (n=1)")
