@@ -13,13 +13,14 @@ from reproduce.records.cloning import (
 from reproduce.records.crashed import healthy, why_no_verdict
 from reproduce.records.document import check_line, claim_document, claim_state, data_score, row_document
 from reproduce.records.exact import carried_out_alike, recorded
-from reproduce.records.recheck import why_not_today
+from reproduce.records.recheck import FEWER_SEEDS, why_not_today
 from reproduce.records.schema import RECORD_SCHEMA, ROW_ID, json_schema
 from reproduce.records.select import latest, of_own_algorithm
 from reproduce.records.store import exit_code, load, note_of_others, read, read_of_others, read_sound, write
 
 __all__ = [
     "CLONING",
+    "FEWER_SEEDS",
     "RECORD_SCHEMA",
     "ROW_ID",
     "Scored",

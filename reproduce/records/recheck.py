@@ -5,7 +5,8 @@ from typing import Any
 from reproduce.config import differences
 from reproduce.records.crashed import why_no_verdict
 
-ABOUT_SEEDS = ("a verdict needs", "fewer seeds than the row's")
+FEWER_SEEDS = "fewer seeds than the row's"
+ABOUT_SEEDS = ("a verdict needs", FEWER_SEEDS)
 
 
 def why_not_today(record: dict[str, Any], today: dict[str, Any]) -> list[str]:
@@ -18,7 +19,7 @@ def why_not_today(record: dict[str, Any], today: dict[str, Any]) -> list[str]:
         gone = {*apart, *why_no_verdict(record["seeds"], record["scores"]["per_seed"])}
         kept = [r for r in verdict["reasons"] if r not in gone and not r.startswith(ABOUT_SEEDS)]
     if len(record["seeds"]) < (n_seeds := today["protocol"]["n_seeds"]):
-        kept.append(f"fewer seeds than the row's {n_seeds}")
+        kept.append(f"{FEWER_SEEDS} {n_seeds}")
     now = differences(record["config"], today)
     return kept + [
         _apart(d)

@@ -6,12 +6,12 @@ interval that is widened by the number of readings that the row allows, and none
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reproduce import config, published, records
 from reproduce.config.today import stated_today
-from reproduce.judge import Verdict
+from reproduce.judge import MINIMUM_SEEDS, Verdict
 from reproduce.standing.labels import KIND, label
 from reproduce.standing.rejudge import changed_bound, judged_today
 
@@ -121,6 +121,8 @@ def _standing(name: str, can_run: bool, results: list[tuple[Result, bool]]) -> S
     mine = [result for result, is_own in results if is_own]
     official = [r for r in mine if r.name == OFFICIAL and r.verdict.state != "NOT COMPARABLE"]
     own = _with_most_seeds(official or mine)
+    if own and (looks := _looks(official or mine)):
+        own = replace(own, remarks=[*own.remarks, looks])
     by_name: dict[str, list[Result]] = {}
     for result, _ in results:
         if own is None or result.name != own.name:
@@ -131,6 +133,22 @@ def _standing(name: str, can_run: bool, results: list[tuple[Result, bool]]) -> S
     refused = [f"no run of its own settings counts: {why}" for why in mine[-1].verdict.reasons] if mine else []
     every = [result for result, _ in results]
     return Standing(published.row(name), can_run, own, judged, others, every, [] if own else refused)
+
+
+def _looks(runs: Sequence[Result]) -> str:
+    """A sentence where the row ran with several numbers of seeds that allow a verdict, else empty. Fewer seeds than
+    today's row asks for were a look as well."""
+    counts = sorted({run.verdict.n for run in runs if _is_a_look(run.verdict)})
+    if len(counts) < 2:
+        return ""
+    told = f"{', '.join(map(str, counts[:-1]))} and {counts[-1]}"
+    return f"looked at with {told} seeds: with every look the 5 % on a side grow, here to at most {5 * len(counts)} %"
+
+
+def _is_a_look(verdict: Verdict) -> bool:
+    if verdict.state != "NOT COMPARABLE":
+        return True
+    return verdict.n >= MINIMUM_SEEDS and all(why.startswith(records.FEWER_SEEDS) for why in verdict.reasons)
 
 
 def _with_most_seeds(results: Sequence[Result]) -> Result | None:

@@ -135,6 +135,11 @@ def test_most_seeds_then_the_newest_own_run_count_and_official_data_come_before_
     more = at(1, 0.0) | {"seeds": list(range(8)), "scores": found[0]["scores"] | {"per_seed": [0.0] * 8}}
     each = standings(["inspo/xor/ab"], [more, *found])["inspo/xor/ab"]
     assert each.own.record is more  # most seeds: a later run of fewer is no way back
+    assert each.own.notes[-1].startswith(
+        "looked at with 5 and 8 seeds: with every look the 5 % on a side grow, here to"
+    )
+    two = at(3, 0.0) | {"seeds": [0, 1], "scores": found[0]["scores"] | {"per_seed": [0.0] * 2}}  # no verdict from that
+    assert standings(["inspo/xor/ab"], [two, *found])["inspo/xor/ab"].own.remarks == []
     official = at(1, 1.0, data=recorded["data"] | {"kind": "official"})
     each = standings(["inspo/xor/ab"], [official, *found])["inspo/xor/ab"]
     assert each.own.record is official
