@@ -30,7 +30,8 @@ from data.common.paths import CONFIGS, outputs_dir
 from data.common.provenance import provenance
 from data.common.rng import Stream, generator
 from data.common.yaml_files import read_yaml
-from data.generate.mixture import WEIGHTS, noisy_act, play, random_returns, snapshots
+from data.generate.mixture import WEIGHTS, noisy_act, play, snapshots
+from data.generate.random_play import random_returns
 from data.statistics import trajectory_statistics
 from data.worlds import WORLDS
 

@@ -19,7 +19,7 @@ from data.common.rng import Stream, generator
 from data.generate.collect import Progress
 from data.generate.play import play
 from data.statistics import episode_returns, trajectory_episodes
-from data.worlds import WORLDS, make_world
+from data.worlds import WORLDS
 
 WEIGHTS = Path(__file__).parents[1] / "behavior"
 MOST_TRIES = 20  # times the episodes asked for, before a range of returns counts as out of reach
@@ -108,17 +108,3 @@ def _within(rows: TensorDict, low: float, high: float, most: int) -> TensorDict:
     returns = episode_returns(rows.select("reward").set("episode", episode))
     kept = (returns >= low) & (returns <= high)
     return rows[(kept & (kept.cumsum(0) <= most))[episode]]
-
-
-@torch.no_grad()
-def random_returns(world: dict, seed: int, n_episodes: int) -> Tensor:
-    """[n_episodes] returns of uniform actions in [-1, 1]: the zero of a margin relative to random play."""
-    rng = generator(seed, Stream.RANDOM_PLAY)
-    worlds = make_world(n_worlds=n_episodes, **world)
-    td = worlds.reset(TensorDict({"start": worlds.draw_starts(n_episodes, rng)}, [n_episodes]))
-    returns = torch.zeros(n_episodes, dtype=torch.float64)
-    while not td["done"].all():
-        td["action"] = torch.rand(n_episodes, worlds.n_agents, worlds.action_size, generator=rng) * 2 - 1
-        td = worlds.step(td)["next"]
-        returns += td["reward"].squeeze(-1).double()
-    return returns

@@ -26,7 +26,8 @@ def before_training(experiment: Experiment, write: bool = True) -> list[str]:
     if said:
         return [f"it will be NOT COMPARABLE: {reason}" for reason in said]
     if never := judge.why_never(bound, readings=number_of_readings(settings.row, settings.overrides)):
-        said.append(f"it can never be REPRODUCED: {never}")
+        missing = f": {experiment.row.missing}" if bound.delta is None and experiment.row.missing else ""
+        said.append(f"it can never be REPRODUCED: {never}{missing}")
     if bound.minimum_score is None:
         said.append("if a seed diverges there is no verdict: paper_results has no minimum_score for it")
     return said

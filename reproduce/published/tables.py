@@ -182,7 +182,8 @@ def _delta(rule: Any, mean: float | None, random: float | None, where: str) -> t
     if rule != RELATIVE_DELTA:
         return rule, "" if rule is not None else "delta is not set"
     if mean is None or random is None:
-        return None, f"delta = {RELATIVE_DELTA} needs {'the paper mean' if mean is None else 'the random return'}"
+        needed = "the paper mean" if mean is None else "random's return, which data.generate.random_play measures"
+        return None, f"delta = {RELATIVE_DELTA} needs {needed}"
     if mean == random:
         return None, f"delta = {RELATIVE_DELTA} leaves no margin: the paper's mean equals the random one"
     return 0.1 * abs(mean - random), ""

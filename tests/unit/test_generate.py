@@ -2,13 +2,17 @@
 
 import pytest
 import torch
+from tensordict import TensorDict
 
 from data.common.errors import ReproduceError
-from data.generate import bridge, generate
+from data.common.spec import Discrete, WorldSpec
+from data.generate import bridge, generate, random_play
 from data.generate.collect import pick
+from data.generate.random_play import random_returns
 from data.statistics import episode_returns, return_statistics
 from data.worlds import make_world
 from data.worlds.bridge import Bridge, table
+from reproduce import published
 
 WORLD = {"name": "bridge", "start_adjacent": True, "episode_limit": 50, "zero_last_reward": True}
 XOR = {"name": "matrix", "payoff": [[0, 1], [1, -2]]}
@@ -181,3 +185,27 @@ def test_progress_reaches_its_total():
     generate("bridge_optimal", WORLD, 0, {"episodes": 2}, lambda done, total: calls.append((done, total)))
     assert calls[-1] == (50, 50)
     assert len(calls) == 9
+
+
+def test_random_play_is_uniform_over_what_is_legal_in_every_kind_of_world(capsys):
+    """M-NE's mean payoff is (5 + 10 + 20 - 6 x 20) / 9; Bridge's by dynamic programming is -7.0999."""
+    games = random_returns(M_NE | {"episode_limit": 1}, 0, 4000)
+    assert abs(games.mean().item() - -85 / 9) < 5 * games.std().item() / 4000**0.5
+    assert (random_returns({"name": "bridge"}, 0, 50) == random_returns({"name": "bridge"}, 0, 50)).all()
+    bridge = random_returns({"name": "bridge"}, 1, 2000)
+    assert abs(bridge.mean().item() - published.row("inspo/bridge/mix").references["random"]) < 0.2
+    legal = torch.tensor([[[False, True, False], [True, False, False]]])
+    spec = WorldSpec(2, 1, 1, Discrete(3), 1)
+    drawn = random_play._action(TensorDict({"legal_actions": legal}, [1]), spec, torch.Generator())
+    assert drawn.tolist() == [[1, 0]]
+    assert random_play.main(["bandit"]) == 0
+    assert capsys.readouterr().out.startswith("bandit: mean ")
+    assert random_play.main(["mamujoco", "robot=hopper"]) == 4
+    assert "known: scenario" in capsys.readouterr().err
+
+
+def test_worlds_of_which_few_play_at_once_play_in_turns(monkeypatch):
+    whole = random_returns({"name": "bridge"}, 0, 6)
+    monkeypatch.setattr(random_play, "at_once", lambda name: 4)
+    turns = random_returns({"name": "bridge"}, 0, 6)
+    assert turns.shape == whole.shape == (6,)
