@@ -12,7 +12,6 @@ from pydantic import BeforeValidator, Field
 from data.common.errors import ReproduceError
 from data.common.validation import Model, checked
 from data.common.yaml_files import read_yaml
-from data.worlds import fingerprint
 from reproduce.config import Settings, compose
 from reproduce.config.words import words_of
 from reproduce.experiment.playable import playable
@@ -104,7 +103,11 @@ def read_queue(path: Path, further: Sequence[str] = ()) -> list[Job]:
 def of_this_world(settings: Settings, record: dict[str, Any]) -> bool:
     """Whether the run that is recorded was played in the row's world, or in what stands for it on this machine."""
     found, task = record["environment"]["fingerprint"], settings.task
-    return found == task.fingerprint or found == fingerprint(task.world, **task.params)
+    if found == task.fingerprint:
+        return True
+    from data.worlds import fingerprint
+
+    return found == fingerprint(task.world, **task.params)
 
 
 def _name(override: str) -> str:
