@@ -23,6 +23,8 @@ def claim_ids() -> list[str]:
 def expand(pattern: str, known: Sequence[str]) -> list[str]:
     """The ids of a name, a prefix such as `inspo/xor`, or a glob. Raises ReproduceError with the nearest names."""
     hits = matching(pattern, known)
+    if not CONFIGS.is_dir():
+        raise ReproduceError(f"there is no {CONFIGS}: run from a checkout of the project.")
     if not hits:
         near = nearest(pattern.lower(), list(known))
         raise ReproduceError(f"no row or claim named {pattern!r}.{near} `reproduce list` shows all of them.")

@@ -11,7 +11,7 @@ from data.common.errors import ReproduceError
 from data.common.paths import CONFIGS, ROOT
 from lit_modules import algo_config, algorithm, algorithms
 from lit_modules.common import registry
-from reproduce.config import compose, row_ids, sources, tables
+from reproduce.config import compose, ids, row_ids, sources, tables
 
 ROW = "inspo/xor/ab"
 
@@ -166,3 +166,9 @@ def test_the_schemas_for_editors_are_those_of_the_models():
     for kind, schema in schemas().items():
         written = json.loads((FOLDER / f"{kind}.json").read_text(encoding="utf-8"))
         assert written == json.loads(json.dumps(schema)), f"{kind}: `python -m reproduce.schemas` writes it"
+
+
+def test_a_program_without_its_checkout_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(ids, "CONFIGS", tmp_path / "configs")
+    with pytest.raises(ReproduceError, match="run from a checkout of the project"):
+        ids.expand("inspo/xor/ab", ids.row_ids())
