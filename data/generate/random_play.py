@@ -49,11 +49,21 @@ def _action(td: TensorDict, spec: Any, rng: torch.Generator) -> Tensor:
     return torch.multinomial(legal.to(torch.float32).flatten(0, 1), 1, generator=rng).view(n, spec.n_agents)
 
 
+def _parameter(word: str) -> tuple[str, Any]:
+    key, _, value = word.partition("=")
+    try:
+        if key.isidentifier() and key != "name":
+            return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        pass
+    raise ReproduceError(f"{word!r} is no parameter; write KEY=VALUE, e.g. map_name=5m_vs_6m.")
+
+
 def main(argv: list[str]) -> int:
     """Print mean and standard error over EPISODES episodes of the world that `argv` names with its parameters."""
     try:
         name, *words = argv or [""]
-        params = {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in words)}
+        params = dict(map(_parameter, words))
         if reason := absent(name, **params):
             raise ReproduceError(reason)
         returns = random_returns({"name": name, **params}, 0, EPISODES)

@@ -120,7 +120,7 @@ def reading_line(document: dict[str, Any], kind: str = "reading") -> str:
         facts.append(f"difference in {interval(v['low'], v['high'])}{wide}")
     facts += beside(document) if v["state"] == "NOT COMPARABLE" and facts else []
     found = [] if v["state"] == "NOT COMPARABLE" else [word(v)]
-    own = "regenerated data" if kind == "reading" else "without overrides"
+    own = "regenerated data" if kind == "reading" else "with the row's settings"
     why = v["reasons"][:1] if v["state"] == "NOT COMPARABLE" and not document["reading"] else []
     return "\n".join([f"  {kind} {document['reading'] or own}", fill_in("; ".join([*found, *facts, *why]))])
 

@@ -135,7 +135,8 @@ def check(pattern: Recorded, as_json: Json = False) -> int:
     claims = expand(pattern, claim_ids()) if pattern.startswith("claims") else []
     names, found = claims or published.match(pattern), records.read(left_out=left_out)
     others = {path for path in left_out if _row_of(path) not in names}
-    records.note_of_others(len(others))
+    if not claims:
+        records.note_of_others(len(others.intersection(records.of_rows(left_out))))
     left_out = {path: text for path, text in left_out.items() if path not in others}
     if claims:
         last = _last_claims(found)

@@ -34,7 +34,8 @@ from reproduce.jobs.processes import (
 )
 from reproduce.jobs.queue_file import Job, of_this_world, read_queue, recorded
 from reproduce.jobs.queue_state import ENDED, folder_of
-from reproduce.records import read, read_sound
+from reproduce.records import of_rows, read, read_sound
+from reproduce.records.places import without_places
 
 STATE_S = 15.0  # between two versions of the state file
 RETRY_S = 600.0  # a job that waits for room is tried again, or as soon as there is more
@@ -84,7 +85,10 @@ class Queue:
 
     def work(self, n_jobs: int) -> None:
         for job in self.jobs:  # a record that cannot be read ends the queue here: its run would be repeated
-            read(job.row, "row")
+            broken: dict[Path, str] = {}
+            read(job.row, "row", broken)
+            for path in of_rows(broken):
+                raise ReproduceError(broken[path])
         while any(job.state not in ENDED for job in self.jobs):
             for number, job in enumerate(self.jobs, 1):
                 if job.process is not None:
@@ -139,10 +143,11 @@ class Queue:
                 os.kill(job.process.pid, signal.SIGCONT)
             return
         job.process = None
-        if record := recorded(job.settings):
+        if record := recorded(job.settings, where=partial(of_this_world, job.settings)):
             return self._end(job, "done", record["verdict"]["headline"])
-        asked = [record for record in read_sound(job.row, "row") if record["overrides"] == job.settings.overrides]
-        if any(record["created"] >= job.began for record in asked):
+        asked = without_places({"overrides": job.settings.overrides})["overrides"]
+        made = [record for record in read_sound(job.row, "row") if record["created"] >= job.began]
+        if any(record["overrides"] == asked for record in made):
             why = "it was recorded with other settings than the queue read as it began: the row's configs have changed"
             return self._end(job, "failed", f"{why}; start the queue again")
         lines = self._files(job)["log"].read_text(encoding="utf-8", errors="replace").strip().splitlines()

@@ -107,7 +107,10 @@ def of_this_world(settings: Settings, record: dict[str, Any]) -> bool:
         return True
     from data.worlds import fingerprint
 
-    return found == fingerprint(task.world, **task.params)
+    try:
+        return found == fingerprint(task.world, **task.params)
+    except ReproduceError:  # a world that cannot be made here: the job says so when it starts
+        return False
 
 
 def _name(override: str) -> str:

@@ -16,7 +16,7 @@ from reproduce.records.exact import carried_out_alike, recorded
 from reproduce.records.recheck import FEWER_SEEDS, why_not_today
 from reproduce.records.schema import RECORD_SCHEMA, ROW_ID, json_schema
 from reproduce.records.select import latest, of_own_algorithm
-from reproduce.records.store import exit_code, load, note_of_others, read, read_of_others, read_sound, write
+from reproduce.records.store import exit_code, load, note_of_others, of_rows, read, read_of_others, read_sound, write
 
 __all__ = [
     "CLONING",
@@ -40,6 +40,7 @@ __all__ = [
     "load",
     "note_of_others",
     "of_own_algorithm",
+    "of_rows",
     "read",
     "read_of_others",
     "read_sound",

@@ -57,7 +57,8 @@ def check_state(check: dict[str, Any]) -> str:
         return FAILS
     if check.get("at_least") is not None:
         return FAILS if high < check["at_least"] else UNDECIDED
-    return FAILS if low > check["within"] or high < -check["within"] else UNDECIDED
+    within = check.get("within")
+    return FAILS if within is None or low > within or high < -within else UNDECIDED
 
 
 def check_line(check: dict[str, Any]) -> str:

@@ -13,6 +13,9 @@ KEPT = ("provenance", "deviations")  # text of this repository's, and of the mac
 _PATH = re.compile(r"""(?:(?<=[\s'"(\[{=,:])|^)/(?![/\s])[^\s'"()\[\]{},;:]+""")
 
 
+_ODD = re.compile(r"""[\s'"()\[\]{},;:]""")  # letters at which `_PATH` ends: a value that is a path may hold them
+
+
 def without_places(record: dict[str, Any]) -> dict[str, Any]:
     """The record with absolute paths cut and control characters escaped.
 
@@ -40,8 +43,8 @@ def _cut(text: str, places: dict[str, str]) -> str:
     for place, word in places.items():
         text = re.sub(rf"{re.escape(place)}(?![\w.-])", word, text)
     key, sep, value = text.partition("=")
-    if text.startswith("/") and " " in text:
+    if text.startswith("/") and _ODD.search(text):
         return f"<elsewhere>/{text.rstrip('/').rpartition('/')[2]}"
-    if sep and value.startswith("/") and " " in value:  # an override whose path has spaces
+    if sep and value.startswith("/") and _ODD.search(value):  # an override
         return f"{key}=<elsewhere>/{value.rstrip('/').rpartition('/')[2]}"
     return _PATH.sub(lambda found: f"<elsewhere>/{found[0].rstrip('/').rpartition('/')[2]}", text)

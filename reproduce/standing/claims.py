@@ -18,7 +18,7 @@ def changed_since(record: dict[str, Any]) -> str:
         stated = None
     if not isinstance(stated, dict):
         return "rule"
-    if {**json.loads(json.dumps(stated)), "text": ""} != {**record["claim"], "text": ""}:
+    if {**json.loads(json.dumps(stated, default=str)), "text": ""} != {**record.get("claim", {}), "text": ""}:
         return "rule"
     arms = [arm for arm in record["arms"].values() if "config_fingerprint" in arm]
     today = composed_today([(arm["row"], arm["overrides"]) for arm in arms])

@@ -202,10 +202,14 @@ def test_random_play_is_uniform_over_what_is_legal_in_every_kind_of_world(capsys
     assert capsys.readouterr().out.startswith("bandit: mean ")
     assert random_play.main(["mamujoco", "robot=hopper"]) == 4
     assert "known: scenario" in capsys.readouterr().err
+    for odd in ("=[", "name=x", "episode_limit=[1"):
+        assert random_play.main(["bandit", odd]) == 4
 
 
 def test_worlds_of_which_few_play_at_once_play_in_turns(monkeypatch):
-    whole = random_returns({"name": "bridge"}, 0, 6)
+    asked = []
     monkeypatch.setattr(random_play, "at_once", lambda name: 4)
-    turns = random_returns({"name": "bridge"}, 0, 6)
-    assert turns.shape == whole.shape == (6,)
+    made = random_play.make_world
+    monkeypatch.setattr(random_play, "make_world", lambda **of: asked.append(of["n_worlds"]) or made(**of))
+    assert random_returns({"name": "bridge"}, 0, 6).shape == (6,)
+    assert asked == [4]  # once: a game takes long to start

@@ -13,6 +13,7 @@ from data.common.paths import outputs_dir, records_dir
 from reproduce import records
 from reproduce.cli import main
 from reproduce.config import compose
+from reproduce.records.places import without_places
 from reproduce.report import write_report
 
 GOOD, ODD = "inspo/xor/ab", "inspo/xor/ab_ba"
@@ -168,9 +169,14 @@ def test_a_record_names_no_place_of_the_machine(monkeypatch, tmp_path):
     assert back["notes"][2] == "rises \\x1b[31m"
 
 
+@pytest.mark.parametrize("path", ["/srv/a(1)/jane/x", "/it's/jane/x", "/srv/a,b/jane/x", "/a:b/jane/x", "/a b/jane/x"])
+def test_a_path_of_any_letters_is_cut_to_its_last_name(path):
+    found = without_places({"override": f"data.root={path}", "root": path})
+    assert found == {"override": "data.root=<elsewhere>/x", "root": "<elsewhere>/x"}
+
+
 def test_committed_records_hold_no_absolute_path_and_no_control_character():
     from data.common.paths import ROOT
-    from reproduce.records.places import without_places
 
     for path in (ROOT / "records").rglob("*.json"):
         document = json.loads(path.read_text())

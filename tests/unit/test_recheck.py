@@ -58,7 +58,7 @@ def test_a_run_with_too_few_seeds_says_why_it_does_not_count(recorded, capsys):
     assert reasons[0] == "no run of its own settings counts: fewer seeds than the row's 5"
     assert main(["check", recorded["row"]]) == 3
     said = " ".join(capsys.readouterr().out.split())
-    assert "other run without overrides ours 1 +- 0 (n=2)" in said
+    assert "other run with the row's settings ours 1 +- 0 (n=2)" in said
     assert "reading" not in said
 
 
