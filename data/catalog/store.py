@@ -23,7 +23,7 @@ from data.common.foreign import check_regular
 from data.common.partials import sweep
 from data.common.paths import outputs_dir
 from data.common.validation import SHORT
-from data.generate import generate, n_rows
+from data.generate import generate, n_rows, weights_of
 from data.schema import flatten
 from data.statistics import flat_statistics
 from data.worlds import fingerprint
@@ -121,7 +121,7 @@ def _build(dataset_id: str, force: bool, progress: Progress | None) -> dict[str,
         "sha256": digest,
         "files": {TRANSITIONS: digest},
         "license": entry.license,
-        "made_by": {"generator": recipe.name, "params": recipe.params, "seed": recipe.seed},
+        "made_by": _made_by(entry),
         "acceptance": acceptance,
     }
     write_json(folder / MANIFEST, manifest)
@@ -195,14 +195,13 @@ def _check_manifest(
 ) -> None:
     """Raises ReproduceError where the manifest says other things than the data and the catalog, and where the data are
     of another day's world or outside today's intervals."""
-    recipe = entry.generator
     right = {
         "id": dataset_id,
         "world": {"name": entry.world.name, "params": entry.world.params},
         "files": {TRANSITIONS: digest},
     }
     if entry.sha256 is None:  # else the bits are the catalog's, whatever made them
-        right["made_by"] = {"generator": recipe.name, "params": recipe.params, "seed": recipe.seed}
+        right["made_by"] = _made_by(entry, "weights" in manifest["made_by"])
         right["fingerprint"] = fingerprint(entry.world.name, **entry.world.params)
     for key, value in right.items():
         if manifest[key] != value:
@@ -220,6 +219,22 @@ def _check_manifest(
     raise ReproduceError(
         f"{folder_of(dataset_id) / MANIFEST} does not belong to its data: {what}. {rebuild_advice(dataset_id)}"
     )
+
+
+def _made_by(entry: DatasetEntry, weights: bool = True) -> dict[str, Any]:
+    """The recipe, with checksums of the committed policies that play, where there are any and `weights` asks for them:
+    older manifests lack them."""
+    recipe = entry.generator
+    made_by = {"generator": recipe.name, "params": recipe.params, "seed": recipe.seed}
+    played = _weights(entry) if weights else {}
+    return made_by | ({"weights": played} if played else {})
+
+
+def _weights(entry: DatasetEntry) -> dict[str, str]:
+    recipe = entry.generator
+    if not recipe.parts:
+        return weights_of(recipe.name, recipe.params)
+    return {name: digest for part in recipe.parts for name, digest in _weights(dataset(part)).items()}
 
 
 def _same(stated: Any, measured: float | None) -> bool:

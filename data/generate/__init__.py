@@ -19,12 +19,13 @@ Measure = Callable[[TensorDict], dict[str, float]]
 class Generator:
     """make(world, seed, progress=, **params) -> experience. measure(experience) -> numbers that acceptance is about.
 
-    n_rows(params, spec of the world): rows at most.
+    n_rows(params, spec of the world): rows at most. policies(params): names of the committed policies that play.
     """
 
     make: Make
     measure: Measure = lambda experience: {}
     n_rows: Callable[[dict[str, Any], WorldSpec], int] = lambda params, spec: params["rows"]
+    policies: Callable[[dict[str, Any]], set[str]] = lambda params: set()
 
 
 def _episodes(params: dict[str, Any], spec: WorldSpec) -> int:
@@ -35,8 +36,8 @@ GENERATORS = {
     "bandit_modes": Generator(bandit.modes, bandit.measures),
     "bridge_mix": Generator(bridge.mix, bridge.mix_measures, lambda params, spec: 2 * _episodes(params, spec)),
     "bridge_optimal": Generator(bridge.optimal, bridge.optimal_measures, _episodes),
-    "mamujoco_mixture": Generator(mixture.mixture),
-    "mpe_mixture": Generator(mixture.mixture),
+    "mamujoco_mixture": Generator(mixture.mixture, policies=mixture.policies),
+    "mpe_mixture": Generator(mixture.mixture, policies=mixture.policies),
     "mpe_random": Generator(mpe.random),
     "official_only": Generator(fights.official_only, n_rows=lambda params, spec: 0),
     "matrix_independent": Generator(matrix.independent, matrix.measures, _episodes),
@@ -57,6 +58,11 @@ def generator_of(name: str) -> Generator:
 def n_rows(name: str, params: dict[str, Any], spec: WorldSpec) -> int:
     """Rows that the generator makes at most, when every episode has full length."""
     return generator_of(name).n_rows(params, spec)
+
+
+def weights_of(name: str, params: dict[str, Any]) -> dict[str, str]:
+    """Checksums of the committed policies that play, by name; empty where none does."""
+    return {policy: mixture.checksum(policy) for policy in sorted(generator_of(name).policies(params))}
 
 
 def generate(

@@ -15,6 +15,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.common.errors import ReproduceError
+from data.common.files import sha256
 from data.common.rng import Stream, generator
 from data.generate.collect import Progress
 from data.generate.play import play
@@ -25,6 +26,24 @@ WEIGHTS = Path(__file__).parents[1] / "behavior"
 MOST_TRIES = 20  # times the episodes asked for, before a range of returns counts as out of reach
 
 
+def policies(params: dict) -> set[str]:
+    """Names of the committed policies that the parts of a mixture are played by."""
+    return {part.get("weights", params.get("weights", "")) for part in params["parts"]}
+
+
+def _unreadable(path: Path, error: Exception) -> ReproduceError:
+    return ReproduceError(f"behavior policies {path} cannot be read ({error}): restore the file from git.")
+
+
+def checksum(name: str) -> str:
+    """sha256 of the file of policies. Raises ReproduceError where it cannot be read."""
+    path = WEIGHTS / f"{name}.safetensors"
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 @cache
 def snapshots(name: str, folder: Path | None = None) -> dict[int, list[Tensor]]:
     """<folder>/<name>.safetensors (data/behavior): environment steps -> [W0, b0, W1, b1, W2, b2] of the actor."""
@@ -32,9 +51,7 @@ def snapshots(name: str, folder: Path | None = None) -> dict[int, list[Tensor]]:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ReproduceError(
-            f"behavior policies {path} cannot be read ({error}): restore the file from git."
-        ) from error
+        raise _unreadable(path, error) from error
     steps = sorted({int(key.split("/")[0]) for key in tensors})
     return {k: [tensors[f"{k}/{part}{layer}"] for layer in range(3) for part in ("weight", "bias")] for k in steps}
 

@@ -8,6 +8,7 @@ import pytest
 from data.catalog import registry, store
 from data.catalog.manifest import folder_of, read_manifest
 from data.common.errors import ReproduceError
+from data.generate import mixture
 from reproduce.cli import main
 
 ID = "xor/ab_ba"
@@ -70,6 +71,29 @@ def test_data_of_an_earlier_recipe_are_refused_where_no_checksum_is_known(manife
     entries[ID] |= {"sha256": None, "generator": entries[ID]["generator"] | {"seed": 7}}
     monkeypatch.setattr(registry, "_parsed", lambda: entries)
     refused("made_by is")
+
+
+def test_data_of_policies_that_were_replaced_are_refused(monkeypatch):
+    """An older manifest without their checksums is taken as it is."""
+    entries = registry.entries()
+    recipe = {"name": "mpe_mixture", "seed": 0, "params": {"rows": 60, "weights": "omar/simple_spread-1"}}
+    snapshot = next(iter(mixture.snapshots("omar/simple_spread-1")))
+    recipe["params"]["parts"] = [{"snapshot": snapshot, "episodes": 2, "noise": 0.1}]
+    own = {"generator": recipe, "acceptance": {}, "sha256": None}
+    entries["omar/simple_spread-expert"] |= own
+    entries["omar/simple_spread-medium-replay"] |= own | {
+        "generator": {"name": "concatenation", "seed": 0, "params": {"parts": ["omar/simple_spread-expert"]}}
+    }
+    monkeypatch.setattr(registry, "_parsed", lambda: entries)
+    names = ("omar/simple_spread-expert", "omar/simple_spread-medium-replay")
+    for name in names:
+        assert list(store.get(name).manifest["made_by"]["weights"]) == ["omar/simple_spread-1"]
+    monkeypatch.setattr(mixture, "checksum", lambda name: "0" * 64)
+    for name in names:
+        with pytest.raises(ReproduceError, match=f"made_by is .*`reproduce data build {name}`"):
+            store.get(name)
+        edit(folder_of(name) / "manifest.json", lambda m: m["made_by"].pop("weights") and None)
+        store.get(name)
 
 
 def test_data_of_another_days_world_or_outside_todays_intervals_are_refused(manifest, monkeypatch):
