@@ -5,7 +5,6 @@ record holds differences, times, launches and memory. Then the queues run with r
 """
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from on_gpu import ROWS, TOLERANCE, on_cuda
 
+from data.common.environment import cores
 from data.common.provenance import provenance
 from lit_modules.common.accelerate import MODES
 from reproduce import records
@@ -39,7 +39,7 @@ def main() -> int:
         return 1
     from reproduce.jobs import run_queue
 
-    threads = max(1, len(os.sched_getaffinity(0)) // args.jobs)
+    threads = max(1, cores() // args.jobs)
     further = ["run.device=cuda", f"run.accelerate={args.accelerate}", f"run.threads={threads}"]
     return max((run_queue(queue, args.jobs, 0, further) for queue in args.queues), default=0)
 

@@ -19,6 +19,11 @@ HONORED = (  # of the same families: where files lie, how they are locked, what 
 GIT = "GIT_"
 
 
+def cores() -> int:
+    """CPU cores that this process may use: of a machine's, those that a cluster or `taskset` left it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def is_ignored(variable: str) -> bool:
     return variable.startswith(IGNORED) and variable not in HONORED
 

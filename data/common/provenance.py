@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from data.common.environment import without_git
+from data.common.environment import cores, without_git
 from data.common.files import sha256
 from data.common.paths import ROOT
 
@@ -87,12 +87,11 @@ def _git(root: Path) -> dict[str, Any]:
 
 
 def _machine(device: str, threads: int | None) -> dict[str, Any]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return {
         "cpu": _cpu(),
-        "cores": cores or UNKNOWN,
-        "threads": threads or (int(asked) if asked.isdigit() else cores or UNKNOWN),
+        "cores": cores(),
+        "threads": threads or (int(asked) if asked.isdigit() else cores()),
         "device": device,
         **(_gpu() if device == "cuda" else {}),
         "cpu_capability": cpu_capability(),

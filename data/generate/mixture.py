@@ -5,9 +5,12 @@ times `scale`, plus Gaussian noise, clipped to [-1, 1] in the particle worlds. M
 its official data leave [-1, 1], so there they are not clipped.
 """
 
+from collections.abc import Iterator
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -19,6 +22,8 @@ from data.common.files import sha256
 from data.common.rng import Stream, generator
 from data.generate.collect import Progress
 from data.generate.play import play
+from data.generate.processes import side_by_side
+from data.schema import trajectories_of
 from data.statistics import episode_returns, trajectory_episodes
 from data.worlds import WORLDS
 
@@ -91,32 +96,48 @@ def mixture(
     falls walks slower then, and does not. A part with `returns: [low, high]` keeps the episodes whose return lies
     within, and plays on until it has enough.
     """
-    made, done, kind = [], 0, WORLDS[world["name"]]
-    for k, part in enumerate(parts):
+    kind = WORLDS[world["name"]]
+    for part in parts:
         name = part.get("weights", weights)
-        policies = snapshots(name)
-        if part["snapshot"] not in policies:
+        if part["snapshot"] not in (policies := snapshots(name)):
             known = f"known: {', '.join(map(str, policies))}"
             raise ReproduceError(f"behavior policies {name} have no snapshot {part['snapshot']}; {known}.")
-        missing, waves = part["episodes"], 0
-        while missing > 0:
-            if waves * kind.wave > MOST_TRIES * part["episodes"] + kind.wave:
-                raise ReproduceError(f"snapshot {part['snapshot']} of {name} hardly ever returns {part['returns']}.")
-            n = min(kind.wave, missing if "returns" not in part else part["episodes"])
-            scale = part.get("scale", 1.0)
-            policy = policies[part["snapshot"]]
-            noisy = partial(noisy_act, policy, part["noise"], clip=kind.bounded_actions, scale=scale)
-            wave = play(world, noisy, n, generator(seed, Stream.COLLECTION, 1000 * k + waves))
-            if "returns" in part:
-                wave = _within(wave, *part["returns"], missing)
-            waves, missing = waves + 1, missing - int(wave["final"].sum())
-            made.append(wave)
-            done += len(wave)
-            if progress:
-                progress(min(done, rows), rows)
+    played: list[list[TensorDict]] = [[] for _ in parts]
+    waves, missing = [0] * len(parts), [part["episodes"] for part in parts]
+    first = len(list(_due(parts, kind.wave, waves, missing)))
+    with side_by_side(min(torch.get_num_threads(), first) if kind.waves_apart else 1) as each:
+        while due := list(_due(parts, kind.wave, waves, missing)):
+            jobs = [(world, parts[k], weights, n, seed, 1000 * k + number) for k, number, n in due]
+            for (k, number, _), columns in zip(due, each(_wave, jobs), strict=True):
+                wave = trajectories_of({key: torch.from_numpy(column) for key, column in columns.items()})
+                if "returns" in parts[k]:
+                    low, high = parts[k]["returns"]
+                    wave = _within(wave, low, high, missing[k])
+                waves[k], missing[k] = number + 1, missing[k] - int(wave["final"].sum())
+                played[k].append(wave)
+                if progress:
+                    progress(min(sum(map(len, chain(*played))), rows), rows)
     if progress:
         progress(rows, rows)
-    return torch.cat(made)  # type: ignore
+    return torch.cat(list(chain(*played)))  # type: ignore
+
+
+def _due(parts: list[dict], most: int, waves: list[int], missing: list[int]) -> Iterator[tuple[int, int, int]]:
+    """(part, number, episodes) of the waves that are needed in any case, after `waves` of them left so many missing."""
+    for k, part in enumerate(parts):
+        if missing[k] > 0 and waves[k] * most > MOST_TRIES * part["episodes"] + most:
+            raise ReproduceError(f"snapshot {part['snapshot']} of part {k + 1} hardly ever returns {part['returns']}.")
+        size = min(most, part["episodes"])
+        for number in range(-(-missing[k] // size)):
+            yield k, waves[k] + number, size if "returns" in part else min(size, missing[k] - number * size)
+
+
+def _wave(world: dict, part: dict, weights: str, n: int, seed: int, number: int) -> dict[str, np.ndarray]:
+    """n episodes of the part, as columns that another process can be sent."""
+    policy, kind = snapshots(part.get("weights", weights))[part["snapshot"]], WORLDS[world["name"]]
+    noisy = partial(noisy_act, policy, part["noise"], clip=kind.bounded_actions, scale=part.get("scale", 1.0))
+    rows = play(world, noisy, n, generator(seed, Stream.COLLECTION, number))
+    return {key: column.numpy() for key, column in rows.items()}
 
 
 def _within(rows: TensorDict, low: float, high: float, most: int) -> TensorDict:

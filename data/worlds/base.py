@@ -32,6 +32,7 @@ class World(EnvBase):
 
     start_size = 0  # random numbers that a start is made of; 0: every reset leads to the same start
     wave = 10_000  # episodes that collecting data steps at once
+    waves_apart = False  # whether waves of data are faster side by side, in processes of one thread
     at_once: int | None = None  # worlds that an evaluation may step at once; None: any number
     n_measured = 10  # episodes by which a behavior policy is measured
     references_note = ""  # on `references` beside the published ones; four numbers are filled in: ours, then theirs

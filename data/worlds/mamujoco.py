@@ -4,10 +4,10 @@ Its differences from other multi-agent MuJoCo packages: the agents' actions are 
 partition's joint indices permute nothing), every agent sees the whole standardized state (data.observe), and rewards
 and observations are those of the v2 environments: a terminating step still earns the survive bonus, and Ant's 111
 numbers end with 84 contact forces that MuJoCo 2.0 left at zero. mujoco 3.3.7 is the newest version whose Hopper and Ant
-still move as the older ones did. Many worlds are stepped at once, in threads: mj_step releases Python's lock.
+still move as the older ones did. Many worlds are stepped at once, in as many threads as torch has: mj_step releases
+Python's lock.
 """
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -126,7 +126,7 @@ class MultiAgentMujoco(ContinuousWorld):
     """
 
     bounded_actions = False
-    wave = 100
+    wave, waves_apart = 100, True
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class MultiAgentMujoco(ContinuousWorld):
         self._failed = np.zeros(n_worlds, bool)
         self.start_size = self.model.nq + self.model.nv
         self.dt = self.model.opt.timestep * self.rules.frame_skip
-        self._workers = min(os.cpu_count() or 1, n_worlds)
+        self._workers = min(torch.get_num_threads(), n_worlds)
         self._pool = ThreadPoolExecutor(self._workers - 1) if self._workers > 1 else None
 
     def draw_starts(self, n: int, generator: torch.Generator) -> Tensor:

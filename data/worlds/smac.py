@@ -21,6 +21,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
+from data.common.environment import cores
 from data.common.errors import ReproduceError
 from data.common.spec import WorldSpec
 from data.layout import Layout, layout_of
@@ -76,7 +77,7 @@ class Smac(Battle):
     """n_worlds games of one map; each starts at its first reset, with the seed that `start` [n, 1] holds."""
 
     start_size = 1
-    at_once = 2 * (os.cpu_count() or 1)
+    at_once = 2 * cores()
     make_game = staticmethod(real_game)
     check_installed = staticmethod(check_installed)
 

@@ -1,7 +1,6 @@
 """Launchers and their knobs: `launcher=NAME launcher.KNOB=VALUE` over configs/launcher/<name>.yaml."""
 
 import importlib.util
-import os
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field
 
+from data.common.environment import cores
 from data.common.errors import ReproduceError, nearest
 from data.common.paths import CONFIGS
 from data.common.validation import Count, Model, Size, checked
@@ -41,8 +41,7 @@ class Launcher(Model):
 
     @property
     def threads(self) -> int:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return self.cpus or max(1, cores // self.n_jobs)
+        return self.cpus or max(1, cores() // self.n_jobs)
 
     def describe(self) -> str:
         """The launcher and its knobs on one line."""

@@ -1,6 +1,8 @@
 """Simulated datasets: committed behavior policies, small builds, official files found and refused."""
 
 import json
+import multiprocessing
+import os
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from data.behavior.train import LEARNERS, recipe_of
 from data.catalog import registry, store
 from data.common.errors import ReproduceError
 from data.common.paths import CONFIGS
-from data.generate import mixture
+from data.generate import mixture, processes
 from data.generate.scripts import check_script
 from data.official import omiga_hdf5, omiga_vault
 from data.statistics import episode_returns, trajectory_episodes, trajectory_statistics
@@ -198,6 +200,29 @@ def test_a_range_of_returns_keeps_whole_episodes_within_it(entries, monkeypatch)
     monkeypatch.setattr(MultiAgentMujoco, "wave", 2)
     with pytest.raises(ReproduceError, match="hardly ever returns"):
         mixture.mixture(world, 0, [part | {"returns": [1e6, 2e6]}], 1, params["weights"])
+
+
+@pytest.mark.slow
+def test_processes_make_what_one_makes(entries, monkeypatch):
+    params = entries[HOPPER]["generator"]["params"]
+    world = {"name": "mamujoco", **entries[HOPPER]["world"]["params"]}
+    part, wide = params["parts"][0], {"returns": [-1e6, 1e6]}
+    parts = [part | {"episodes": 5}, part | {"episodes": 3} | wide, part | {"episodes": 4, "scale": 0.5}]
+    monkeypatch.setattr(MultiAgentMujoco, "wave", 2)
+    one = mixture.mixture(world, 0, parts, 1, params["weights"])
+    monkeypatch.setattr(processes, "WORTH", 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    many = mixture.mixture(world, 0, parts, 1, params["weights"])
+    assert int(many["final"].sum()) == 12
+    assert (one == many).all()
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_work(monkeypatch):
+    monkeypatch.setattr(processes, "WORTH", 2)
+    with pytest.raises(ReproduceError, match="one of 2 processes was killed"), processes.side_by_side(2) as each:
+        list(each(os._exit, [(3,)]))
+    assert not multiprocessing.active_children()
 
 
 def test_a_scaled_part_multiplies_the_actions_of_its_policy(entries):
