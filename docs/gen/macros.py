@@ -150,6 +150,7 @@ MACROS = (
     *(official, official_level, regenerated, claim, bench, std, found, matrix_tables.algorithms_on),
     *(
         tables.holds,
+        tables.precise_enough,
         tables.counted,
         tables.readings,
         tables.claims,

@@ -36,7 +36,7 @@ MEANING = {
     "OPTIMUM MET": "the published number is unknown; the score is within the margin of the task's known optimum",
     "BELOW": "the whole interval lies below the margin",
     "ABOVE": "the whole interval lies above it: look for a leak, another environment or another metric",
-    "INCONCLUSIVE": "neither; the message says how many seeds would decide",
+    "INCONCLUSIVE": "neither; the message says how many seeds would decide, or why none would",
     "NOT COMPARABLE": "another dataset, environment or setting than the row's: no statistics are done",
 }
 ENDINGS = {  # by exit code, beside the verdicts
@@ -65,18 +65,45 @@ def holds() -> str:
     """A column per paper: how many numbers it prints, how many rows can run, and what was found of those."""
     rows = list(published.rows().values())
     papers = list(dict.fromkeys(row.paper for row in rows))
-    columns = [facts.counts(row for row in rows if row.paper == paper) for paper in papers] + [facts.counts(rows)]
-    full = [sum(facts.standings()[row.id].at_full_budget for row in rows if row.paper == paper) for paper in papers]
-    full.append(sum(full))
+    groups = [*([row for row in rows if row.paper == paper] for paper in papers), rows]
+    columns = [facts.counts(group) for group in groups]
+    full = [sum(facts.standings()[row.id].at_full_budget for row in group) for group in groups]
     lines = [
         ["published numbers entered", *(c.printed for c in columns)],
+        ["of those, precise enough that runs could show them reproduced", *map(_provable, groups)],
         ["rows that run", *(c.runs for c in columns)],
         ["of those, run at the row's full budget", *full],
     ]
     rare = (standing.UNCHECKED, standing.MISSED)
-    shown = [kind for kind in LINES if kind not in rare or columns[-1].by[kind]]
-    lines += [[LINES[kind], *(c.by[kind] for c in columns)] for kind in shown]
+    for kind in (kind for kind in LINES if kind not in rare or columns[-1].by[kind]):
+        lines.append([LINES[kind], *(c.by[kind] for c in columns)])
+        if kind == standing.OPEN:
+            lines += _why_open(groups)
     return table(["", *(NAMES.get(paper, paper) for paper in papers), "all"], lines, numbers_from=1)
+
+
+def _provable(rows: Iterable[published.PaperRow]) -> int:
+    """How many published numbers enough seeds of ours could show reproduced, if they are true."""
+    bounds = [row.bound for row in rows if row.bound.mean is not None and row.bound.delta is not None]
+    return sum(not judge.why_never(bound) for bound in bounds)
+
+
+def precise_enough() -> str:
+    """How many published numbers could be shown reproduced, of how many."""
+    rows = list(published.rows().values())
+    return f"{_provable(rows)} of {facts.counts(rows).printed}"
+
+
+def _why_open(groups: Iterable[Iterable[published.PaperRow]]) -> list[list[object]]:
+    """Lines on the inconclusive rows of each group: can seeds decide them, and do the means lie near each other?"""
+    own = [[facts.own(row.id) for row in rows if facts.category(row) == standing.OPEN] for rows in groups]
+    found = [[facts.verdict(record) for record in records if record] for records in own]
+    beyond = [sum(v.seeds_needed == "impossible" for v in verdicts) for verdicts in found]
+    within = [sum(bool(v.within_reported_std) for v in verdicts) for verdicts in found]
+    return [
+        ["of those, beyond any number of our seeds: the paper's spread or rounding is too wide", *beyond],
+        ["of those, our mean within the published mean ± deviation, which is no test", *within],
+    ]
 
 
 def counted() -> str:

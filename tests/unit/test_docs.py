@@ -105,6 +105,20 @@ def test_every_dataset_is_on_the_page_of_data_built_or_not():
     assert "not built here" in page
 
 
+def test_the_first_table_says_which_numbers_runs_could_show_at_all():
+    wide, narrow = published.row("omar/mpe/spread_medium"), published.row("omiga/mujoco/ant_medium")  # 47.9 ± 18.9
+    unknown = replace(narrow, bound=replace(narrow.bound, delta=None))
+    assert tables._provable([wide, unknown]) == 0
+    assert tables._provable([wide, unknown, narrow]) == 1
+    of_all = {line.split(" | ")[0]: int(line.split(" | ")[-1].strip(" |")) for line in tables.holds().splitlines()[2:]}
+    undecided = of_all["| inconclusive"]
+    beyond, within = (n for name, n in of_all.items() if "our" in name)
+    assert 0 < beyond <= undecided
+    assert 0 < within <= undecided
+    row = published.row("omar/mpe/spread_expert")
+    assert [line[1:] for line in tables._why_open([[row], []])] == [[1, 0], [1, 0]]
+
+
 def test_known_optima_and_vacuous_rows_are_counted_apart_from_reproduced_numbers():
     both = {name: facts.standings()[name] for name in (ROW, "inspo/xor/ab")}
     kinds = {}
