@@ -78,7 +78,10 @@ def holds() -> str:
     for kind in (kind for kind in LINES if kind not in rare or columns[-1].by[kind]):
         lines.append([LINES[kind], *(c.by[kind] for c in columns)])
         if kind == standing.OPEN:
-            lines += _why_open(groups)
+            beyond = "of those, beyond any number of our seeds: the paper's spread or rounding is too wide"
+            lines.append([beyond, *(c.undecidable for c in columns)])
+            near = "of those, our mean within the published mean ± deviation, which is no test"
+            lines.append([near, *map(_near, groups)])
     return table(["", *(NAMES.get(paper, paper) for paper in papers), "all"], lines, numbers_from=1)
 
 
@@ -88,22 +91,16 @@ def _provable(rows: Iterable[published.PaperRow]) -> int:
     return sum(not judge.why_never(bound) for bound in bounds)
 
 
+def _near(rows: Iterable[published.PaperRow]) -> int:
+    """How many rows are inconclusive and have their mean within the published mean ± deviation."""
+    own = [facts.own(row.id) for row in rows if facts.category(row) == standing.OPEN]
+    return sum(facts.verdict(record).within_reported_std is True for record in own if record)
+
+
 def precise_enough() -> str:
     """How many published numbers could be shown reproduced, of how many."""
     rows = list(published.rows().values())
     return f"{_provable(rows)} of {facts.counts(rows).printed}"
-
-
-def _why_open(groups: Iterable[Iterable[published.PaperRow]]) -> list[list[object]]:
-    """Lines on the inconclusive rows of each group: can seeds decide them, and do the means lie near each other?"""
-    own = [[facts.own(row.id) for row in rows if facts.category(row) == standing.OPEN] for rows in groups]
-    found = [[facts.verdict(record) for record in records if record] for records in own]
-    beyond = [sum(v.seeds_needed == "impossible" for v in verdicts) for verdicts in found]
-    within = [sum(bool(v.within_reported_std) for v in verdicts) for verdicts in found]
-    return [
-        ["of those, beyond any number of our seeds: the paper's spread or rounding is too wide", *beyond],
-        ["of those, our mean within the published mean ± deviation, which is no test", *within],
-    ]
 
 
 def counted() -> str:

@@ -36,7 +36,7 @@ class Counts:
     """What holds of some rows. `printed` have a published mean, of which `reprinted` stand in another table too (the
     same algorithm, task, dataset and number); `can_run` of the printed have a config, and `untried` of those no run;
     `runs` of all have a config; `by` counts all rows by category; `vacuous_optimum` meet an optimum that cloning meets
-    too."""
+    too; `undecidable` are inconclusive and no number of our seeds would decide them."""
 
     printed: int
     reprinted: int
@@ -45,6 +45,7 @@ class Counts:
     runs: int
     by: dict[str, int]
     vacuous_optimum: int
+    undecidable: int
 
     @property
     def sentence(self) -> str:
@@ -52,10 +53,12 @@ class Counts:
         by = self.by
         unchecked = f"{by[UNCHECKED]} reproduced with no cloning beside them, " if by[UNCHECKED] else ""
         missed = f"{by[MISSED]} known optima missed, " if by[MISSED] else ""
+        undecidable = f" ({self.undecidable} of them beyond any number of our seeds)" if self.undecidable else ""
         return (
             f"{by[REPRODUCED]} published numbers reproduced, {by[VACUOUS]} reproduced but vacuous, {unchecked}"
             f"{by[OPTIMUM]} known optima met (published number unknown), {missed}{by[BELOW] + by[ABOVE]} below or "
-            f"above; of {self.printed} published numbers ({self.reprinted} of them reprints) {self.can_run} can run."
+            f"above, {by[OPEN]} inconclusive{undecidable}; of {self.printed} published numbers "
+            f"({self.reprinted} of them reprints) {self.can_run} can run."
         )
 
 
@@ -73,6 +76,10 @@ def count(rows: Iterable[Standing]) -> Counts:
         by={name: kinds.count(name) for name in CATEGORIES},
         vacuous_optimum=sum(
             kind == OPTIMUM and row.own is not None and bool(row.own.verdict.vacuous)
+            for row, kind in zip(rows, kinds, strict=True)
+        ),
+        undecidable=sum(
+            kind == OPEN and row.own is not None and row.own.verdict.seeds_needed == "impossible"
             for row, kind in zip(rows, kinds, strict=True)
         ),
     )
