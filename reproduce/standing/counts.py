@@ -49,7 +49,7 @@ class Counts:
 
     @property
     def sentence(self) -> str:
-        """The four counts, with how many published numbers there are and how many can run."""
+        """The counts, with how many published numbers there are and how many can run."""
         by = self.by
         unchecked = f"{by[UNCHECKED]} reproduced with no cloning beside them, " if by[UNCHECKED] else ""
         missed = f"{by[MISSED]} known optima missed, " if by[MISSED] else ""
