@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from tensordict import TensorDict
 from timing import Line, medians
 
+from data.common.environment import cores
 from data.worlds import make_world
 from data.worlds.bridge import GOALS, STARTS, move, reward_of
 from data.worlds.mpe import Physics
@@ -159,7 +160,10 @@ def _one(name: str) -> Callable[[], Any]:
 
 
 def _many(scenario: str, conf: str) -> Callable[[], Any]:
-    world, g = make_world("mamujoco", WORLDS, scenario=scenario, agent_conf=conf), torch.Generator().manual_seed(0)
+    g, before = torch.Generator().manual_seed(0), torch.get_num_threads()
+    torch.set_num_threads(cores())  # a world takes as many threads for its steps as torch has when it is made
+    world = make_world("mamujoco", WORLDS, scenario=scenario, agent_conf=conf)
+    torch.set_num_threads(before)
     actions = torch.rand(STEPS, WORLDS, world.n_agents, world.action_size, generator=g) * 0.6 - 0.3
     starts = world.draw_starts(WORLDS, g)
 
