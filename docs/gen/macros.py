@@ -151,6 +151,7 @@ MACROS = (
     *(
         tables.holds,
         tables.precise_enough,
+        tables.worth_running,
         tables.counted,
         tables.readings,
         tables.claims,

@@ -103,6 +103,21 @@ def precise_enough() -> str:
     return f"{_provable(rows)} of {facts.counts(rows).printed}"
 
 
+def worth_running(table_id: str) -> str:
+    """Per row of the table: could runs show the number reproduced, and would cloning of the official data do it too?"""
+    lines = []
+    for row in published.rows().values():
+        if row.id.rsplit("/", 1)[0] != table_id or row.bound.mean is None or row.bound.delta is None:
+            continue
+        cloning = facts.datasets()[facts.values(row.id)["data.id"]].get("published_cloning", {})
+        near = abs(cloning["mean"] - row.bound.mean) <= row.bound.delta if cloning else None
+        shown = f"{facts.number(cloning['mean'])} ± {facts.number(cloning['std'])}" if cloning else "unknown"
+        where = {True: "within", False: "outside", None: "unknown"}[near]
+        precise = "yes" if _provable([row]) else "no"
+        lines.append([row.id.rsplit("/", 1)[1], row.printed, facts.number(row.bound.delta), precise, shown, where])
+    return table(("row", "published", "margin", "precise enough", "published cloning", "of the margin"), lines)
+
+
 def counted() -> str:
     """The honest counts as a list."""
     counts = facts.counts(published.rows().values())

@@ -119,6 +119,14 @@ def test_the_first_table_says_which_numbers_runs_could_show_at_all():
     assert (facts.counts([row]).undecidable, tables._near([row])) == (1, 1)
 
 
+def test_rows_worth_running_are_precise_and_far_from_cloning():
+    lines = {line.split(" | ")[0].strip("| "): line for line in tables.worth_running("omiga/mujoco").splitlines()[2:]}
+    assert len(lines) == 12
+    assert lines["ant_expert"].endswith("| yes | 2046 ± 6.2 | within |")
+    assert lines["halfcheetah_medium"].endswith("| yes | 2280 ± 178.2 | outside |")
+    assert "| no |" in lines["hopper_medium"]
+
+
 def test_known_optima_and_vacuous_rows_are_counted_apart_from_reproduced_numbers():
     both = {name: facts.standings()[name] for name in (ROW, "inspo/xor/ab")}
     kinds = {}
