@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 from turns import rows_by_turn
 
@@ -221,6 +222,24 @@ def test_the_probe_tells_which_team_actors_follow(capsys):
         assert 0 < line["to_nearest_team"] < 2
         assert 0 <= line["same_team"] <= 1
         assert line["teams_apart"] > 0.3  # teams trained apart
+
+
+@pytest.mark.slow
+def test_madiffs_clones_are_played_in_all_four_ways():
+    from reproduce.claims.programs.madiff_cloning import Uniform, scores
+
+    data = np.random.default_rng(0).normal(size=(1000, 2, 3)).astype(np.float32)
+    data[:, 1, 2] = 7.0  # a number that never varies stays as it is
+    uniform = Uniform(data)
+    seen = uniform(data)
+    assert np.array_equal(np.sort(seen[:, 0, 0]), np.float32(np.arange(1, 1001) / 500 - 1))
+    assert (seen[:, 1, 2] == 7).all()
+    np.testing.assert_allclose(uniform.inverse(seen), data, atol=1e-5)
+    assert np.abs(uniform(data * 100)[:, 0]).max() == 1  # beyond the data: the ends
+    found = scores("omar/mpe/spread_expert", 2, 1e-3, 50)
+    assert list(found) == [(1, False), (1, True), (2, False), (2, True)]
+    assert len(set(found.values())) == 4
+    assert found == scores("omar/mpe/spread_expert", 2, 1e-3, 50)
 
 
 def test_a_budget_states_the_source_of_what_it_sets():
