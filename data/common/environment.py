@@ -1,8 +1,10 @@
 """Variables of the environment that libraries read behind our back; docs/environment.md lists them."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 # They change a result, load foreign code or unpickle: left out in every process of the command.
 IGNORED = (
@@ -22,6 +24,18 @@ GIT = "GIT_"
 def cores() -> int:
     """CPU cores that this process may use: of a machine's, those that a cluster or `taskset` left it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def main_left_out() -> Iterator[None]:
+    """Processes that are started within do not import the program that runs: a script without `if __name__ ==
+    "__main__"` would start them again and again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def is_ignored(variable: str) -> bool:

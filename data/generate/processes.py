@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from data.common.environment import main_left_out
 from data.common.errors import ReproduceError
 
 WORTH = 4  # processes from which on they gain more than their start takes
@@ -27,7 +28,7 @@ def side_by_side(n: int) -> Iterator[Each]:
     `work` is a function of a module; jobs and results are pickled. The processes end with this one, however it ends.
     Raises ReproduceError where one of them is killed.
     """
-    if n < WORTH:
+    if n < WORTH or multiprocessing.current_process().daemon:  # a daemon may have no processes
         yield starmap
         return
     methods = multiprocessing.get_all_start_methods()
@@ -37,7 +38,7 @@ def side_by_side(n: int) -> Iterator[Each]:
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(n, context, _begin)
     try:
-        yield lambda work, jobs: pool.map(partial(_done, work), jobs)
+        yield partial(_each, pool)
     except BrokenProcessPool as error:
         raise ReproduceError(
             f"one of {n} processes was killed, for its memory maybe; with OMP_NUM_THREADS=1 one process does it all."
@@ -46,6 +47,11 @@ def side_by_side(n: int) -> Iterator[Each]:
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
         pool.shutdown(cancel_futures=True)
+
+
+def _each(pool: ProcessPoolExecutor, work: Callable[..., Any], jobs: Iterable[tuple]) -> Iterator[Any]:
+    with main_left_out():  # all processes start with the first job
+        return pool.map(partial(_done, work), jobs)
 
 
 def _begin() -> None:

@@ -21,7 +21,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from data.common.environment import cores
+from data.common.environment import cores, main_left_out
 from data.common.errors import ReproduceError
 from data.common.spec import WorldSpec
 from data.layout import Layout, layout_of
@@ -137,7 +137,8 @@ class Smac(Battle):
             ours, theirs = context.Pipe()
             job = (theirs, type(self).make_game, map_name, seed, view, self.episode_limit)
             process = context.Process(target=serve, args=job, daemon=True)
-            process.start()
+            with main_left_out():
+                process.start()
             theirs.close()
             self._games.append((process, ours))
 

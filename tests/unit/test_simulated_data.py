@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from data.behavior.policies import actor_network, layers
 from data.behavior.train import LEARNERS, recipe_of
 from data.catalog import registry, store
 from data.common.errors import ReproduceError
-from data.common.paths import CONFIGS
+from data.common.paths import CONFIGS, ROOT
 from data.generate import mixture, processes
 from data.generate.scripts import check_script
 from data.official import omiga_hdf5, omiga_vault
@@ -223,6 +225,18 @@ def test_a_process_that_is_killed_ends_the_work(monkeypatch):
     with pytest.raises(ReproduceError, match="one of 2 processes was killed"), processes.side_by_side(2) as each:
         list(each(os._exit, [(3,)]))
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_processes_do_not_run_the_script_that_starts_them(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from data.generate import processes\nprint('runs')\nprocesses.WORTH = 2\n"
+        "with processes.side_by_side(2) as each:\n    print(list(each(divmod, [(7, 2), (9, 4)])))\n"
+    )
+    alone = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, script], env=alone, capture_output=True)
+    assert run.stdout.decode().splitlines() == ["runs", "[(3, 1), (2, 1)]"], run.stderr.decode()
 
 
 def test_a_scaled_part_multiplies_the_actions_of_its_policy(entries):
