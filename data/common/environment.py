@@ -1,4 +1,5 @@
-"""Variables of the environment that libraries read behind our back; docs/environment.md lists them."""
+"""What surrounds a process: variables that libraries read behind our back (docs/environment.md lists them), the cores
+that it may use, and what processes that it starts import."""
 
 import os
 import sys
