@@ -152,6 +152,7 @@ MACROS = (
         tables.holds,
         tables.precise_enough,
         tables.worth_running,
+        tables.telling,
         tables.counted,
         tables.readings,
         tables.claims,

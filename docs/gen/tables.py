@@ -109,13 +109,46 @@ def worth_running(table_id: str) -> str:
     for row in published.rows().values():
         if row.id.rsplit("/", 1)[0] != table_id or row.bound.mean is None or row.bound.delta is None:
             continue
-        cloning = facts.datasets()[facts.values(row.id)["data.id"]].get("published_cloning", {})
-        near = abs(cloning["mean"] - row.bound.mean) <= row.bound.delta if cloning else None
+        cloning = _published_cloning(row)
         shown = f"{facts.number(cloning['mean'])} ± {facts.number(cloning['std'])}" if cloning else "unknown"
-        where = {True: "within", False: "outside", None: "unknown"}[near]
+        where = {True: "outside", False: "within", None: "unknown"}[_beyond_cloning(row)]
         precise = "yes" if _provable([row]) else "no"
         lines.append([row.id.rsplit("/", 1)[1], row.printed, facts.number(row.bound.delta), precise, shown, where])
     return table(("row", "published", "margin", "precise enough", "published cloning", "of the margin"), lines)
+
+
+def telling() -> str:
+    """Rows of all tables that run, are precise enough, and lie beyond the margin from cloning of the official data."""
+    rows = [r for r in published.rows().values() if r.id in facts.can_run() and _provable([r]) and _beyond_cloning(r)]
+    return table(
+        ("row", "published", "margin", "published cloning", "updates"),
+        [
+            [
+                f"`{row.id}`",
+                row.printed,
+                facts.number(row.bound.delta),
+                facts.number(_published_cloning(row)["mean"]),
+                f"{facts.values(row.id)['algo.n_updates']:,}",
+            ]
+            for row in rows
+        ],
+        numbers_from=1,
+    )
+
+
+def _published_cloning(row: published.PaperRow) -> dict[str, float]:
+    """What cloning of the row's official data earns, by a published table; empty where none says so."""
+    if row.id not in facts.can_run():
+        return {}
+    return facts.datasets().get(facts.values(row.id)["data.id"], {}).get("published_cloning", {})
+
+
+def _beyond_cloning(row: published.PaperRow) -> bool | None:
+    """Whether the row's number is further from that of cloning than the margin; None where that is unknown."""
+    cloning, bound = _published_cloning(row), row.bound
+    if not cloning or bound.mean is None or bound.delta is None:
+        return None
+    return abs(cloning["mean"] - bound.mean) > bound.delta
 
 
 def counted() -> str:

@@ -125,6 +125,11 @@ def test_rows_worth_running_are_precise_and_far_from_cloning():
     assert lines["ant_expert"].endswith("| yes | 2046 ± 6.2 | within |")
     assert lines["halfcheetah_medium"].endswith("| yes | 2280 ± 178.2 | outside |")
     assert "| no |" in lines["hopper_medium"]
+    of_all = tables.telling()
+    assert "`comadice/mujoco/halfcheetah_medium/omiga` | 3608.13 ± 237.37 | 389.4 | 2280 | 195,300 |" in of_all
+    assert "omsd/mujoco/hopper_medium" in of_all  # its data are OMIGA's
+    for left_out in ("ant_expert", "hopper_medium/omiga", "comadice/mujoco/halfcheetah_medium`", "/bc`", "mpe"):
+        assert left_out not in of_all
 
 
 def test_known_optima_and_vacuous_rows_are_counted_apart_from_reproduced_numbers():
