@@ -1,11 +1,13 @@
 """What surrounds a process: variables that libraries read behind our back (docs/environment.md lists them), the cores
 that it may use, and what processes that it starts import."""
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 # They change a result, load foreign code or unpickle: left out in every process of the command.
 IGNORED = (
@@ -25,6 +27,16 @@ GIT = "GIT_"
 def cores() -> int:
     """CPU cores that this process may use: of a machine's, those that a cluster or `taskset` left it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def clean_processes(module: str) -> Any:
+    """multiprocessing's context of processes that begin without this one's threads and locks. Where they are forked by
+    a server, it imports `module` once for all of them."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context
 
 
 @contextmanager

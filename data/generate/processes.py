@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from data.common.environment import main_left_out
+from data.common.environment import clean_processes, main_left_out
 from data.common.errors import ReproduceError
 
 WORTH = 4  # processes from which on they gain more than their start takes
@@ -31,12 +31,8 @@ def side_by_side(n: int) -> Iterator[Each]:
     if n < WORTH or multiprocessing.current_process().daemon:  # a daemon may have no processes
         yield starmap
         return
-    methods = multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if "forkserver" in methods:
-        context.set_forkserver_preload([__name__])
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(n, context, _begin)
+    pool = ProcessPoolExecutor(n, clean_processes(__name__), _begin)
     try:
         yield partial(_each, pool)
     except BrokenProcessPool as error:

@@ -7,7 +7,6 @@ on with the game's own chance, so a fight is not repeated to the bit. Sizes, dat
 """
 
 import hashlib
-import multiprocessing
 import os
 from contextlib import suppress
 from functools import cache
@@ -21,7 +20,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from data.common.environment import cores, main_left_out
+from data.common.environment import clean_processes, cores, main_left_out
 from data.common.errors import ReproduceError
 from data.common.spec import WorldSpec
 from data.layout import Layout, layout_of
@@ -128,10 +127,7 @@ class Smac(Battle):
         return self._asked([(RESET,) if yes else None for yes in picked])
 
     def _launch(self, seeds: list[int]) -> None:
-        methods = multiprocessing.get_all_start_methods()
-        context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        if "forkserver" in methods:
-            context.set_forkserver_preload([serve.__module__])
+        context = clean_processes(serve.__module__)
         map_name, view = self._made_of
         for seed in seeds:
             ours, theirs = context.Pipe()

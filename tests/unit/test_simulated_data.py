@@ -219,6 +219,12 @@ def test_processes_make_what_one_makes(entries, monkeypatch):
     assert (one == many).all()
 
 
+def test_a_daemon_does_the_work_itself(monkeypatch):
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    with processes.side_by_side(processes.WORTH) as each:
+        assert list(each(os.getpid, [()])) == [os.getpid()]
+
+
 @pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_work(monkeypatch):
     monkeypatch.setattr(processes, "WORTH", 2)
