@@ -195,13 +195,26 @@ def listed(prefix: str, title: str, lines: Sequence[list[str]]) -> str:
         cut = [[name.removeprefix(prefix), *rest] for name, *rest in lines]
         title, text = f"{title}: {prefix}..", columns(LIST_HEAD, cut, drop)
         if max(map(len, text.splitlines())) > width():
-            below = [[f"  ../{name.partition('/')[2]}" if "/" in name else name, *rest] for name, *rest in cut]
-            text = columns(LIST_HEAD, below, drop)
+            text = columns(LIST_HEAD, _below_their_rows(cut), drop)
     return f"{title}\n{text}"
+
+
+def _below_their_rows(lines: Sequence[list[str]]) -> list[list[str]]:
+    """Columns as `  ../name` below their row, which has a line of its own also where its result is not listed."""
+    below, above = [], ""
+    for name, *rest in lines:
+        row, _, column = ("", "", "") if name.startswith(" ") else name.partition("/")  # a reading is part of its row
+        if column and row != above:
+            below.append([row, *("" for _ in rest)])
+        above = row or above
+        below.append([f"  ../{column}" if column else name, *rest])
+    return below
 
 
 def listed_lines(each: Any) -> list[list[str]]:
     """Lines of `list` for a row (a Standing): its own result, then its readings, indented."""
+    from reproduce import standing
+
     row, own = each.row, each.own
     printed = "unknown" if row.bound.mean is None else row.printed.removesuffix(" ± unknown")
     if own is None:
@@ -210,7 +223,8 @@ def listed_lines(each: Any) -> list[list[str]]:
         lines = [[row.id, printed, "", state, ""]]
     else:
         v = own.verdict
-        lines = [[row.id, printed, short_mean(v.mean, v.std, v.n), v.found, duration(own.record["time"]["wall_s"])]]
+        found = "no published number" if standing.category(each) == standing.UNMATCHED else v.found
+        lines = [[row.id, printed, short_mean(v.mean, v.std, v.n), found, duration(own.record["time"]["wall_s"])]]
     for one in each.readings:
         v = one.verdict
         lines.append([f"  {one.name or 'regenerated data'}", "", short_mean(v.mean, v.std, v.n), f"({v.found})", ""])

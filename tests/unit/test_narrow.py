@@ -80,6 +80,22 @@ def test_a_column_of_a_table_stands_below_its_row_where_names_leave_no_room(monk
         assert len(last) <= wide
 
 
+def test_columns_whose_row_is_not_listed_have_its_name_above_them(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "45")
+    names = ["hopper_expert/bc", "hopper_expert/icq", "hopper_medium/bc", "  data.id=omiga/other", "hopper_medium/icq"]
+    lines = [[f"comadice/mujoco/{n}" if n[0] != " " else n, "-1189.26 ± 5544.30", "", "not run", ""] for n in names]
+    below = [line.split("  -1")[0].rstrip() for line in listed("comadice/mujoco/", "T", lines).splitlines()[2:]]
+    bc, icq = "  ../bc", "  ../icq"
+    assert below == ["hopper_expert", bc, icq, "hopper_medium", bc, "  data.id=omiga/other", icq]
+
+
+def test_a_row_that_no_published_number_stands_beside_is_not_called_undecided(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "160")
+    verdicts = {line.split("  ")[0]: line for line in lines_of(capsys, "list", "cfcql/mpe/tag_*")}
+    assert verdicts["cfcql/mpe/tag_expert"].endswith("no published number")
+    assert "INCONCLUSIVE" in verdicts["cfcql/mpe/tag_random/macql"]
+
+
 @pytest.mark.parametrize(
     ("std", "text"),
     [(141.9, "142"), (99.6, "100"), (99.4, "99"), (0.0341, "0.034"), (0.0, "0"), (math.nan, "nan")],
