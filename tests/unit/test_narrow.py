@@ -92,7 +92,7 @@ def test_columns_whose_row_is_not_listed_have_its_name_above_them(monkeypatch):
 def test_a_row_that_no_published_number_stands_beside_is_not_called_undecided(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "160")
     verdicts = {line.split("  ")[0]: line for line in lines_of(capsys, "list", "cfcql/mpe/tag_*")}
-    assert verdicts["cfcql/mpe/tag_expert"].endswith("no published number")
+    assert "no published number" in verdicts["cfcql/mpe/tag_expert"]
     assert "INCONCLUSIVE" in verdicts["cfcql/mpe/tag_random/macql"]
 
 
