@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from timing import Line, medians
 
 from data.buffer import OfflineDataModule
 from data.catalog import store
+from data.common.errors import ReproduceError
 from data.common.paths import ROOT
 from data.worlds import make_world
 from lit_modules import algorithm
@@ -72,7 +74,7 @@ def memory(repeats: int) -> Iterator[Line]:
 
 
 def start(repeats: int) -> Iterator[Line]:
-    """Whole commands, with Python's own start."""
+    """Whole commands, with Python's own start; the project's own records are there."""
     once = ["algo.n_behavior_updates=1", "algo.n_updates=1", "protocol.eval_episodes=1"]
     commands = {"reproduce list": (["reproduce", "list"], 1), "one round of m_ne": (["reproduce", ROWS[0], *once], 15)}
     for name, (command, limit) in commands.items():
@@ -81,10 +83,14 @@ def start(repeats: int) -> Iterator[Line]:
 
 
 def _process(arguments: list[str]) -> tuple[float, list[dict[str, Any]]]:
-    """(wall seconds, records) of `python -m ..`; the records are thrown away."""
+    """(wall seconds, new records) of `python -m ..` beside the project's records; the new ones are thrown away. Raises
+    ReproduceError where it fails."""
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        env = os.environ | {"REPRODUCE_RECORDS": folder}
-        subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, env=env, capture_output=True, check=False)
+        there = shutil.copytree(ROOT / "records", Path(folder) / "records")
+        before, started = set(there.rglob("*.json")), time.perf_counter()
+        env = os.environ | {"REPRODUCE_RECORDS": str(there)}
+        run = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, env=env, capture_output=True, text=True)
         took = time.perf_counter() - started
-        return took, [json.loads(path.read_text()) for path in Path(folder).rglob("*.json")]
+        if run.returncode not in range(ReproduceError.exit_code):  # those of verdicts
+            raise ReproduceError(f"{' '.join(arguments)} ended with {run.returncode}: {run.stderr[-500:]}")
+        return took, [json.loads(path.read_text()) for path in set(there.rglob("*.json")) - before]

@@ -13,6 +13,7 @@ configs/behavior; NAME-3 the same with seed 3, for teams that are trained indepe
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,10 @@ from torch import Tensor
 from data.behavior import mappo, matd3, ppo, td3
 from data.catalog import store
 from data.catalog.registry import datasets
+from data.common.errors import ReproduceError
 from data.common.files import write_json, write_with
 from data.common.paths import CONFIGS, outputs_dir
+from data.common.programs import ended, number
 from data.common.provenance import provenance
 from data.common.rng import Stream, generator
 from data.common.yaml_files import read_yaml
@@ -43,7 +46,7 @@ def recipe_of(name: str) -> tuple[Any, Any]:
     """(learner's module, its Recipe) of configs/behavior/<name>.yaml; <name>-<seed>: with that seed."""
     name, _, seed = name.partition("-")
     values = read_yaml(CONFIGS / "behavior" / f"{name}.yaml", f"configs/behavior/{name}.yaml")
-    values |= {"seed": int(seed)} if seed else {}
+    values |= {"seed": number(int, seed, "the seed")} if seed else {}
     learner = LEARNERS[values.pop("learner")]
     return learner, learner.Recipe(**values)
 
@@ -132,10 +135,21 @@ def _tell(name: str, more: dict[str, Any] | None = None) -> None:
     write_json(WEIGHTS / f"{name}.json", story | (more or {}))
 
 
+def main(command: str = "", name: str = "", *numbers: str) -> None:
+    """Raises ReproduceError for words that are no command of the list above."""
+    commands: dict[str, Callable[[str], None]] = {
+        "train": _train,
+        "measure": lambda name: _measure(name, [number(float, word, "the noise") for word in numbers or ["0.1"]]),
+        "keep": _keep,
+        "random": _random,
+        "references": _references,
+        "prey": lambda name: _prey(name, number(int, next(iter(numbers), ""), "the snapshot")),
+    }
+    if command not in commands or not name:
+        raise ReproduceError(f"write a command and a recipe's name; commands: {', '.join(commands)}.")
+    recipe_of(name)
+    commands[command](name)
+
+
 if __name__ == "__main__":
-    command, which, *numbers = sys.argv[1:]
-    measured = [float(noise) for noise in numbers] or [0.1]
-    commands = {"train": _train, "measure": lambda name: _measure(name, measured), "keep": _keep, "random": _random}
-    commands["references"] = _references
-    commands["prey"] = lambda name: _prey(name, int(numbers[0]))
-    commands[command](which)
+    sys.exit(ended("train", main, sys.argv[1:]))

@@ -9,19 +9,15 @@ from filelock import FileLock, Timeout
 from data.catalog.registry import dataset
 from data.catalog.schema import Address, DatasetEntry, OtherConversion
 from data.common.errors import DiskFull, ReproduceError
+from data.common.extras import EXTRAS
 from data.common.files import is_full, sha256
 from data.common.paths import outputs_dir
 from data.common.web import safe_name
+from data.official import SOURCES
 from data.official.download import Progress, Remote, download, size_of
 from data.official.unpack import unpack_zip
 
 HUB = "https://huggingface.co"
-READERS = {  # what reads the files once they are here -> the extra that installs it
-    "cfcql_vault": {"tensorstore": "vault"},
-    "madt_vault": {"tensorstore": "vault"},
-    "omiga_vault": {"tensorstore": "vault", "mujoco": "mujoco"},
-    "omiga_hdf5": {"h5py": "mujoco", "mujoco": "mujoco"},
-}
 
 
 @dataclass(frozen=True)
@@ -74,9 +70,11 @@ def plan(dataset_id: str, root: Path | None = None) -> Plan:
             f"{dataset_id}: no address of its files is known. They are published in {official.published}; fetch them "
             f"by hand and use data.kind=official data.root=DIR, the folder that holds {official.path}."
         )
-    for module, extra in READERS.get(conversion.source, {}).items():
-        if importlib.util.find_spec(module) is None:
-            raise ReproduceError(f"{dataset_id} is read by {module}: install it with `pip install -e '.[{extra}]'`.")
+    for package in SOURCES[conversion.source].read_by:
+        if importlib.util.find_spec(package) is None:
+            raise ReproduceError(
+                f"{dataset_id} is read by {package}: install it with `pip install -e '.[{EXTRAS[package]}]'`."
+            )
     folder = root or outputs_dir() / "official" / conversion.source
     return Plan(dataset_id, conversion, Path(folder), _files(dataset_id, conversion, entry))
 

@@ -41,6 +41,12 @@ class Statistics(Part):
     length: Spread
 
 
+class Check(Part):
+    """A statistic that the catalog bounds, as it was measured."""
+
+    value: float
+
+
 class Manifest(Part):
     """What readers of a built dataset's manifest rely on."""
 
@@ -54,7 +60,7 @@ class Manifest(Part):
     files: dict[str, Sha256]
     license: str
     made_by: dict[str, Any]
-    acceptance: dict[str, Any]
+    acceptance: dict[str, Check]
 
 
 def folder_of(dataset_id: str) -> Path:

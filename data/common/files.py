@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from data.common.errors import DiskFull, ReproduceError
 from data.common.partials import in_the_making
+from data.common.paths import outputs_dir, records_dir
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 FULL = 1 << 20  # bytes left, below which a failure to write is one of space
@@ -33,18 +34,28 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
     partial = in_the_making(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        mode = partial.stat().st_mode
         write(partial)
+        os.chmod(partial, mode)  # safetensors' files are their owner's alone
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch.save raises the second
         raise (DiskFull if is_full(path.parent, error) else ReproduceError)(
             f"cannot write {path}: {getattr(error, 'strerror', None) or error}. Free some space or make the folder "
-            "writable; REPRODUCE_HOME (outputs) and REPRODUCE_RECORDS (records) move where things are written."
+            f"writable{_moved(path)}."
         ) from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _moved(path: Path) -> str:
+    """How the folder is chosen, where a variable does."""
+    ours = {"REPRODUCE_HOME": outputs_dir(), "REPRODUCE_RECORDS": records_dir()}
+    names = [name for name, folder in ours.items() if path.absolute().is_relative_to(folder.absolute())]
+    return f"; {names[-1]} moves what is written there" if names else ""
 
 
 def write_text(path: Path, text: str) -> None:

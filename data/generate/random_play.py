@@ -12,6 +12,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.common.errors import ReproduceError
+from data.common.programs import ended
 from data.common.provenance import provenance
 from data.common.rng import Stream, generator
 from data.common.spec import Box
@@ -59,22 +60,19 @@ def _parameter(word: str) -> tuple[str, Any]:
     raise ReproduceError(f"{word!r} is no parameter; write KEY=VALUE, e.g. map_name=5m_vs_6m.")
 
 
-def main(argv: list[str]) -> int:
-    """Print mean and standard error over EPISODES episodes of the world that `argv` names with its parameters."""
-    try:
-        name, *words = argv or [""]
-        params = dict(map(_parameter, words))
-        if reason := absent(name, **params):
-            raise ReproduceError(reason)
-        returns = random_returns({"name": name, **params}, 0, EPISODES)
-    except ReproduceError as error:
-        print(f"random_play: {error}", file=sys.stderr)
-        return error.exit_code
+def main(name: str = "", *words: str) -> None:
+    """Print mean and standard error over EPISODES episodes of a world with these parameters.
+
+    Raises ReproduceError for a world that is not there, and for words that are no parameters.
+    """
+    params = dict(map(_parameter, words))
+    if reason := absent(name, **params):
+        raise ReproduceError(reason)
+    returns = random_returns({"name": name, **params}, 0, EPISODES)
     error, commit = returns.std().item() / EPISODES**0.5, str(provenance("cpu")["commit"])[:7]
     told = f"mean {returns.mean():.2f}, standard error {error:.2f}, {EPISODES} episodes, commit {commit}"
-    print(f"{' '.join(argv)}: {told}")
-    return 0
+    print(f"{' '.join([name, *words])}: {told}")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(ended("random_play", main, sys.argv[1:]))

@@ -105,6 +105,8 @@ def download(remote: Remote, target: Path, progress: Progress = lambda done, tot
 def _receive(remote: Remote, part: Path, mark: Path, progress: Progress) -> bool:
     """One request, from where the part ends; whether the file is whole now."""
     have, version = _kept(remote, part, mark)
+    if have and have == remote.size:
+        return True
     headers = dict(HEADERS)
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -150,7 +152,7 @@ def _kept(remote: Remote, part: Path, mark: Path) -> tuple[int, str | None]:
         version = stated["version"]
         if stated["url"] == remote.url and (version or remote.sha256) and not part.is_symlink():
             have = part.stat().st_size
-            if remote.size is None or have < remote.size:
+            if remote.size is None or have <= remote.size:
                 return have, version
     except (OSError, ValueError, KeyError, TypeError):
         pass

@@ -11,8 +11,8 @@ import numpy as np
 
 from data.common.environment import without
 from data.common.errors import ReproduceError
+from data.common.extras import needed
 from data.common.foreign import check_regular
-from data.worlds.mamujoco import needed
 
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # those that h5py brings along
 MOST_CHUNK = 1 << 28  # bytes
@@ -48,7 +48,7 @@ class Hdf5:
         return np.ascontiguousarray(part, part.dtype.newbyteorder("="))
 
     def _found(self, name: str) -> Any:
-        h5py = needed("h5py")
+        h5py = needed("h5py", "HDF5 files")
         link = self._file.get(name, getlink=True)
         if link is None:
             return None
@@ -63,7 +63,7 @@ class Hdf5:
         return found
 
     def _check_storage(self, name: str, found: Any) -> None:
-        h5d = needed("h5py").h5d
+        h5d = needed("h5py", "HDF5 files").h5d
         made = found.id.get_create_plist()
         if made.get_layout() == h5d.VIRTUAL:
             raise ReproduceError(
@@ -131,7 +131,7 @@ def opened(path: Path, published: str) -> Iterator[Hdf5]:
     size = path.stat().st_size
     with without("HDF5_", keep=("HDF5_USE_FILE_LOCKING",)):
         os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # the library's own way to switch plugins off
-        h5py = needed("h5py")
+        h5py = needed("h5py", "HDF5 files")
         while h5py.h5pl.size():
             h5py.h5pl.remove(0)
         try:
@@ -151,7 +151,7 @@ def _check_file(path: Path, file: Any) -> None:
         raise ReproduceError(
             f"{path} begins with {file.userblock_size} bytes that are no HDF5 (a user block): refused."
         )
-    h5l = needed("h5py").h5l
+    h5l = needed("h5py", "HDF5 files").h5l
 
     def leads_out(name: bytes, info: Any) -> bytes | None:
         return None if info.type in (h5l.TYPE_HARD, h5l.TYPE_SOFT) else name

@@ -18,12 +18,12 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.common.errors import ReproduceError
+from data.common.extras import needed
 from data.common.files import write_json
 from data.common.spec import Box, WorldSpec
 from data.layout import Layout, Trajectories, Transitions
 from data.schema import flatten
 from data.statistics import trajectory_episodes
-from data.worlds.mamujoco import needed
 
 MAIN, METADATA = "main_data.hdf5", "metadata.json"
 VERSION = "0.5.0"  # of Minari, whose layout this is
@@ -39,7 +39,7 @@ def write(experience: TensorDict, folder: Path, layout: Layout, dataset_id: str,
     place.mkdir(parents=True)
     n_episodes = n_steps = 0
     keys: set[str] = set()
-    with needed("h5py").File(place / MAIN, "w", libver="latest") as file:
+    with needed("h5py", "HDF5 files").File(place / MAIN, "w", libver="latest") as file:
         for episode in _episodes(experience, layout):
             group = file.create_group(f"episode_{n_episodes}")
             length = len(episode["rewards"])
@@ -137,7 +137,7 @@ def load(folder: Path, layout: Layout) -> TensorDict:
     place = Path(folder) / "data"
     try:
         stated = json.loads((place / METADATA).read_text(encoding="utf-8"))
-        with needed("h5py").File(place / MAIN, "r") as file:
+        with needed("h5py", "HDF5 files").File(place / MAIN, "r") as file:
             parts = [_read(file[f"episode_{k}"], k, layout) for k in range(stated["total_episodes"])]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReproduceError(f"{place} is no dataset in Minari's layout: {error!r}.") from error

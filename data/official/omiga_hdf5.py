@@ -15,13 +15,14 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.common.errors import ReproduceError
+from data.common.extras import needed
 from data.common.files import write_with
 from data.layout import Trajectories
 from data.observe import agent_views, features_of
 from data.official.hdf5 import Hdf5, opened
 from data.schema import trajectories_of
 from data.statistics import trajectory_episodes
-from data.worlds.mamujoco import needed, spec_of, view_sizes
+from data.worlds.mamujoco import spec_of, view_sizes
 
 PUBLISHED = "the cloud folder that the README of ZhengYinan-AIR/OMIGA (branch master) links"
 SLAB = 4096  # rows read at once: what bounds the memory beyond the rows themselves
@@ -155,7 +156,7 @@ def write(rows: TensorDict, path: Path, world: dict, exact: bool = False) -> Non
     Trajectories(spec_of(world["scenario"], world["agent_conf"])).check(rows)
 
     def save(partial: Path) -> None:
-        with needed("h5py").File(partial, "w") as file:
+        with needed("h5py", "HDF5 files").File(partial, "w") as file:
             kinds = {"s": "f8", "o": "f8"} if exact else {}
             made = {
                 k: file.create_dataset(k, (len(rows), *shape), kinds.get(k, "f4"))

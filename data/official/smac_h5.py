@@ -14,9 +14,9 @@ import torch
 from tensordict import TensorDict
 
 from data.common.errors import ReproduceError
+from data.common.extras import needed
 from data.official import battles
 from data.official.hdf5 import Hdf5, opened
-from data.worlds.mamujoco import needed
 
 PUBLISHED = {
     "cfcql": "the Google Drive folder that discrete/README.md of thu-rllab/CFCQL links",
@@ -136,6 +136,6 @@ def write(rows: TensorDict, path: Path, world: dict[str, Any], onehot: bool = Fa
             array[e, : len(episode)] = np.asarray(values).reshape(len(episode), *array.shape[2:])
     if onehot:
         padded["actions_onehot"] = np.eye(padded["avail_actions"].shape[-1], dtype="f4")[padded["actions"][..., 0]]
-    with needed("h5py").File(path, "w") as file:
+    with needed("h5py", "HDF5 files").File(path, "w") as file:
         for key, array in padded.items():
             file.create_dataset(key, data=array, compression="gzip")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.common.errors import ReproduceError
+from data.common.extras import needed
 from data.common.files import write_json
 from data.common.foreign import check_tree, read_json
 
@@ -23,17 +24,16 @@ VERSION = 1.2
 
 
 def tensorstore() -> Any:
-    try:
-        import tensorstore
-    except ImportError as error:
-        raise ReproduceError(
-            "Vaults need the package tensorstore: install the extra with `pip install -e '.[vault]'`."
-        ) from error
-    return tensorstore
+    return needed("tensorstore", "Vaults")
 
 
 def spec(folder: Path, name: str) -> dict[str, Any]:
-    return {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": f"file://{folder.resolve()}", "path": name}}
+    return {"driver": "zarr", "kvstore": store(folder, name)}
+
+
+def store(folder: Path, name: str) -> dict[str, Any]:
+    """A path and no URL, in which `%20`, `#` and `?` would mean something."""
+    return {"driver": "ocdbt", "base": {"driver": "file", "path": f"{folder.resolve()}/"}, "path": name}
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,12 @@ class Leaf:
     def unstored(self, n: int) -> list[tuple[int, int]]:
         """(start, stop) of the rows, of the first n, whose chunk lies nowhere: the format reads them as zeros.
 
-        Raises ReproduceError where the first of them follow no stored chunk at all.
+        Raises ReproduceError where more than MOST_MISSING chunks lack.
         """
         folder = self.vault.folder
         chunks = self._guarded(lambda: self.array.chunk_layout.read_chunk.shape)
-        store = {"driver": "ocdbt", "base": f"file://{folder.resolve()}", "path": f"{self.name}/"}
-        listed = self._guarded(lambda: tensorstore().KvStore.open(store).result().list().result())
+        keys = store(folder, f"{self.name}/")
+        listed = self._guarded(lambda: tensorstore().KvStore.open(keys).result().list().result())
         found = {key for raw in listed if (key := raw.decode(errors="replace")).replace(".", "").isdigit()}
         each = -(-n // chunks[1])
         per_time = [

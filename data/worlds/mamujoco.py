@@ -21,6 +21,7 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
 from data.common.errors import ReproduceError, nearest
+from data.common.extras import needed
 from data.common.spec import Box, WorldSpec
 from data.observe import agent_views
 from data.worlds.base import positive
@@ -59,6 +60,7 @@ class Scenario:
     healthy: Callable[[np.ndarray, np.ndarray], np.ndarray] = _always  # of positions and velocities [n, ..]: [n] bool
 
 
+WORLDS = "multi-agent MuJoCo's worlds"
 SCENARIOS = {
     "Hopper-v2": Scenario("hopper.xml", 4, 1, 0, 1e-3, 1.0, 0.005, False, velocity_limit=10.0, healthy=_hopper_stands),
     "HalfCheetah-v2": Scenario("half_cheetah.xml", 5, 1, 0, 0.1, 0.0, 0.1, True),
@@ -66,23 +68,11 @@ SCENARIOS = {
 }
 
 
-def needed(package: str) -> Any:
-    """An imported package of the mujoco extra, or a ReproduceError that names the extra."""
-    from importlib import import_module
-
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise ReproduceError(
-            f"multi-agent MuJoCo needs the package {package}: install the extra with `pip install -e '.[mujoco]'`."
-        ) from error
-
-
 @cache
 def model_of(scenario: str) -> Any:
     """MuJoCo's model of the scenario."""
-    assets = Path(needed("gymnasium").__file__).parent / "envs" / "mujoco" / "assets"
-    return needed("mujoco").MjModel.from_xml_path(str(assets / SCENARIOS[scenario].model))
+    assets = Path(needed("gymnasium", WORLDS).__file__).parent / "envs" / "mujoco" / "assets"
+    return needed("mujoco", WORLDS).MjModel.from_xml_path(str(assets / SCENARIOS[scenario].model))
 
 
 def sizes(scenario: str, agent_conf: str) -> tuple[int, int]:
@@ -139,7 +129,7 @@ class MultiAgentMujoco(ContinuousWorld):
         super().__init__(spec_of(scenario, agent_conf, episode_limit), n_worlds, device)
         self.rules, self.model = SCENARIOS[scenario], model_of(scenario)
         self.n_zeros = self.rules.n_zeros
-        self._mj = needed("mujoco")
+        self._mj = needed("mujoco", WORLDS)
         self._sims = [self._mj.MjData(self.model) for _ in range(n_worlds)]
         # Views of each simulation's memory, bound once: under Python's lock every attribute access counts.
         self._bound = [(sim, sim.ctrl, sim.qpos, sim.qvel, sim.xpos) for sim in self._sims]

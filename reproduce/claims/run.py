@@ -1,5 +1,6 @@
 """Claims: statements of a paper that need no official data. A claim is a config with its own pass rule."""
 
+import inspect
 import json
 import time
 from collections.abc import Sequence
@@ -49,8 +50,12 @@ def _run_claim(name: str, write: bool, overrides: list[str], recorded: bool) -> 
     claim, stated = load_claim(name)
     import torch
 
+    from reproduce.experiment.before import must_be_writable
+
     device = next((o.partition("=")[2] for o in overrides if o.startswith("run.device=")), "cpu")
     device = "cpu" if claim.exact is not None else device
+    if write:
+        must_be_writable(records_dir() / name)
     started, origin = time.perf_counter(), provenance(device, torch.get_num_threads())
     if claim.exact is not None:
         if overrides or recorded:
@@ -58,7 +63,7 @@ def _run_claim(name: str, write: bool, overrides: list[str], recorded: bool) -> 
         arms, checks = _exact(claim.exact, name)
     else:
         settings = {arm: compose(spec.row, [*spec.overrides, *overrides]) for arm, spec in claim.arms.items()}
-        _check_before(name, claim.checks, settings, write)
+        _check_before(name, claim.checks, settings)
         arms = {}
         for number, (arm, spec) in enumerate(claim.arms.items(), 1):
             with console.row(f"{arm} ({spec.row})", number, len(claim.arms), "arm"):
@@ -97,13 +102,9 @@ def _recorded(name: str, stated: dict[str, Any], arms: dict[str, Any]) -> dict[s
     return None
 
 
-def _check_before(name: str, checks: Sequence[Check], settings: dict[str, Settings], write: bool) -> None:
-    """Raises ReproduceError for what is known before any arm runs: a record that could not be written, a mode of acting
-    that an arm's algorithm has not, one seed where a spread is needed."""
-    from reproduce.experiment.before import must_be_writable
-
-    if write:
-        must_be_writable(records_dir() / name)
+def _check_before(name: str, checks: Sequence[Check], settings: dict[str, Settings]) -> None:
+    """Raises ReproduceError for what is known before any arm runs: a mode of acting that an arm's algorithm has not,
+    one seed where a spread is needed."""
     for check in checks:
         for arm in [side for side in (check.left, check.right) if isinstance(side, str)]:
             modes = algorithm(settings[arm].algo.name)[0].modes
@@ -161,6 +162,10 @@ def _exact(spec: Exact, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]
             f"configs/{name}.yaml: program {spec.program!r} is not there ({error}); write <file of "
             "reproduce/claims/programs>:<function>."
         ) from error
+    try:
+        inspect.signature(program).bind(**spec.params)
+    except TypeError as error:
+        raise ReproduceError(f"configs/{name}.yaml: exact.params: {error}.") from None
     measured = program(**spec.params)
     if unknown := next((key for key in spec.limits if key not in measured), None):
         raise ReproduceError(

@@ -88,6 +88,8 @@ def build(dataset: Dataset, force: Force = False, root: Root = None, seed: Seed 
 
     With --root nothing is built: the authors' files are read and checked, as a row would.
     """
+    if seed is not None and root is None:
+        raise ReproduceError("--seed picks among official datasets, which --root names; regenerated data take none.")
     found = {}
     for name in _named(dataset):
         if root is None:

@@ -73,7 +73,10 @@ def _composed(row: str, overrides: Sequence[str]) -> dict[str, Any]:
             except (yaml.YAMLError, TypeError) as error:
                 said = " ".join(str(error).split())
                 raise ReproduceError(f"row {row} with {key}={text}: {said}") from error
-    return _resolved(values, values)
+    try:
+        return _resolved(values, values)
+    except KeyError as error:
+        raise ReproduceError(f"row {row}: ${{{error.args[0]}}} points at nothing.") from None
 
 
 def _add(values: dict[str, Any], file: Path, group: str, chosen: dict[str, str]) -> None:
@@ -97,11 +100,15 @@ def _add(values: dict[str, Any], file: Path, group: str, chosen: dict[str, str])
 @cache
 def _content(file: Path) -> tuple[bool, dict[str, Any]]:
     """(whether its keys are those of the whole row, what it holds)."""
+    name = f"configs/{file.relative_to(CONFIGS)}"
     try:
         text = file.read_text(encoding="utf-8")
-        return GLOBAL in text.partition("\n")[0], yaml.load(text, _Loader) or {}
+        content = yaml.load(text, _Loader) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ReproduceError(f"configs/{file.relative_to(CONFIGS)} cannot be read: {error}") from error
+        raise ReproduceError(f"{name} cannot be read: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("defaults", []), list):
+        raise ReproduceError(f"{name} must hold KEY: VALUE lines, and a list under `defaults`.")
+    return GLOBAL in text.partition("\n")[0], content
 
 
 def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
@@ -133,5 +140,7 @@ def _resolved(value: Any, everything: dict[str, Any]) -> Any:
 def _at(everything: dict[str, Any], key: str) -> Any:
     target: Any = everything
     for part in key.split("."):
+        if not isinstance(target, dict) or part not in target:
+            raise KeyError(key)
         target = target[part]
     return target

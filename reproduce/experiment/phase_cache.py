@@ -67,7 +67,9 @@ class PhaseCache:
     def keep(self, clock: int) -> None:
         """Write the phase that ends at `clock`, if one does and no seed has diverged."""
         phase = self.phases.get(clock)
-        if phase is None or self.given or self.module.crashed or phase.name in self.module.reused_phases:
+        if phase is None or self.given or phase.name in self.module.reused_phases:
+            return
+        if self.module.crashed or self.module.broken_weights():
             return
         tensors = {f"{n}.{k}": v for n in phase.result for k, v in getattr(self.module, n).state_dict().items()}
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}

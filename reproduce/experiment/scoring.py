@@ -69,10 +69,14 @@ def notes(experiment: Experiment, training: Training) -> list[str]:
 
 
 def cloning_scores(module: SeedModule, mode: str, row: published.PaperRow) -> list[float] | None:
-    """The curve's first point, where the last phase starts from clones; None where one of them had diverged."""
-    if module.starts_cloned and module.history and row.measure == EPISODE_RETURN:
-        means = module.history[0][mode]
-        return None if None in means else [row.score({EPISODE_RETURN: mean}) for mean in means]
+    """The curve's point at the start of the last phase, where that starts from trained clones; None where one of them
+    had diverged."""
+    start = next(chunk.start for chunk in module.plan if chunk.phase == module.plan[-1].phase)
+    if not (module.starts_cloned and row.measure == EPISODE_RETURN):
+        return None
+    for point in module.history:
+        if point["n_updates"] == start and None not in point[mode]:
+            return [row.score({EPISODE_RETURN: mean}) for mean in point[mode]]
     return None
 
 

@@ -90,10 +90,11 @@ class Verdict:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Verdict":
         """Inverse of to_json. Raises ReproduceError for missing keys or an unknown state."""
+        if not isinstance(document, dict):
+            raise ReproduceError("a verdict that is no mapping: it was not written by this version; re-run the row.")
         names = [field.name for field in fields(cls) if field.name not in NEWER or field.name in document]
-        if not isinstance(document, dict) or (missing := [name for name in names if name not in document]):
-            what = "not a mapping" if not isinstance(document, dict) else f"without {', '.join(missing)}"
-            raise ReproduceError(f"a verdict {what}: it was not written by this version; re-run the row.")
+        if missing := ", ".join(name for name in names if name not in document):
+            raise ReproduceError(f"a verdict without {missing}: it was not written by this version; re-run the row.")
         if document["state"] not in EXIT_CODES:
             raise ReproduceError(f"unknown verdict {document['state']!r}; known: {', '.join(EXIT_CODES)}.")
         return cls(**{name: document[name] for name in names})

@@ -51,7 +51,7 @@ def record_references(pattern: str, overrides: Sequence[str] = ()) -> int:
 
 def _written(reference: dict[str, Any]) -> str:
     """The reference's file, which is there already where a stopped command wrote it."""
-    for before in records.read(reference["row"], "reference"):
+    for before in records.read_sound(reference["row"], "reference"):
         if before.get("run", {}).get("id") == reference["run"]["id"]:
             return before["file"]
     return str(records.write({key: value for key, value in reference.items() if key not in ("verdict", "file")}))
@@ -88,7 +88,7 @@ def run_gate(pattern: str, tell: Callable[[str], Any] | None = None) -> list[dic
 
 def _newest(row: str) -> list[dict[str, Any]]:
     """The row's newest reference of each algorithm, the row's own first."""
-    newest = {r["config"]["algo"]["name"]: r for r in records.read(row, "reference") if r["row"] == row}
+    newest = {r["config"]["algo"]["name"]: r for r in records.read_sound(row, "reference") if r["row"] == row}
     return sorted(newest.values(), key=lambda reference: not records.of_own_algorithm(reference))
 
 

@@ -15,9 +15,6 @@ def judged_today(
 
     `not_comparable`: why the run is another experiment than the row of today.
     """
-    curve = record["curve"].get(record["scores"]["mode"]) or []
-    early = curve[0] if record["config"]["algo"]["name"] == "inspo" and curve else None  # before its clones moved
-    early = None if early and None in early else early
     clones = record.get("behavior_cloning") or records.recorded_cloning(  # which may have run later
         record["row"], record["config"]["algo"], record["data"], record["seeds"], among, records.Scored.of(record)
     )
@@ -34,10 +31,19 @@ def judged_today(
         row.bound,
         not_comparable=[*not_comparable, *(reason for reason in why if reason not in not_comparable)],
         data_kind=record["data"]["kind"],
-        behavior_cloning=ours if records.is_cloning(record) else clones or early,
+        behavior_cloning=ours if records.is_cloning(record) else clones or _own_clones(record),
         readings=readings,
     )
     return verdict, clones, ours
+
+
+def _own_clones(record: dict[str, Any]) -> list[float] | None:
+    """Of InSPO's first records, which do not say it apart: what its clones scored before they moved."""
+    algo, curve = record["config"]["algo"], record["curve"]
+    if algo["name"] != "inspo" or curve["n_updates"][:1] != [algo["n_behavior_updates"]]:
+        return None
+    scores = curve[record["scores"]["mode"]][0]
+    return None if None in scores else scores
 
 
 def changed_bound(record: dict[str, Any]) -> list[str]:

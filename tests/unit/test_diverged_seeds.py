@@ -21,6 +21,7 @@ from reproduce.records.schema import check_record
 from reproduce.regression.cases import make_module, variants
 from reproduce.regression.cases import train as plain_train
 from reproduce.report import write_report
+from reproduce.standing.rejudge import _own_clones
 
 TINY = ["protocol.eval_episodes=2", "protocol.n_seeds=2", "run.chunk_size=5", "protocol.eval_every=5"]
 MUJOCO = "task.params.episode_limit=100"
@@ -133,6 +134,14 @@ def test_a_known_minimum_counts_and_the_evaluation_is_left_out(monkeypatch):
     assert record["evaluation"]["sampled"][1] is None
     assert record["behavior_cloning"] is None
     assert [scores[1] for scores in mode_scores(record).values()] == [minimum, minimum]
+
+
+@pytest.mark.parametrize("n_updates", [0, 1])
+def test_what_the_policies_score_before_they_move_is_cloning_where_they_were_cloned(n_updates):
+    row, settings = ROWS["inspo"]
+    record = run_row(compose(row, [*settings, *TINY, f"algo.n_behavior_updates={n_updates}"]), write=False)
+    assert (record["behavior_cloning"] is not None) is (n_updates > 0)
+    assert _own_clones(record) == record["behavior_cloning"]  # of a record that does not say it apart
 
 
 def test_all_seeds_diverged(monkeypatch, no_minimum, capsys):

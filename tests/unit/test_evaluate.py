@@ -11,6 +11,7 @@ from tensordict import TensorDict
 from test_records import record
 
 from data.common.errors import ReproduceError
+from data.common.paths import records_dir
 from data.worlds import make_world
 from data.worlds.matrix import MatrixGame
 from lit_modules.common.seed_module import SeedModule
@@ -255,6 +256,18 @@ def test_an_exact_claim_has_no_arms_for_a_machines_settings(monkeypatch, capsys)
     assert "it is worked out" in err
 
 
+def test_what_is_wrong_with_an_exact_claim_is_told_before_it_is_worked_out(monkeypatch, tmp_path):
+    stated = {"text": "t", "exact": {"program": "inspo_tabular:monotonic_and_qre", "params": {"typo": 1}, "limits": {"x": 1.0}}}
+    monkeypatch.setattr("reproduce.claims.run.load_claim", lambda name: (Claim(**stated), stated))
+    with pytest.raises(ReproduceError, match=r"configs/claims/inspo/monotonic_qre.yaml: exact.params: .*typo"):
+        run_claim("claims/inspo/monotonic_qre", write=False)
+    monkeypatch.setattr("reproduce.claims.run._exact", lambda *_: pytest.fail("it was worked out"))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("REPRODUCE_RECORDS", str(tmp_path / "file"))
+    with pytest.raises(ReproduceError, match="cannot write"):
+        run_claim("claims/inspo/monotonic_qre")
+
+
 @pytest.mark.parametrize(
     ("arm", "check", "said"),
     [
@@ -376,6 +389,17 @@ def test_every_algorithm_with_a_reference_is_gated(monkeypatch, capsys):
         "inspo/xor/ab",
         "inspo/xor/ab algo=bc",
     ]
+
+
+def test_a_broken_record_does_not_stop_the_gate(monkeypatch, capsys):
+    made = record() | {"kind": "reference", "differs": []}
+    records.write({key: value for key, value in made.items() if key != "verdict"})
+    (records_dir() / "inspo/xor/ab").mkdir(parents=True)
+    (records_dir() / "inspo/xor/ab/20260101T000000Z-broken.json").write_text("{")
+    fine = {"passed": True, "batches": ["greedy 1"], "time": {"wall_s": 0.0}}
+    monkeypatch.setattr(gate, "_judge", lambda row, reference: {"row": row} | fine)
+    assert main(["gate", "inspo/xor/ab"]) == 0
+    assert "broken.json" in capsys.readouterr().err
 
 
 def test_a_row_that_the_gate_cannot_compare_leaves_the_others_compared(monkeypatch, capsys, tmp_path):

@@ -242,7 +242,7 @@ def test_loading_streams_in_bounded_memory(tmp_path):
     size = 4 * n * (2 * 2 * 113 + 8 + 2)
     program = (
         "import resource, sys, torch; from data.official import omiga_hdf5; torch.set_num_threads(1)\n"
-        "from data.worlds.mamujoco import needed, sizes; needed('h5py'); sizes('Ant-v2', '2x4')\n"
+        "from data.worlds.mamujoco import sizes; import h5py; sizes('Ant-v2', '2x4')\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         f"rows = omiga_hdf5.load({str(path)!r}, {world!r})\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

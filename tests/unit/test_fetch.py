@@ -141,6 +141,18 @@ def test_a_command_that_ended_in_the_middle_is_resumed_by_the_next(site, tmp_pat
     assert left(tmp_path) == ["file"]
 
 
+def test_a_part_that_is_whole_is_checked_and_not_fetched_again(site, tmp_path, monkeypatch):
+    """The command ended while it computed the checksum."""
+    monkeypatch.setattr(download, "sha256", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        download.download(Remote(f"{site.url}/file", len(BODY), SUM), tmp_path / "file")
+    monkeypatch.undo()
+    asked = len(site.seen)
+    assert download.download(Remote(f"{site.url}/file", len(BODY), SUM), tmp_path / "file") == SUM
+    assert len(site.seen) == asked
+    assert left(tmp_path) == ["file"]
+
+
 def test_a_part_of_another_version_does_not_go_on(site, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "ATTEMPTS", 1)
     site.cuts = [1000]

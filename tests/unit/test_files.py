@@ -4,9 +4,12 @@ import errno
 import os
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from data.common import files
 from data.common.errors import ReproduceError
+from data.common.paths import outputs_dir
 from reproduce.cli import main
 
 
@@ -22,6 +25,26 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
         files.write_json(path, {"new": 2})
     assert path.read_text() == '{\n "old": 1\n}\n'
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_files_are_readable_by_whom_the_umask_lets(tmp_path):
+    """safetensors writes files for their owner alone."""
+    before = os.umask(0o022)
+    try:
+        files.write_with(tmp_path / "a", lambda partial: save_file({"x": torch.zeros(1)}, partial))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_variable_that_moves_a_file_is_named_where_there_is_one(tmp_path, monkeypatch):
+    def full(partial):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with pytest.raises(ReproduceError, match="REPRODUCE_HOME moves what is written there"):
+        files.write_with(outputs_dir() / "a", full)
+    with pytest.raises(ReproduceError, match=r"make the folder writable\.$"):
+        files.write_with(tmp_path / "a", full)
 
 
 def test_a_failing_writer_leaves_nothing(tmp_path):

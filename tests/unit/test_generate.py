@@ -4,7 +4,9 @@ import pytest
 import torch
 from tensordict import TensorDict
 
+from data.behavior import train
 from data.common.errors import ReproduceError
+from data.common.programs import ended
 from data.common.spec import Discrete, WorldSpec
 from data.generate import bridge, generate, random_play
 from data.generate.collect import pick
@@ -13,6 +15,7 @@ from data.statistics import episode_returns, return_statistics
 from data.worlds import make_world
 from data.worlds.bridge import Bridge, table
 from reproduce import published
+from reproduce.claims.programs import madiff_cloning, team_alignment
 
 WORLD = {"name": "bridge", "start_adjacent": True, "episode_limit": 50, "zero_last_reward": True}
 XOR = {"name": "matrix", "payoff": [[0, 1], [1, -2]]}
@@ -198,12 +201,12 @@ def test_random_play_is_uniform_over_what_is_legal_in_every_kind_of_world(capsys
     spec = WorldSpec(2, 1, 1, Discrete(3), 1)
     drawn = random_play._action(TensorDict({"legal_actions": legal}, [1]), spec, torch.Generator())
     assert drawn.tolist() == [[1, 0]]
-    assert random_play.main(["bandit"]) == 0
+    assert ended("random_play", random_play.main, ["bandit"]) == 0
     assert capsys.readouterr().out.startswith("bandit: mean ")
-    assert random_play.main(["mamujoco", "robot=hopper"]) == 4
+    assert ended("random_play", random_play.main, ["mamujoco", "robot=hopper"]) == 4
     assert "known: scenario" in capsys.readouterr().err
     for odd in ("=[", "name=x", "episode_limit=[1"):
-        assert random_play.main(["bandit", odd]) == 4
+        assert ended("random_play", random_play.main, ["bandit", odd]) == 4
 
 
 def test_worlds_of_which_few_play_at_once_play_in_turns(monkeypatch):
@@ -213,3 +216,22 @@ def test_worlds_of_which_few_play_at_once_play_in_turns(monkeypatch):
     monkeypatch.setattr(random_play, "make_world", lambda **of: asked.append(of["n_worlds"]) or made(**of))
     assert random_returns({"name": "bridge"}, 0, 6).shape == (6,)
     assert asked == [4]  # once: a game takes long to start
+
+
+@pytest.mark.parametrize(
+    ("main", "words", "said"),
+    [
+        (train.main, [], "write a command"),
+        (train.main, ["train", "nobody/nowhere"], "configs/behavior/nobody/nowhere.yaml"),
+        (train.main, ["measure", "omiga/hopper_3x1", "loud"], "the noise is 'loud'"),
+        (train.main, ["keep", "omiga/hopper_3x1"], "omiga/hopper_3x1.safetensors"),
+        (team_alignment.main, ["nobody"], "nobody"),
+        (madiff_cloning.main, ["omar/mpe/spread_expert", "many"], "the number of updates is 'many'"),
+        (madiff_cloning.main, ["a", "b", "c", "d"], "too many"),
+    ],
+)
+def test_programs_end_with_a_message_where_their_words_are_wrong(main, words, said, capsys):
+    assert ended("program", main, words) == 4
+    err = capsys.readouterr().err
+    assert err.startswith("program: ")
+    assert said in err

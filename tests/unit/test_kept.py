@@ -1,6 +1,7 @@
 """Stage 1 is trained once for all runs that agree in what decides it, and no result depends on whether it was."""
 
 import shutil
+from contextlib import suppress
 
 import pytest
 import torch
@@ -146,6 +147,14 @@ def test_networks_that_were_changed_are_not_used(value):
     if value != value:  # an older file has no checksum
         with pytest.raises(ReproduceError, match="holds NaN or infinity"):
             run("algo.beta=0.9")
+
+
+def test_networks_that_became_nan_in_their_last_update_are_not_kept(monkeypatch):
+    """No loss shows it: the update that made them was the phase's last."""
+    monkeypatch.setattr(OMSD, "broken_weights", lambda self: {0: "critic.theta"})
+    with suppress(ReproduceError):
+        run()
+    assert not list(outputs_dir().rglob("stage1/**/*.safetensors"))
 
 
 def test_a_run_with_a_stage_1_from_elsewhere_is_no_run_without_one(tmp_path):

@@ -9,8 +9,9 @@ from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
 
 from data.common.errors import ReproduceError
+from data.common.extras import needed
 from data.observe import agent_views, features_of
-from data.worlds import fingerprint, make_world, mamujoco
+from data.worlds import fingerprint, make_world
 
 TASKS = {
     "Hopper-v2": ("3x1", "Hopper-v5", {}, (3, 14)),
@@ -153,4 +154,4 @@ def test_a_missing_package_names_the_extra(monkeypatch):
 
     monkeypatch.setattr("importlib.import_module", lambda name: absent(name))
     with pytest.raises(ReproduceError, match=r"\.\[mujoco\]"):
-        mamujoco.needed("mujoco")
+        needed("mujoco", "worlds")

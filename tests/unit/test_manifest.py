@@ -46,6 +46,8 @@ def refused(*words: str) -> None:
         (lambda m: m["statistics"]["return"].pop("p5") and None, "return_p5"),
         (lambda m: m["statistics"].pop("return") and None, "statistics.return is missing"),
         (lambda m: m["statistics"].update({"return": 3}), "statistics.return"),
+        (lambda m: m.update(acceptance={"positive": 0.5}), "acceptance.positive"),
+        (lambda m: m.update(acceptance={"positive": {"value": "x"}}), "acceptance.positive.value"),
         (lambda m: m.update(files={}), "files is {}"),
         (lambda m: m.update(files={"transitions.safetensors": "0" * 64}), "files is"),
         (lambda m: m["world"].update(params={"payoff": [[1, 1], [1, 1]], "episode_limit": 1}), "world is"),

@@ -103,6 +103,11 @@ def test_a_calibration_measures_the_real_module_and_leaves_nothing_behind():
     assert not list(records_dir().rglob("*"))
 
 
+def test_seeds_that_diverge_on_made_up_data_are_estimated_all_the_same():
+    (e,) = estimates([compose("inspo/xor/ab", ["algo.lr=1e30", "protocol.n_seeds=2"])], 0.5)
+    assert e.evaluate_s > 0
+
+
 def test_a_calibration_of_rows_of_a_simulated_world():
     pytest.importorskip("mujoco")
     (e,) = estimates([compose("omiga/mujoco/hopper_expert", ["protocol.n_seeds=2"])], 1.0)

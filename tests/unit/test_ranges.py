@@ -13,7 +13,7 @@ from data.common.validation import checked
 from data.worlds import fingerprint, make_world
 from lit_modules import algo_config, algorithm, algorithms
 from reproduce.cli import main
-from reproduce.config import compose, row_ids
+from reproduce.config import compose, row_ids, today
 from reproduce.config.schema import GROUPS
 from reproduce.config.today import stated_today
 from reproduce.jobs import launcher_from
@@ -38,6 +38,23 @@ def stated() -> list[tuple[str, dict]]:
         row = MPE if algorithm(name)[0].actions is Box else BRIDGE  # whose file states no widths
         found[name] = compose(row, [f"algo={name}"]).values
     return list(found.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- a\n- b\n", "must hold KEY: VALUE lines"),
+        ("a word\n", "must hold KEY: VALUE lines"),
+        ("defaults: 5\n", "a list under `defaults`"),
+        ("algo:\n  lr: ${no.such}\n", r"row x/y: \$\{no.such\} points at nothing"),
+    ],
+)
+def test_a_row_file_that_is_none_is_an_error_of_the_user(text, said, tmp_path, monkeypatch):
+    (tmp_path / "rows" / "x").mkdir(parents=True)
+    (tmp_path / "rows" / "x" / "y.yaml").write_text(text)
+    monkeypatch.setattr(today, "CONFIGS", tmp_path)
+    with pytest.raises(ReproduceError, match=said):
+        today._composed("x/y", ())
 
 
 def test_every_key_of_every_algorithm_and_group_refuses_what_no_run_can_use():

@@ -37,6 +37,16 @@ def test_a_vault_comes_back(tmp_path, source, world, final, slab):
     assert (stated["n_terminated"], stated["n_truncated"], stated["win_rate"]) == (2, 1, 1 / 3)
 
 
+@pytest.mark.parametrize("name", ["x%20y", "x#y", "x?y=z", "\u00e9 \u00e9"])
+def test_a_vaults_folder_is_a_path_and_no_address(tmp_path, name):
+    rows = experience(PLAIN)
+    smac_vault.write(rows, tmp_path / "x y", PLAIN)
+    smac_vault.write(rows.apply(lambda x: x * 0 if x.is_floating_point() else x), tmp_path / name, PLAIN)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["x y", name])
+    assert (smac_vault.load(tmp_path / name, PLAIN)["reward"] == 0).all()
+    same(smac_vault.load(tmp_path / "x y", PLAIN), rows)
+
+
 def test_states_after_an_end_that_differ_from_the_last_step_are_kept(tmp_path):
     rows = experience(PLAIN)
     final = rows["final"].squeeze(-1)

@@ -162,6 +162,12 @@ def test_seeds_needed_is_the_smallest_number_that_decides():
     assert judge(OURS, with_(PAPER, delta=0.1)).seeds_needed == "impossible"
 
 
+@pytest.mark.parametrize("document", [None, [], {}, "REPRODUCED"])
+def test_what_is_no_verdict_is_refused(document):
+    with pytest.raises(ReproduceError, match="a verdict"):
+        Verdict.from_json(document)
+
+
 def test_within_reported_std_is_printed_and_never_gates():
     outside = judge([x + 3.0 for x in OURS], PAPER)
     assert (outside.within_reported_std, outside.state) == (False, "REPRODUCED")

@@ -18,6 +18,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from data.catalog import store
+from data.common.programs import ended, number
 from data.worlds import make_world
 from reproduce import published
 from reproduce.config import compose
@@ -101,8 +102,12 @@ def scores(row: str, n_updates: int, lr: float, n_transitions: int = 300_000) ->
     return {way: play(*way) for way in WAYS}
 
 
+def main(row: str = "omar/mpe/spread_expert", n_updates: str = "10000", lr: str = "2e-4") -> None:
+    """Raises ReproduceError for a row that is none, and for words that are no numbers."""
+    found = scores(row, number(int, n_updates, "the number of updates"), number(float, lr, "the rate"))
+    for (times, drawn), score in found.items():
+        print(f"observations normalized {times} times, actions {'drawn' if drawn else 'the mean'}: {score:.1f}")
+
+
 if __name__ == "__main__":
-    given, usual = sys.argv[1:], ["omar/mpe/spread_expert", "10000", "2e-4"]
-    row, n_updates, lr = [*given, *usual[len(given) :]]
-    for (times, drawn), found in scores(row, int(n_updates), float(lr)).items():
-        print(f"observations normalized {times} times, actions {'drawn' if drawn else 'the mean'}: {found:.1f}")
+    sys.exit(ended("madiff_cloning", main, sys.argv[1:]))

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from data.catalog import registry, store
 from data.common.errors import ReproduceError
+from data.common.programs import ended
 from data.generate.mixture import act, snapshots
 from data.worlds import make_world
 from lit_modules.omsd import OMSD
@@ -30,7 +31,7 @@ def followed(row: str, weights: Path, overrides: Sequence[str] = ()) -> list[dic
     """Per step of STEPS: to_nearest_team, same_team (share), teams_apart. Raises ReproduceError for one team's data."""
     settings = compose(row, overrides)
     dataset, task = settings.values["data"]["id"], settings.values["task"]
-    parts = registry.dataset(dataset).generator.params["parts"]
+    parts = registry.dataset(dataset).generator.params.get("parts", [])
     if len(parts) < 2:
         mixture = dataset.removesuffix("-one-team")
         raise ReproduceError(f"{dataset} holds the play of one team; data.id={mixture} mixes several.")
@@ -62,6 +63,11 @@ def followed(row: str, weights: Path, overrides: Sequence[str] = ()) -> list[dic
     return found
 
 
-if __name__ == "__main__":
-    for line in followed(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]):
+def main(row: str = "", weights: str = "", *overrides: str) -> None:
+    """Raises ReproduceError for a row that is none and for weights that are not there."""
+    for line in followed(row, Path(weights), list(overrides)):
         print("  ".join(f"{key} {value:.3g}" for key, value in line.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(ended("team_alignment", main, sys.argv[1:]))
