@@ -257,7 +257,14 @@ def test_an_exact_claim_has_no_arms_for_a_machines_settings(monkeypatch, capsys)
 
 
 def test_what_is_wrong_with_an_exact_claim_is_told_before_it_is_worked_out(monkeypatch, tmp_path):
-    stated = {"text": "t", "exact": {"program": "inspo_tabular:monotonic_and_qre", "params": {"typo": 1}, "limits": {"x": 1.0}}}
+    stated = {
+        "text": "t",
+        "exact": {
+            "program": "inspo_tabular:monotonic_and_qre",
+            "params": {"n_games": 1, "n_rounds": 1, "seed": 0, "typo": 1},
+            "limits": {"x": 1.0},
+        },
+    }
     monkeypatch.setattr("reproduce.claims.run.load_claim", lambda name: (Claim(**stated), stated))
     with pytest.raises(ReproduceError, match=r"configs/claims/inspo/monotonic_qre.yaml: exact.params: .*typo"):
         run_claim("claims/inspo/monotonic_qre", write=False)
