@@ -271,7 +271,7 @@ def test_what_is_wrong_with_an_exact_claim_is_told_before_it_is_worked_out(monke
     monkeypatch.setattr("reproduce.claims.run._exact", lambda *_: pytest.fail("it was worked out"))
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("REPRODUCE_RECORDS", str(tmp_path / "file"))
-    with pytest.raises(ReproduceError, match="cannot write"):
+    with pytest.raises(ReproduceError, match="records cannot be written"):
         run_claim("claims/inspo/monotonic_qre")
 
 
