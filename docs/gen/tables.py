@@ -80,7 +80,7 @@ def holds() -> str:
         if kind == standing.OPEN:
             beyond = "of those, beyond any number of our seeds: the paper's spread or rounding is too wide"
             lines.append([beyond, *(c.undecidable for c in columns)])
-            near = "of those, our mean within the published mean ± deviation, which is no test"
+            near = "of those, our mean within the published mean ± as printed, which is no test"
             lines.append([near, *map(_near, groups)])
     return table(["", *(NAMES.get(paper, paper) for paper in papers), "all"], lines, numbers_from=1)
 
