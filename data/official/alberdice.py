@@ -13,7 +13,6 @@ import torch
 from tensordict import TensorDict
 
 from data.common.errors import ReproduceError
-from data.common.files import write_json, write_with
 from data.common.foreign import check_regular, read_json
 from data.common.spec import Discrete, WorldSpec
 from data.layout import Transitions
@@ -157,43 +156,3 @@ def load(folder: Path, world: World, horizon: int = HORIZON) -> TensorDict:
     )
     _layout(world, horizon).check(transitions)
     return transitions
-
-
-def write(transitions: TensorDict, folder: Path, world: World, horizon: int = HORIZON) -> None:
-    """Write transitions in this layout; `load` gives them back.
-
-    The unexecuted action of entry T is written as 0 (the schema has none). Raises ReproduceError when the sizes are not
-    the world's, when an episode is longer than the horizon, or when it does not end (exactly) at its last step.
-    """
-    _layout(world, horizon).check(transitions)
-    n_actions = SIZES[world][2]
-    numbers, episode = transitions["episode"].unique(return_inverse=True)
-    step, last = transitions["step"], (transitions["terminated"] | transitions["truncated"]).squeeze(-1)
-    lengths = torch.bincount(episode)  # [N]
-    if lengths.max() > horizon:
-        raise ReproduceError(f"an episode has {int(lengths.max())} steps, the layout holds {horizon}.")
-    if not torch.equal(last, step == lengths[episode] - 1):
-        raise ReproduceError("an episode does not end exactly at its last step; this layout cannot hold it.")
-    files = {name: np.zeros(shape, dtype) for name, (dtype, shape) in layout(world, len(numbers), horizon).items()}
-    e, t, end = episode.numpy(), step.numpy(), last.numpy()
-    now = {"state.npy": "state", "obs.npy": "obs", "avail_actions.npy": "legal_actions", "reward.npy": "reward"}
-    for name, key in now.items():
-        files[name][e, t] = transitions[key].numpy()  # type: ignore
-        if name != "reward.npy":
-            files[name][e[end], t[end] + 1] = transitions["next", key][last].numpy()  # type: ignore
-    files["actions.npy"][e, t, :, 0] = transitions["action"].numpy()  # type: ignore
-    files["terminated.npy"][e, t, 0] = end  # type: ignore
-    files["filled.npy"][..., 0] = np.arange(horizon + 1) <= lengths.numpy()[:, None]
-    filled = files["filled.npy"][..., None] != 0
-    files["actions_onehot.npy"][:] = np.eye(n_actions, dtype=np.float32)[files["actions.npy"][..., 0]] * filled
-
-    for name, array in files.items():
-
-        def save(partial: Path, array: np.ndarray = array) -> None:
-            with open(partial, "wb") as file:  # np.save on a path would append .npy
-                np.save(file, array, allow_pickle=False)
-
-        write_with(Path(folder) / name, save)
-    # Last: without it the folder does not load.
-    count = len(numbers)
-    write_json(Path(folder) / "meta.json", {"buffer_index": 0, "episodes_in_buffer": count, "buffer_size": count})

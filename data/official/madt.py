@@ -186,19 +186,3 @@ def _episode(path: Path, found: dict[str, np.ndarray], limit: int, win_reward: f
         "truncated": ends if timed_out else torch.zeros_like(ends),
         "final": at == length,
     }
-
-
-def write(rows: TensorDict, folder: Path) -> None:
-    """Trajectories in this layout, values in lists and `done` at the last step; the final states are left out."""
-    folder.mkdir(parents=True)
-    lengths = torch.diff(rows["final"].squeeze(-1).nonzero().squeeze(-1), prepend=torch.tensor([-1])).tolist()
-    for number, episode in enumerate(rows.split(lengths)):
-        lived, n_agents = flatten(episode[:-1]), episode["action"].shape[1]  # type: ignore[arg-type]
-        steps = zip(
-            *(lived[key].tolist() for key in ("state", "obs", "action", "reward", "legal_actions")), strict=True
-        )
-        agents: list[list] = [[] for _ in range(n_agents)]
-        for t, (state, obs, action, reward, legal) in enumerate(steps):
-            for i, agent in enumerate(agents):
-                agent.append([state[i], obs[i], [action[i]], reward, t == len(episode) - 2, [int(x) for x in legal[i]]])
-        torch.save(agents, folder / f"{number:05d}")

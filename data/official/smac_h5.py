@@ -14,7 +14,6 @@ import torch
 from tensordict import TensorDict
 
 from data.common.errors import ReproduceError
-from data.common.extras import needed
 from data.official import battles
 from data.official.hdf5 import Hdf5, opened
 
@@ -117,25 +116,3 @@ def _slab(path: Path, at: int, slab: dict[str, np.ndarray]) -> dict[str, torch.T
 def _refuse(path: Path, at: int, bad: np.ndarray, why: str) -> None:
     if bad.any():
         raise ReproduceError(f"{path}: episode {at + int(bad.argmax())}: {why}.")
-
-
-def write(rows: TensorDict, path: Path, world: dict[str, Any], onehot: bool = False) -> None:
-    """Trajectories in this layout, `load` gives them back; `onehot`: as ICQ stores them."""
-    limit, final = battles.layout_of(world).spec.episode_limit, rows["final"].squeeze(-1)
-    lengths = torch.diff(final.nonzero().squeeze(-1), prepend=torch.tensor([-1])).tolist()  # rows of each
-    kinds = {"actions": "i8", "avail_actions": "i4", "terminated": "u1", "filled": "i8"}
-    names = {"actions": "action", "avail_actions": "legal_actions"}
-    padded = {
-        key: np.zeros((len(lengths), limit + 1, *shape), kinds.get(key, "f4")) for key, shape in shapes(world).items()
-    }
-    for e, episode in enumerate(rows.split(lengths)):
-        for key, array in padded.items():
-            values: torch.Tensor = torch.ones(len(episode), 1)
-            if key != "filled":
-                values = episode[names.get(key, key)]
-            array[e, : len(episode)] = np.asarray(values).reshape(len(episode), *array.shape[2:])
-    if onehot:
-        padded["actions_onehot"] = np.eye(padded["avail_actions"].shape[-1], dtype="f4")[padded["actions"][..., 0]]
-    with needed("h5py", "HDF5 files").File(path, "w") as file:
-        for key, array in padded.items():
-            file.create_dataset(key, data=array, compression="gzip")

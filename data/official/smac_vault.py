@@ -22,7 +22,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.common.errors import ReproduceError
-from data.official import battles, vault
+from data.official import battles
 from data.official.vault import Leaf, Vault
 
 PUBLISHED = {
@@ -187,21 +187,3 @@ def _slab(found: Vault, leaves: dict[str, Leaf], start: int, stop: int, world: d
         "legal_actions": legal != 0,
         "action": whole,
     }
-
-
-def write(rows: TensorDict, folder: Path, world: dict[str, Any], final: bool = False) -> None:
-    """Trajectories as a Vault in a folder that does not exist yet. `final`: with the states after the ends, and ends
-    marked there; else without them, marked in the last steps."""
-    n_agents, final_row = rows["action"].shape[1], rows["final"].squeeze(-1)
-    mark = rows["final"] if final else rows["terminated"] | rows["truncated"]
-    kept: Any = rows if final else rows[~final_row]
-    mark = mark if final else mark[~final_row]
-    each = (len(kept), n_agents)
-    values = {
-        "observations": kept["obs"].numpy(), "actions": kept["action"].int().numpy(),
-        "rewards": kept["reward"].expand(each).numpy(), "terminals": mark.expand(each).numpy(),
-        "truncations": np.zeros(each, bool), "infos.state": kept["state"].flatten(1).numpy(),
-        "infos.legals": kept["legal_actions"].float().numpy(),
-    }  # fmt: skip
-    assert {leaf: value.shape[1:] for leaf, value in values.items()} == layout(world)
-    vault.write(values, Path(folder))

@@ -4,11 +4,11 @@ import importlib.util
 import json
 
 import pytest
+import written
 from fights import Lenient, experience
 
 from data.catalog import registry
 from data.common.errors import ReproduceError
-from data.official import madt, smac_h5
 from data.worlds.smac import Smac
 from reproduce import records
 from reproduce.cli import main
@@ -27,8 +27,8 @@ def official(tmp_path, monkeypatch):
     monkeypatch.setattr(Smac, "make_game", staticmethod(Lenient))
     monkeypatch.setattr(Smac, "check_installed", staticmethod(lambda map_name: None))
     plain = {"name": "smac", "map_name": "5m_vs_6m"}
-    madt.write(experience(plain | {"view": "modified"}), tmp_path / "5m_vs_6m" / "good")
-    smac_h5.write(experience(plain), tmp_path / "5m_vs_6m_mixed.h5", plain)
+    written.madt(experience(plain | {"view": "modified"}), tmp_path / "5m_vs_6m" / "good")
+    written.smac_h5(experience(plain), tmp_path / "5m_vs_6m_mixed.h5", plain)
     return f"data.root={tmp_path}"
 
 

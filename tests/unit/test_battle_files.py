@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import written
 from fights import experience
 from safetensors.torch import load_file, save_file
 from tensordict import TensorDict
@@ -37,7 +38,7 @@ def same(one: TensorDict, other: TensorDict) -> None:
 
 def test_a_folder_of_pickles_comes_back_and_is_read_once(tmp_path, monkeypatch):
     rows, folder = experience(MODIFIED), tmp_path / "3m" / "good"
-    madt.write(rows, folder)
+    written.madt(rows, folder)
     assert len(list(folder.iterdir())) == 3
     same(SOURCES["madt"].load(folder, MODIFIED), rows)
     stated = trajectory_statistics(rows, layout_for("smac", map_name="3m").spec.win_reward)
@@ -51,7 +52,7 @@ def test_a_folder_of_pickles_comes_back_and_is_read_once(tmp_path, monkeypatch):
 
 def test_what_is_kept_of_pickles_is_theirs_and_sound(tmp_path, monkeypatch):
     rows, folder = experience(MODIFIED), tmp_path / "good"
-    madt.write(rows, folder)
+    written.madt(rows, folder)
     madt.load(folder, MODIFIED)
     (kept,) = (outputs_dir() / "cache" / "madt").iterdir()
     columns = load_file(kept)
@@ -61,7 +62,7 @@ def test_what_is_kept_of_pickles_is_theirs_and_sound(tmp_path, monkeypatch):
     path = folder / "00001"
     before = path.stat()
     other = tmp_path / "other"
-    madt.write(rows.clone().set("reward", rows["reward"] * 2), other)
+    written.madt(rows.clone().set("reward", rows["reward"] * 2), other)
     path.write_bytes((other / "00001").read_bytes())  # another file of the same size and time
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_size == before.st_size
@@ -134,7 +135,7 @@ def test_foreign_classes_are_refused_and_nothing_is_run(tmp_path, zipped):
 def test_what_is_wrong_with_a_folder_of_pickles_is_named(tmp_path):
     def folder_of(change, name):
         folder = tmp_path / name
-        madt.write(experience(MODIFIED), folder)
+        written.madt(experience(MODIFIED), folder)
         episode = madt.read_episode(folder / "00001")
         change(episode)
         torch.save(episode, folder / "00001")
@@ -185,7 +186,7 @@ def test_what_is_wrong_with_a_folder_of_pickles_is_named(tmp_path):
 
     refused(r"step 64 allows an agent nothing: padding", pad)
     cut = tmp_path / "cut"
-    madt.write(experience(MODIFIED), cut)
+    written.madt(experience(MODIFIED), cut)
     (cut / "00002").write_bytes((cut / "00002").read_bytes()[:500])
     with pytest.raises(ReproduceError, match=r"00002 cannot be read as an episode of numbers"):
         madt.load(cut, MODIFIED)
@@ -201,7 +202,7 @@ def test_what_is_wrong_with_a_folder_of_pickles_is_named(tmp_path):
 @pytest.mark.parametrize(("source", "onehot"), [("cfcql_h5", False), ("icq_h5", True)])
 def test_an_h5_file_comes_back(tmp_path, source, onehot):
     rows = experience(PLAIN)
-    smac_h5.write(rows, tmp_path / "3m.h5", PLAIN, onehot)
+    written.smac_h5(rows, tmp_path / "3m.h5", PLAIN, onehot)
     found = SOURCES[source].load(tmp_path / "3m.h5", PLAIN)
     same(found, rows)
     layout_of(WorldEntry(name="smac", params={"map_name": "3m"})).check(found)
@@ -209,7 +210,7 @@ def test_an_h5_file_comes_back(tmp_path, source, onehot):
 
 def test_the_catalog_finds_and_describes_official_files(tmp_path):
     rows = experience(PLAIN | {"map_name": "3s_vs_5z"})
-    smac_h5.write(rows, tmp_path / "3s_vs_5z_medium_replay.h5", PLAIN | {"map_name": "3s_vs_5z"})
+    written.smac_h5(rows, tmp_path / "3s_vs_5z_medium_replay.h5", PLAIN | {"map_name": "3s_vs_5z"})
     found = store.get("smac/3s_vs_5z-cfcql-medium-replay", "official", tmp_path)
     same(found.transitions, rows)
     assert found.manifest["statistics"]["win_rate"] == 1 / 3
@@ -223,7 +224,7 @@ def test_what_is_wrong_with_an_h5_file_is_named(tmp_path):
 
     def refused(said, change, world=PLAIN, onehot=True):
         path.unlink(missing_ok=True)
-        smac_h5.write(experience(PLAIN), path, PLAIN, onehot)
+        written.smac_h5(experience(PLAIN), path, PLAIN, onehot)
         with h5py.File(path, "r+") as file:
             change(file)
         with pytest.raises(ReproduceError, match=said):

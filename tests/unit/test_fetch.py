@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import written
 
 from data.catalog import fetch, registry
 from data.catalog.schema import Address
 from data.common.errors import DiskFull, ReproduceError
 from data.common.paths import outputs_dir
 from data.common.web import safe_name, safe_url
-from data.official import alberdice, download
+from data.official import download
 from data.official.download import Remote
 from data.official.unpack import unpack_zip
 from reproduce.cli import main
@@ -312,7 +313,7 @@ def published(site, tmp_path, monkeypatch):
     entry = registry.entries()["xor/ab"]
     from data.catalog import store
 
-    alberdice.write(store.get("xor/ab").transitions[:100], folder, "matrix")
+    written.alberdice(store.get("xor/ab").transitions[:100], folder, "matrix")
     names = {path.name: path.read_bytes() for path in folder.iterdir()}
     site.files |= {f"/buffer/{name}": content for name, content in names.items()}
     official = entry["official"]

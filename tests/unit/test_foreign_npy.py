@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import written
 
 from data.common.errors import ReproduceError
 from data.common.foreign import read_json
@@ -29,7 +30,7 @@ def omar(tmp_path):
 
 @pytest.fixture
 def buffer(tmp_path):
-    alberdice.write(generate("bridge_mix", BRIDGE, 0, {"episodes": 3})[0], tmp_path / "buffer", "bridge")
+    written.alberdice(generate("bridge_mix", BRIDGE, 0, {"episodes": 3})[0], tmp_path / "buffer", "bridge")
     return tmp_path / "buffer"
 
 

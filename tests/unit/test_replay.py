@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import written
 from safetensors.torch import save_file
 from tensordict import TensorDict
 
@@ -144,7 +145,7 @@ def test_matrix_games(tmp_path):
 
 
 def test_an_end_that_is_neither_0_nor_1(mix, tmp_path):
-    alberdice.write(mix, tmp_path / "buffer", "bridge")
+    written.alberdice(mix, tmp_path / "buffer", "bridge")
     flags = np.load(tmp_path / "buffer" / "terminated.npy")
     np.save(tmp_path / "buffer" / "terminated.npy", flags * 3)
     with pytest.raises(ReproduceError, match=r"terminated\.npy: .* it is 3, expected 0 or 1"):

@@ -6,6 +6,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+import written
 from fights import experience
 from test_battle_files import MODIFIED, PLAIN, same
 
@@ -27,7 +28,7 @@ WORLDS = {CFCQL: PLAIN | {"map_name": "3s_vs_5z"}, OMIGA: MODIFIED | {"map_name"
 def test_a_vault_comes_back(tmp_path, source, world, final, slab):
     """Small slabs: some end and begin at an episode's end."""
     rows = experience(world)
-    smac_vault.write(rows, tmp_path / "Good", world, final)
+    written.smac_vault(rows, tmp_path / "Good", world, final)
     with patch.object(smac_vault, "SLAB", slab):
         found = SOURCES[source].load(tmp_path / "Good", world)
     same(found, rows)
@@ -40,8 +41,8 @@ def test_a_vault_comes_back(tmp_path, source, world, final, slab):
 @pytest.mark.parametrize("name", ["x%20y", "x#y", "x?y=z", "\u00e9 \u00e9"])
 def test_a_vaults_folder_is_a_path_and_no_address(tmp_path, name):
     rows = experience(PLAIN)
-    smac_vault.write(rows, tmp_path / "x y", PLAIN)
-    smac_vault.write(rows.apply(lambda x: x * 0 if x.is_floating_point() else x), tmp_path / name, PLAIN)
+    written.smac_vault(rows, tmp_path / "x y", PLAIN)
+    written.smac_vault(rows.apply(lambda x: x * 0 if x.is_floating_point() else x), tmp_path / name, PLAIN)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["x y", name])
     assert (smac_vault.load(tmp_path / name, PLAIN)["reward"] == 0).all()
     same(smac_vault.load(tmp_path / "x y", PLAIN), rows)
@@ -51,7 +52,7 @@ def test_states_after_an_end_that_differ_from_the_last_step_are_kept(tmp_path):
     rows = experience(PLAIN)
     final = rows["final"].squeeze(-1)
     rows["obs"][final] += 5.0
-    smac_vault.write(rows, tmp_path / "vault", PLAIN, final=True)
+    written.smac_vault(rows, tmp_path / "vault", PLAIN, final=True)
     same(smac_vault.load(tmp_path / "vault", PLAIN), rows)
 
 
@@ -64,7 +65,7 @@ def test_the_catalog_finds_a_vault_where_a_fetch_and_og_marl_put_it(tmp_path, na
     assert [remote.url.split("resolve/")[1] for remote in plan.files.values()] == [
         f"main/prior_work/{other}/smac_v1/{map_name}.zip"
     ]
-    smac_vault.write(rows, plan.place, world)
+    written.smac_vault(rows, plan.place, world)
     found = store.get(name, "official", tmp_path)
     same(found.transitions, rows)
     assert found.manifest["source_format"] == plan.conversion.source
@@ -81,7 +82,7 @@ def test_the_catalog_finds_a_vault_where_a_fetch_and_og_marl_put_it(tmp_path, na
 
 @pytest.fixture
 def folder(tmp_path):
-    smac_vault.write(experience(PLAIN), tmp_path / "vault", PLAIN)  # ends in rows 3, 63 and 70
+    written.smac_vault(experience(PLAIN), tmp_path / "vault", PLAIN)  # ends in rows 3, 63 and 70
     return tmp_path / "vault"
 
 
@@ -122,7 +123,7 @@ def test_what_is_wrong_with_a_vault_is_named(folder, name, where, value, said):
 def test_few_illegal_actions_are_made_legal(tmp_path):
     """As many as the share allows: one of 4000."""
     rows: Any = torch.cat([experience(PLAIN) for _ in range(19)])
-    smac_vault.write(rows, tmp_path / "vault", PLAIN)
+    written.smac_vault(rows, tmp_path / "vault", PLAIN)
     array = leaf(tmp_path / "vault", "actions")
     array[0, 5, 0].write(np.array(1, np.int32)).result()
     found = smac_vault.load(tmp_path / "vault", PLAIN)
@@ -140,7 +141,7 @@ def test_another_maps_or_views_vault_and_unequal_lengths_are_refused(folder):
 
 def test_ends_among_the_steps_and_rows_of_padding_are_no_episodes(tmp_path):
     rows: Any = torch.cat([experience(PLAIN)[:5] for _ in range(300)])
-    smac_vault.write(rows, tmp_path / "vault", PLAIN, final=True)
+    written.smac_vault(rows, tmp_path / "vault", PLAIN, final=True)
     terminals = leaf(tmp_path / "vault", "terminals")
     terminals[0, 6:8].write(np.ones((2, 3), bool)).result()
     refused(tmp_path / "vault", r"2 of 302 ends have a reward, first in row 6")
@@ -151,7 +152,7 @@ def test_ends_among_the_steps_and_rows_of_padding_are_no_episodes(tmp_path):
 @pytest.mark.parametrize("name", ["observations", "actions", "rewards", "infos.legals", "infos.state", "terminals"])
 def test_a_chunk_that_is_not_stored_is_no_row_of_zeros(tmp_path, monkeypatch, name):
     monkeypatch.setattr(vault, "CHUNK", 32)
-    smac_vault.write(experience(PLAIN), tmp_path / "vault", PLAIN)
+    written.smac_vault(experience(PLAIN), tmp_path / "vault", PLAIN)
     at = f"file://{tmp_path / 'vault'}"
     kept = ts.KvStore.open({"driver": "ocdbt", "base": at, "path": f"{name}./"}).result()
     (key,) = (key for key in kept.list().result() if key.startswith(b"0.1"))
@@ -182,7 +183,7 @@ def test_a_cut_or_missing_vault_is_one_clear_error(folder, tmp_path):
 def test_numbers_of_another_kind_are_refused(folder, tmp_path, name, kind, said):
     rows, made = experience(PLAIN), {}
     with patch.object(vault, "write", lambda values, place: made.update(values)):
-        smac_vault.write(rows, tmp_path / "other", PLAIN)
+        written.smac_vault(rows, tmp_path / "other", PLAIN)
     vault.write(made | {name: made[name].astype(kind)}, tmp_path / "other")
     refused(tmp_path / "other", said)
 
@@ -190,7 +191,7 @@ def test_numbers_of_another_kind_are_refused(folder, tmp_path, name, kind, said)
 def test_whole_numbers_of_any_kind_are_read(tmp_path):
     rows, made = experience(PLAIN), {}
     with patch.object(vault, "write", lambda values, place: made.update(values)):
-        smac_vault.write(rows, tmp_path / "other", PLAIN)
+        written.smac_vault(rows, tmp_path / "other", PLAIN)
     kinds = {"actions": "float32", "infos.legals": "bool", "terminals": "uint16", "observations": "float64"}
     vault.write(made | {name: made[name].astype(kind) for name, kind in kinds.items()}, tmp_path / "other")
     same(smac_vault.load(tmp_path / "other", PLAIN), rows)

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 import safetensors
+import written
 
 from data.catalog import registry, store
 from data.common.errors import ReproduceError
 from data.common.files import sha256
 from data.common.paths import ROOT
 from data.generate import generate
-from data.official import alberdice
 from data.statistics import return_statistics
 from data.worlds import fingerprint
 
@@ -277,7 +277,7 @@ def test_full_disk_while_writing_leaves_nothing(monkeypatch, home):
 def root(tmp_path):
     """The authors' folder names with our own `mix` in them: no checksum of the real ones is known."""
     transitions, _ = generate("bridge_mix", BRIDGE, 0, {"episodes": 500})
-    alberdice.write(transitions, tmp_path / "root" / "bridge_from_start" / "buffer_mix", "bridge")
+    written.alberdice(transitions, tmp_path / "root" / "bridge_from_start" / "buffer_mix", "bridge")
     return tmp_path / "root"
 
 
