@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data.common.spec import WorldSpec
 from lit_modules.common.distributions import masked_log_softmax
-from lit_modules.common.local_discrete import taken
+from lit_modules.common.functional import taken
 from lit_modules.common.optim import Adam
 from lit_modules.common.recurrent import Recurrent, masked_mean
 from lit_modules.common.registry import register
@@ -44,7 +44,7 @@ class BCRecurrent(Recurrent):
 
     def policy_loss(self, d: dict[str, Tensor]) -> Tensor:
         """-E log pi(a_i | history) over agents and the steps of the episodes -> [S]."""
-        log_pi = self.action_log_probs(self.of_agents(self.agent, d["seen"]), d["legal"])[:, :, :-1]
+        log_pi = self.action_log_probs(self.per_agent(self.agent, d["seen"]), d["legal"])[:, :, :-1]
         return masked_mean(-taken(log_pi, d["action"]).mean(-1), d["mask"])
 
     # ---- plumbing

@@ -23,8 +23,7 @@ from torch import Tensor
 
 from data.common.spec import WorldSpec
 from lit_modules.common.distributions import masked_log_softmax
-from lit_modules.common.functional import make_target, polyak
-from lit_modules.common.local_discrete import taken
+from lit_modules.common.functional import make_target, polyak, taken
 from lit_modules.common.optim import Adam
 from lit_modules.common.qmix import MixerWeights, QMixer
 from lit_modules.common.recurrent import Recurrent, masked_mean, td_lambda
@@ -78,7 +77,7 @@ class CFCQLDiscrete(Recurrent):
     def update_train(self, batch: TensorDict, noise: dict[str, Tensor]) -> dict[str, Tensor]:
         """One step of agents and mixer on the sum of both losses. batch [S, B, T]."""
         c, d = self.config, self.unpack(batch)
-        q = self.of_agents(self.agent, d["seen"])  # (S, B, T + 1, N, A)
+        q = self.per_agent(self.agent, d["seen"])  # (S, B, T + 1, N, A)
         y = self.td_target(d, q.detach())
         at = self.mixer(d["state"][:, :, :-1].flatten(1, 2))
         q = q[:, :, :-1]
@@ -136,7 +135,7 @@ class CFCQLDiscrete(Recurrent):
     def td_target(self, d: dict[str, Tensor], q: Tensor) -> Tensor:
         """TD(lambda) of Q_tot'(s, a*), a*_i the best legal action under the online Q_i -> (S, B, T)."""
         best = q.masked_fill(~d["legal"], ILLEGAL).argmax(-1)
-        slow = taken(self.of_agents(self.agent_target, d["seen"]), best)  # (S, B, T + 1, N)
+        slow = taken(self.per_agent(self.agent_target, d["seen"]), best)  # (S, B, T + 1, N)
         value = self.mixer_target(d["state"].flatten(1, 2)).total(slow.flatten(1, 2)).view(best.shape[:3])
         return td_lambda(value, d, self.config.gamma, self.config.td_lambda)
 
@@ -150,7 +149,7 @@ class CFCQLDiscrete(Recurrent):
     # ---- plumbing
 
     def behavior_log_probs(self, d: dict[str, Tensor]) -> Tensor:
-        return masked_log_softmax(self.of_agents(self.behavior, d["seen"]), d["legal"])
+        return masked_log_softmax(self.per_agent(self.behavior, d["seen"]), d["legal"])
 
     def phases(self) -> list[Phase]:
         c = self.config

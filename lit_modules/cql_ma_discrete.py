@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from lit_modules.common.distributions import sample_categorical
-from lit_modules.common.local_discrete import LocalDiscrete, taken
+from lit_modules.common.functional import taken
+from lit_modules.common.local_discrete import LocalDiscrete
 from lit_modules.common.registry import register
 from lit_modules.common.schedule import Chunk
 from lit_modules.common.settings import AlgoConfig, Batch, Fraction, NonNegative, Positive, Size, Width

@@ -21,8 +21,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from data.common.spec import WorldSpec
-from lit_modules.common.functional import make_target
-from lit_modules.common.local_discrete import taken
+from lit_modules.common.functional import make_target, taken
 from lit_modules.common.mlp import StackedMLP
 from lit_modules.common.optim import RMSprop, clip_per_member
 from lit_modules.common.recurrent import Recurrent, rows, sequences, td_lambda
@@ -120,7 +119,7 @@ class ICQDiscrete(Recurrent):
     def policy_loss(self, d: dict[str, Tensor], epsilon: Tensor) -> Tensor:
         """-E k_i(s) B softmax(A_i / T) log pi_i(a_i), A_i = Q_i(a_i) - sum_a pi_i(a) Q_i(a), softmax over the
         minibatch; means over steps and agents -> [S]. D1"""
-        pi = self.explored(self.of_agents(self.agent, d["seen"])[:, :, :-1], d["legal"][:, :, :-1], epsilon)
+        pi = self.explored(self.per_agent(self.agent, d["seen"])[:, :, :-1], d["legal"][:, :, :-1], epsilon)
         done, mask = d["done"][:, :, :-1], d["mask"].unsqueeze(-1)
         with torch.no_grad():
             q = self.values(self.critic, d["judged"][:, :, :-1])  # (S, B, T, N, A)

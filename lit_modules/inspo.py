@@ -19,7 +19,7 @@ from torch import Tensor
 
 from data.common.spec import WorldSpec
 from lit_modules.common.distributions import masked_log_softmax
-from lit_modules.common.functional import agent_major, agent_params, make_target, polyak
+from lit_modules.common.functional import agent_major, agent_params, make_target, polyak, taken
 from lit_modules.common.importance import effective_sample_size, importance_resample
 from lit_modules.common.mlp import StackedMLP
 from lit_modules.common.optim import Adam, IndexedAdam, clip_per_member
@@ -254,8 +254,3 @@ class InSPO(SequentialLosses, SeedModule):
 
     def policy_log_probs(self, obs: Tensor, legal: Tensor | None) -> Tensor:
         return masked_log_softmax(self.policy(obs), legal)
-
-
-def taken(values: Tensor, action: Tensor) -> Tensor:
-    """values [..., A] at action [...]."""
-    return values.gather(-1, action.unsqueeze(-1)).squeeze(-1)

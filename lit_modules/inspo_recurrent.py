@@ -21,9 +21,8 @@ from torch import Tensor
 
 from data.common.spec import WorldSpec
 from lit_modules.common.distributions import masked_log_softmax
-from lit_modules.common.functional import make_target, polyak
+from lit_modules.common.functional import make_target, polyak, taken
 from lit_modules.common.importance import effective_sample_size, importance_resample
-from lit_modules.common.local_discrete import taken
 from lit_modules.common.optim import Adam
 from lit_modules.common.recurrent import Recurrent, masked_mean
 from lit_modules.common.registry import register
@@ -78,7 +77,7 @@ class InSPORecurrent(SequentialLosses, Recurrent):
         c, d = self.config, self.unpack(batch)
         with torch.no_grad():  # what the round leaves as it is
             d["log_mu"] = self.log_probs(self.behavior, d["seen"], d["legal"])  # (S, B, T + 1, N, A)
-            d["q_target"] = self.of_agents(self.q_target, d["seen"])
+            d["q_target"] = self.per_agent(self.q_target, d["seen"])
         d["seen"] = d["seen"].unflatten(1, (-1, self.spec.n_agents))  # (S, B, N, T + 1, in)
         log_ratio, found = self.log_ratio(d), []
         for n in range(self.spec.n_agents):
@@ -137,7 +136,7 @@ class InSPORecurrent(SequentialLosses, Recurrent):
     # ---- plumbing
 
     def log_probs(self, net: Any, seen: Tensor, legal: Tensor) -> Tensor:
-        return masked_log_softmax(self.of_agents(net, seen), legal)
+        return masked_log_softmax(self.per_agent(net, seen), legal)
 
     @torch.no_grad()
     def log_ratio(self, d: dict[str, Tensor]) -> Tensor:

@@ -9,12 +9,13 @@ import torch
 from tensordict import TensorDict
 
 from data.common.files import write_json
-from data.official import battles, vault
 from data.official import smac_vault as reader
+from data.official import vault
 from data.official.alberdice import HORIZON, SIZES, World
 from data.official.alberdice import layout as files_of
 from data.official.smac_h5 import shapes
 from data.schema import flatten
+from data.worlds import layout_for
 
 
 def alberdice(transitions: TensorDict, folder: Path, world: World, horizon: int = HORIZON) -> None:
@@ -62,7 +63,7 @@ def madt(rows: TensorDict, folder: Path) -> None:
 
 def smac_h5(rows: TensorDict, path: Path, world: dict[str, Any], onehot: bool = False) -> None:
     """Trajectories in this layout, `load` gives them back; `onehot`: as ICQ stores them."""
-    limit, final = battles.layout_of(world).spec.episode_limit, rows["final"].squeeze(-1)
+    limit, final = layout_for(**world).spec.episode_limit, rows["final"].squeeze(-1)
     lengths = torch.diff(final.nonzero().squeeze(-1), prepend=torch.tensor([-1])).tolist()  # rows of each
     kinds = {"actions": "i8", "avail_actions": "i4", "terminated": "u1", "filled": "i8"}
     names = {"actions": "action", "avail_actions": "legal_actions"}

@@ -33,12 +33,12 @@ from data.common.programs import ended, number
 from data.common.provenance import provenance
 from data.common.rng import Stream, generator
 from data.common.yaml_files import read_yaml
+from data.generate import generator_of
 from data.generate.mixture import WEIGHTS, noisy_act, play, snapshots
 from data.generate.random_play import random_returns
 from data.statistics import trajectory_statistics
 from data.worlds import WORLDS
 
-MIXTURES = ("mamujoco_mixture", "mpe_mixture")
 LEARNERS = {"td3": td3, "ppo": ppo, "matd3": matd3, "mappo": mappo}
 
 
@@ -113,7 +113,8 @@ def _references(name: str) -> None:
 
 def _keep(name: str) -> None:
     """Copy the snapshots that the catalog's datasets name, and the run's story."""
-    recipes = [e.generator.params for e in datasets().values() if e.generator.name in MIXTURES]
+    made_by = [e.generator for e in datasets().values() if not e.generator.parts]
+    recipes = [made.params for made in made_by if name in generator_of(made.name).policies(made.params)]
     parts = [{"weights": params.get("weights")} | part for params in recipes for part in params["parts"]]
     used = {part["snapshot"] for part in parts if part["weights"] == name}
     everything = load_file(outputs_dir() / "behavior" / f"{name}.safetensors")

@@ -14,13 +14,13 @@ from data.worlds import fingerprint, layout_for
 class Dataset:
     """transitions: experience in its world's layout. manifest: what `reproduce data show` prints.
 
-    played_in: parameters of the world that these data bring along and must be evaluated in (the official prey); empty
-    where the task's own world is the one.
+    dataset_world_params: parameters of the world that these data bring along and must be evaluated in (the official
+    prey); empty where the task's own world is the one.
     """
 
     transitions: TensorDict
     manifest: dict[str, Any]
-    played_in: dict[str, Any] = field(default_factory=dict)
+    dataset_world_params: dict[str, Any] = field(default_factory=dict)
 
 
 def layout_of(world: WorldEntry) -> Layout:

@@ -15,6 +15,7 @@ from data.catalog.dataset import Dataset, layout_of
 from data.catalog.registry import dataset
 from data.common.errors import ReproduceError, nearest
 from data.common.files import is_full, sha256
+from data.common.partials import in_the_making
 from data.layout import Layout
 from data.official import minari, omar_npy, omiga_hdf5, omiga_vault
 from data.schema import flatten
@@ -105,7 +106,7 @@ def export(dataset_id: str, found: Dataset, to: str, path: Path) -> dict[str, An
     world = {"name": entry.world.name, **manifest["world"]["params"]}
     layout = layout_of(entry.world)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = in_the_making(path)
     _remove(partial)
     try:
         chosen.write(found.transitions, partial, world, layout, manifest)

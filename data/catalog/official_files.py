@@ -62,12 +62,12 @@ def read(dataset_id: str, entry: DatasetEntry, root: Path | str | None, seed: in
     for name in wanted:  # a file above the dataset's folder (the prey) has that folder to itself
         check_regular(place / name, (place / name).parent if name else None)
     found = _checksums(dataset_id, place, _below(place) if choice.source.whole_folder else list(wanted), choice)
-    played_in = choice.source.world_params(place, world.flat)
+    dataset_world_params = choice.source.world_params(place, world.flat)
     transitions = choice.source.load(place, world.flat)
     statistics = layout_of(world).statistics(transitions)
     checked = choice.source.replayed(place, transitions, world.flat)
     manifest = {
-        **described(dataset_id, "official", entry, world.params | played_in, statistics),
+        **described(dataset_id, "official", entry, world.params | dataset_world_params, statistics),
         "source_format": choice.conversion.source,
         "path": choice.path,
         "default_path": choice.conversion.path,
@@ -79,7 +79,7 @@ def read(dataset_id: str, entry: DatasetEntry, root: Path | str | None, seed: in
         "acceptance": {},
         **({"transitions_checked": checked} if checked else {}),
     }
-    return Dataset(transitions, manifest, played_in)
+    return Dataset(transitions, manifest, dataset_world_params)
 
 
 def where(dataset_id: str, official: OfficialEntry) -> str:

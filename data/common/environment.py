@@ -29,6 +29,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process here, of whomever."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
 def clean_processes(module: str) -> Any:
     """multiprocessing's context of processes that begin without this one's threads and locks. Where they are forked by
     a server, it imports `module` once for all of them."""

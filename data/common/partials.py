@@ -7,6 +7,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from data.common.environment import is_alive
+
 NAME = re.compile(r"\..*\.(?P<pid>\d+)(@(?P<host>[^/]+))?\.(partial|new)")
 KINDS = ("partial", "new")
 OLD_S = 24 * 3600.0  # of a file whose maker is not known to be gone, on another machine say
@@ -34,16 +36,6 @@ def _left_over(path: Path) -> bool:
     age, made_by = time.time() - path.lstat().st_mtime, NAME.fullmatch(path.name)
     if made_by is None or made_by["host"] not in (None, socket.gethostname()):
         return age > OLD_S
-    if _is_alive(int(made_by["pid"])):
+    if is_alive(int(made_by["pid"])):
         return False
     return made_by["host"] is not None or age > STILL_S
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # another user's
-        return True
-    return True

@@ -6,21 +6,15 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from data.common.errors import ReproduceError
-from data.layout import Layout
 from data.schema import trajectories_of
 from data.worlds import layout_for
 
 MOST_ILLEGAL = 0.001  # share of an agent's actions that a file may have marked as not available
 
 
-def layout_of(world: dict[str, Any]) -> Layout:
-    """Of {"name": .., and the world's parameters}."""
-    return layout_for(world["name"], **{key: value for key, value in world.items() if key != "name"})
-
-
 def check_sizes(what: str, found: dict[str, tuple[int, ...]], world: dict[str, Any]) -> None:
     """found: shapes of one row by key. Raises ReproduceError where they are another map's or another view's."""
-    wanted = {key: shape for key, (_, shape) in layout_of(world).columns().items() if key in found}
+    wanted = {key: shape for key, (_, shape) in layout_for(**world).columns().items() if key in found}
     for key, shape in wanted.items():
         if found[key] != shape:
             raise ReproduceError(
@@ -53,7 +47,7 @@ def rows_of(what: str, columns: dict[str, Tensor], world: dict[str, Any]) -> Ten
         columns["legal_actions"] = legal.scatter(-1, action.unsqueeze(-1), True).where(illegal.unsqueeze(-1), legal)
     rows = trajectories_of(columns)
     try:
-        layout_of(world).check(rows)
+        layout_for(**world).check(rows)
     except ReproduceError as error:
         raise ReproduceError(f"{what}: {error}") from error
     return rows

@@ -30,6 +30,7 @@ from data.common.foreign import check_tree
 from data.common.paths import outputs_dir
 from data.official import battles
 from data.schema import flatten, trajectories_of
+from data.worlds import layout_for
 
 PUBLISHED = "the cloud folder that the README of ZhengYinan-AIR/OMIGA (branch SMAC) links"
 PARTS = ("state", "obs", "action", "reward", "done", "legal_actions")
@@ -131,7 +132,7 @@ def load(folder: Path, world: dict[str, Any]) -> TensorDict:
     if kept.is_file():
         try:
             rows = trajectories_of(load_file(kept))
-            battles.layout_of(world).check(rows)
+            layout_for(**world).check(rows)
             return rows
         except (OSError, SafetensorError, ReproduceError):
             kept.unlink(missing_ok=True)
@@ -147,7 +148,7 @@ def _identity(paths: Sequence[Path], world: dict[str, Any]) -> str:
 
 
 def _read(folder: Path, paths: Sequence[Path], world: dict[str, Any]) -> TensorDict:
-    spec = battles.layout_of(world).spec
+    spec = layout_for(**world).spec
     made, unequal = [], 0
     for path in paths:
         found = arrays_of(path, read_episode(path))

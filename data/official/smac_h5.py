@@ -16,6 +16,7 @@ from tensordict import TensorDict
 from data.common.errors import ReproduceError
 from data.official import battles
 from data.official.hdf5 import Hdf5, opened
+from data.worlds import layout_for
 
 PUBLISHED = {
     "cfcql": "the Google Drive folder that discrete/README.md of thu-rllab/CFCQL links",
@@ -28,7 +29,7 @@ FLOATS = ("state", "obs", "reward")
 
 def shapes(world: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Key -> shape after (E, T + 1)."""
-    spec = battles.layout_of(world).spec
+    spec = layout_for(**world).spec
     n = spec.n_agents
     return {
         "state": spec.state_shape, "obs": (n, spec.obs_size), "actions": (n, 1), "avail_actions": (n, spec.n_actions),
@@ -55,7 +56,7 @@ def load(path: Path, world: dict[str, Any], source: str = "cfcql") -> TensorDict
 
 def _check(path: Path, file: Hdf5, world: dict[str, Any]) -> tuple[int, list[str]]:
     """(E, keys to read)"""
-    limit, wanted, n_episodes = battles.layout_of(world).spec.episode_limit, shapes(world), None
+    limit, wanted, n_episodes = layout_for(**world).spec.episode_limit, shapes(world), None
     if file.describe("actions_onehot") is not None:
         wanted["actions_onehot"] = wanted["avail_actions"]
     for key, shape in wanted.items():

@@ -24,6 +24,7 @@ from torch import Tensor
 from data.common.errors import ReproduceError
 from data.official import battles
 from data.official.vault import Leaf, Vault
+from data.worlds import layout_for
 
 PUBLISHED = {
     "omiga": "Hugging Face, InstaDeepAI/og-marl, folder prior_work/omiga/smac_v1",
@@ -38,7 +39,7 @@ SLAB = 16_384  # rows read at once
 
 def layout(world: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Leaf -> shape without the leading (1, time)."""
-    spec = battles.layout_of(world).spec
+    spec = layout_for(**world).spec
     n = spec.n_agents
     each = dict.fromkeys(("actions", "rewards", *FLAGS), (n,))
     state = (int(np.prod(spec.state_shape)),)
@@ -115,7 +116,7 @@ def _ends(
     found: Vault, leaves: dict[str, Leaf], flags: dict[str, Tensor], reward: Tensor, n: int, world: dict[str, Any]
 ) -> dict[str, Tensor]:
     """reward, terminated, truncated, final of the trajectories' rows, and `twice` [n] bool: rows that give two."""
-    spec = battles.layout_of(world).spec
+    spec = layout_for(**world).spec
     timed = flags["truncations"].all(1)
     end = flags["terminals"].all(1) | timed
     ends = end.nonzero().squeeze(-1)
@@ -173,7 +174,7 @@ def _second(twice: Tensor) -> Tensor:
 
 
 def _slab(found: Vault, leaves: dict[str, Leaf], start: int, stop: int, world: dict[str, Any]) -> dict[str, Tensor]:
-    spec = battles.layout_of(world).spec
+    spec = layout_for(**world).spec
     obs, state, action, legal = (_read(leaves[leaf], start, stop) for leaf in WHOLE[:4])
     whole = action.long()
     for leaf, bad in (("actions", whole != action), ("infos.legals", (legal != 0) & (legal != 1))):

@@ -36,3 +36,8 @@ def polyak(target: nn.Module, net: nn.Module, tau: float | Tensor) -> None:
     """target <- (1 - tau) target + tau net."""
     for slow, fast in zip(target.parameters(), net.parameters(), strict=True):
         slow.lerp_(fast, tau)
+
+
+def taken(values: Tensor, action: Tensor) -> Tensor:
+    """values [..., A] at action [...]."""
+    return values.gather(-1, action.unsqueeze(-1)).squeeze(-1)

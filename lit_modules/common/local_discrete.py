@@ -11,15 +11,10 @@ from torch import Tensor
 
 from data.common.spec import Discrete
 from lit_modules.common.distributions import masked_log_softmax
-from lit_modules.common.functional import agent_major
+from lit_modules.common.functional import agent_major, taken
 from lit_modules.common.local_to_global import LocalToGlobal
 from lit_modules.common.mlp import StackedMLP
 from lit_modules.common.seed_module import SeedModule
-
-
-def taken(values: Tensor, action: Tensor) -> Tensor:
-    """values [..., A] at action [...]."""
-    return values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
 
 class LocalDiscrete(LocalToGlobal):

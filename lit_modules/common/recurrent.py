@@ -61,7 +61,7 @@ class Recurrent(SeedModule):
         """batch [S, B, T] -> tensors (S, B, T + 1, ..) of what is seen, (S, B, T, ..) of what is done."""
         batch = sequences(batch)
         mask = batch["mask"]  # (S, B, T, 1)
-        obs = rows(batch, "obs", self.scaled)  # (S, B, T + 1, N, O)
+        obs = rows(batch, "obs", self.scale_obs)  # (S, B, T + 1, N, O)
         action = within(batch["action"], mask)  # (S, B, T, N)
         done = F.one_hot(action, self.spec.n_actions).to(obs.dtype) * mask.unsqueeze(-1)
         last = torch.cat([torch.zeros_like(done[:, :, :1]), done], 2)  # (S, B, T + 1, N, A)
@@ -76,17 +76,13 @@ class Recurrent(SeedModule):
             "mask": mask.squeeze(-1).to(obs.dtype),
         }
 
-    def scaled(self, obs: Tensor) -> Tensor:
-        """obs [.., O] in [-1, 1], or raw where the world states no bounds."""
-        return obs if self.spec.obs_bounds is None else (obs - self.obs_middle) / self.obs_half_range
-
     def agent_input(self, obs: Tensor, last: Tensor) -> Tensor:
         """obs [S, B, T, N, O], last actions [S, B, T, N, A] -> [S, B N, T, O + A + N]."""
         n = self.spec.n_agents
         ids = torch.eye(n, dtype=obs.dtype, device=obs.device).expand(*obs.shape[:3], n, n)
         return torch.cat([obs, last, ids], -1).transpose(2, 3).flatten(1, 2)
 
-    def of_agents(self, net: StackedGRU, seen: Tensor) -> Tensor:
+    def per_agent(self, net: StackedGRU, seen: Tensor) -> Tensor:
         """seen [S, B N, T, in] -> outputs [S, B, T, N, A] from the first row on."""
         out = net(seen)[0]
         return out.view(len(out), -1, self.spec.n_agents, *out.shape[2:]).transpose(2, 3)
@@ -105,7 +101,7 @@ class Recurrent(SeedModule):
 
     def act(self, obs: Tensor, legal: Tensor | None, uniform: Tensor | None, carry: Any = None) -> tuple[Tensor, Any]:
         hidden, last = carry or self.initial_carry(*obs.shape[:2])
-        seen = self.agent_input(self.scaled(obs).unsqueeze(2), last.unsqueeze(2))  # (S, E N, 1, in)
+        seen = self.agent_input(self.scale_obs(obs).unsqueeze(2), last.unsqueeze(2))  # (S, E N, 1, in)
         out, hidden = self.agent(seen, hidden)
         log_probs = self.action_log_probs(out.view(*obs.shape[:3], -1), legal)
         action = log_probs.argmax(-1) if uniform is None else sample_categorical(log_probs, uniform)

@@ -44,16 +44,16 @@ class Chunk:
     minibatches: Minibatches = INDEPENDENT
 
 
-def make_plan(phases: Sequence[Phase], chunk_size: int, restored: Iterable[str] = ()) -> list[Chunk]:
+def make_plan(phases: Sequence[Phase], chunk_size: int, reused_phases: Iterable[str] = ()) -> list[Chunk]:
     """Cut the phases into chunks of at most `chunk_size` updates that end at phase ends.
 
     Evaluations cut nothing: a chunk draws its minibatches and noise at once, so its length decides what is drawn. The
-    clock passes over phases that are `restored`.
+    clock passes over `reused_phases`, whose result was trained before.
     """
     plan, clock, apart = [], 0, any(phase.result for phase in phases)
     for number, phase in enumerate(phases):
         done = 0
-        while done < phase.n_updates and phase.name not in restored:
+        while done < phase.n_updates and phase.name not in reused_phases:
             n = min(chunk_size, phase.n_updates - done)
             streams = number if apart and not done else None
             chunk = Chunk(

@@ -92,12 +92,13 @@ class SeedModule(L.LightningModule):
 
     # ---- what papers use
 
+    def scale_obs(self, obs: Tensor) -> Tensor:
+        """obs [.., O] in [-1, 1], or raw where the world states no bounds."""
+        return obs if self.spec.obs_bounds is None else (obs - self.obs_middle) / self.obs_half_range
+
     def normalize_obs(self, obs: Tensor) -> Tensor:
-        """[S, B, N, O] raw -> [S, N, B, O] in [-1, 1], or raw where the world states no bounds: agents lead, as in the
-        stacked networks."""
-        if self.spec.obs_bounds is None:
-            return obs.transpose(1, 2)
-        return ((obs - self.obs_middle) / self.obs_half_range).transpose(1, 2)
+        """[S, B, N, O] raw -> [S, N, B, O] scaled: agents lead, as in the stacked networks."""
+        return self.scale_obs(obs).transpose(1, 2)
 
     def uniform(self, *shape: int, shared: bool = False) -> Tensor:
         """[shape[0], S, *shape[1:]] in [0, 1): each seed's slice from its own generator; `shared`: the first seed's."""

@@ -80,8 +80,8 @@ def _cost_key(settings: Settings) -> str:
 
 
 def _estimate(settings: Settings, cost: Cost) -> Estimate:
-    protocol, task, data = (settings.values[group] for group in ("protocol", "task", "data"))
-    world = make_world(task["world"], 1, **task["params"])
+    protocol, task, data = settings.protocol, settings.task, settings.data
+    world = make_world(task.world, 1, **task.params)
     module = build_module(settings, world)
     phases = [phase for phase in module.phases() if phase.n_updates]
     timings = {phase.name: cost.update_s[phase.name] for phase in phases}
@@ -92,38 +92,36 @@ def _estimate(settings: Settings, cost: Cost) -> Estimate:
     parts["evaluation"] = (evaluate_s, cost.step_s.spread)
     total = sum(s for s, _ in parts.values())
     spread = sum(s * r for s, r in parts.values()) / total if total else 0.0
-    threads = settings.values["run"]["threads"] or torch.get_num_threads()
+    threads = settings.run.threads or torch.get_num_threads()
     notes = ["start, loading of data and Lightning's own share are not in the time"]
-    if settings.values["run"]["accelerate"] != "none":
+    if settings.run.accelerate != "none":
         notes.append("compiling and capturing are not in the time")
-    if settings.values["run"]["device"] == "cuda":
+    if settings.run.device == "cuda":
         notes.append("memory is the host's; the device's is unknown")
     if world.start_size:  # starts at random: lengths vary
         notes.append("evaluation is that of episodes that reach their limit")
-    files, built = dataset_files(data["id"])
-    if not built and data["kind"] == "regenerated":
+    files, built = dataset_files(data.id)
+    if not built and data.kind == "regenerated":
         notes.append("the dataset is not built: that comes first and takes unknown time; its size is at most")
-    in_memory = n_rows(data["id"], world) * (
-        world.layout.row_bytes + (cost.buffer_row if data["storage"] == "tensor" else 0)
-    )
+    in_memory = n_rows(data.id, world) * (world.layout.row_bytes + (cost.buffer_row if data.storage == "tensor" else 0))
     readings = number_of_readings(settings.row, settings.overrides)
     needed, basis, scores = _verdict_seeds(settings, readings)
     bound = published.row(settings.row).bound
-    power = foresee(bound, protocol["n_seeds"], scores, readings)
+    power = foresee(bound, protocol.n_seeds, scores, readings)
     if never := why_never(bound, scores, readings):
         notes.append(f"can never be REPRODUCED: {never}")
     if settings.differs:
         notes.append("these settings are not the row's: NOT COMPARABLE, with any number of seeds")
     return Estimate(
         row=settings.row,
-        seeds=protocol["n_seeds"],
+        seeds=protocol.n_seeds,
         n_updates=n_updates,
         train_s=total - evaluate_s,
         evaluate_s=evaluate_s,
         evaluations=evaluations,
         spread=spread,
         memory_bytes=None if cost.peak is None else cost.peak + in_memory + cost.chunk - cost.timed_chunk,
-        dataset_bytes=files if data["kind"] == "regenerated" else {},
+        dataset_bytes=files if data.kind == "regenerated" else {},
         dataset_built=built,
         run_bytes=2 * cost.checkpoint + cost.weights + len(module.plan) * cost.numbers * LOG_BYTES_PER_NUMBER,
         seeds_for_verdict=needed,

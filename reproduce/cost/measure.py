@@ -71,20 +71,20 @@ def measure(settings: Settings, seconds: float) -> Cost:
     began = time.perf_counter()
     device, _ = open_device(settings)
     peak = _Peak()
-    protocol, task = settings.values["protocol"], settings.values["task"]
-    seeds = list(range(protocol["first_seed"], protocol["first_seed"] + protocol["n_seeds"]))
+    protocol, task = settings.protocol, settings.task
+    seeds = protocol.seeds
 
     def world(n: int, limit: int | None = None) -> Any:
-        params = task["params"] | ({} if limit is None else {"episode_limit": limit})
-        return make_world(task["world"], n, device, **params)
+        params = task.params | ({} if limit is None else {"episode_limit": limit})
+        return make_world(task.world, n, device, **params)
 
     one = world(1)
-    limit = min(STEPS, one.episode_limit) if "episode_limit" in task["params"] else None
-    modes = algorithm(settings.values["algo"]["name"])[0].modes
-    evaluator = Evaluator(lambda n: world(n, limit), seeds, protocol["eval_episodes"], modes)
+    limit = min(STEPS, one.episode_limit) if "episode_limit" in task.params else None
+    modes = algorithm(settings.algo.name)[0].modes
+    evaluator = Evaluator(lambda n: world(n, limit), seeds, protocol.eval_episodes, modes)
     module = _prepared(settings, seeds, one, device)
-    made_up = _made_up(one, n_rows(settings.values["data"]["id"], one))
-    data = OfflineDataModule(made_up, one.layout, module.keys, seeds, settings.values["data"]["storage"], device)
+    made_up = _made_up(one, n_rows(settings.data.id, one))
+    data = OfflineDataModule(made_up, one.layout, module.keys, seeds, settings.data.storage, device)
     phases, before = [phase for phase in module.phases() if phase.n_updates], deepcopy(module.state_dict())
     left = seconds - (time.perf_counter() - began)  # what building took is part of the calibration
     share = max(0.1, (1 - EVALUATION_SHARE) * left / len(phases))
@@ -125,7 +125,7 @@ def _time_updates(
 ) -> tuple[Timing, tuple[int, int]]:
     """(seconds of one update, bytes of a (whole, timed) chunk): sampling, transfer and training of chunks while the
     time lasts, after one that warms up."""
-    whole, start = settings.values["run"]["chunk_size"], 0
+    whole, start = settings.run.chunk_size, 0
     for earlier in module.phases():
         if earlier.name == phase.name:
             break

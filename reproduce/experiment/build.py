@@ -116,8 +116,10 @@ def build(settings: Settings, folder: Path | None = None) -> Experiment:
         transitions["terminated"] = transitions["terminated"] | transitions["truncated"]
     # The data may bring parameters of their world along (an official prey); the settings' own come first.
     task = settings.task
-    brought = {key: value for key, value in dataset.played_in.items() if task.params.get(key) is None}
-    evaluator = build_evaluator(settings, device, brought)
+    dataset_world_params = {
+        key: value for key, value in dataset.dataset_world_params.items() if task.params.get(key) is None
+    }
+    evaluator = build_evaluator(settings, device, dataset_world_params)
     world = evaluator.world
     module = build_module(settings, world)
     _check_sizes(transitions, world, settings)
@@ -127,7 +129,7 @@ def build(settings: Settings, folder: Path | None = None) -> Experiment:
     del dataset, transitions  # the buffer has its own copy of what is trained on
     return_freed_memory()
     own = run_folder(settings, data_facts(manifest)["sha256"])
-    parts = (manifest, brought, module, data, evaluator, f"{settings.row}/{own.name}", folder or own)
+    parts = (manifest, dataset_world_params, module, data, evaluator, f"{settings.row}/{own.name}", folder or own)
     return Experiment(settings, row, device, origin, *parts)
 
 

@@ -83,15 +83,6 @@ def _watch_parent(stop_too: bool) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def is_alive(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return isinstance(error, PermissionError)  # somebody else's
-    return True
-
-
 def is_stopped(pid: int) -> bool:
     """Whether a process is stopped; False where /proc does not tell."""
     try:

@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from data.common.environment import is_alive
 from data.common.errors import ReproduceError
 from data.common.paths import outputs_dir
 from reproduce.jobs.locks import is_free
-from reproduce.jobs.processes import is_alive, is_stopped
+from reproduce.jobs.processes import is_stopped
 
 ENDED = ("done", "failed")  # states of a job that is not started again
 

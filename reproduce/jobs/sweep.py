@@ -118,10 +118,10 @@ def _prepared(
         own = with_threads([*overrides, *point], threads)
         try:
             settings = compose(name, own)
-            data = settings.values["data"]
-            key = (data["id"], data["kind"], data["root"], data["seed"])
+            data = settings.data
+            key = (data.id, data.kind, data.root, data.seed)
             if key not in files:
-                found = store.get(data["id"], data["kind"], data["root"], seed=data["seed"])
+                found = store.get(data.id, data.kind, data.root, seed=data.seed)
                 files[key] = json.dumps(found.manifest["files"], sort_keys=True)
             jobs[job], runs[job] = own, run_folder(settings, files[key]).name
         except ReproduceError as error:

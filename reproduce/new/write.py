@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data.common.errors import ReproduceError
+from data.common.partials import in_the_making
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -30,7 +31,7 @@ def write_together(texts: Mapping[Path, str]) -> list[Path]:
 
     A file that exists already is never replaced.
     """
-    partials = {path: path.with_name(f".{path.name}.{os.getpid()}.partial") for path in texts}
+    partials = {path: in_the_making(path) for path in texts}
     made: list[Path] = []
     try:
         for path, text in texts.items():

@@ -15,7 +15,7 @@ from reproduce.records.document import check_line, claim_document, claim_state, 
 from reproduce.records.exact import carried_out_alike, recorded
 from reproduce.records.recheck import FEWER_SEEDS, why_not_today
 from reproduce.records.schema import RECORD_SCHEMA, ROW_ID, json_schema
-from reproduce.records.select import latest, of_own_algorithm
+from reproduce.records.select import of_own_algorithm
 from reproduce.records.store import exit_code, load, note_of_others, of_rows, read, read_of_others, read_sound, write
 
 __all__ = [
@@ -36,7 +36,6 @@ __all__ = [
     "healthy",
     "is_cloning",
     "json_schema",
-    "latest",
     "load",
     "note_of_others",
     "of_own_algorithm",

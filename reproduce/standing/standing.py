@@ -5,6 +5,7 @@ A reading is a run with settings that the row's file calls as good as its own (`
 interval that is widened by the number of readings that the row allows, and none is counted as the row's.
 """
 
+import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,7 +16,8 @@ from reproduce.judge import MINIMUM_SEEDS, Verdict
 from reproduce.standing.labels import KIND, label
 from reproduce.standing.rejudge import changed_bound, judged_today
 
-OFFICIAL, FULL = f"{KIND}=official", "budget=omsd_full"
+OFFICIAL = f"{KIND}=official"
+FULL = "budget=*_full"  # the name of a budget that is its source's, where a row has a CPU's own
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,10 @@ class Standing:
 
     @property
     def at_full_budget(self) -> bool:
-        """Whether a run with the budget of the row's source is recorded. A row that calls FULL as good as its own has
-        a budget for CPUs of its own."""
-        if self.can_run and FULL in config.also_judged(self.row.id):
-            return any(FULL in result.name.split() for result in self.readings)
+        """Whether a run with the budget of the row's source is recorded."""
+        full = fnmatch.filter(config.also_judged(self.row.id), FULL) if self.can_run else []
+        if full:
+            return any(set(full) & set(result.name.split()) for result in self.readings)
         return self.own is not None
 
     @property

@@ -85,14 +85,14 @@ class PlainCFCQL:
         self.behavior_adam = torch.optim.Adam(self.behavior.parameters(), lr=config.lr)
         self.adam = torch.optim.Adam([*self.agent.parameters(), *self.mixer.parameters()], lr=config.lr)
 
-    def of_agents(self, net: nn.Module, b: dict[str, Tensor]) -> Tensor:
+    def per_agent(self, net: nn.Module, b: dict[str, Tensor]) -> Tensor:
         """[B, T + 1, N, A]."""
         seen = agent_inputs(b, self.a)
         return net(seen.flatten(0, 1)).view(*seen.shape[:3], -1).transpose(1, 2)
 
     def log_beta(self, b: dict[str, Tensor]) -> Tensor:
         legal = rows(b, "legal_actions")
-        return self.of_agents(self.behavior, b).masked_fill(~legal, -1e8).log_softmax(-1)[:, :-1]
+        return self.per_agent(self.behavior, b).masked_fill(~legal, -1e8).log_softmax(-1)[:, :-1]
 
     def update_behavior(self, b: dict[str, Tensor], noise: dict[str, Tensor]) -> dict[str, Tensor]:
         log_beta = self.log_beta(b).gather(-1, b["action"].unsqueeze(-1)).squeeze(-1).mean(-1)
@@ -103,10 +103,10 @@ class PlainCFCQL:
     def update_train(self, b: dict[str, Tensor], noise: dict[str, Tensor]) -> dict[str, Tensor]:
         c, mask, legal, state = self.c, b["mask"], rows(b, "legal_actions"), rows(b, "state")
         action = b["action"] * mask.unsqueeze(-1).long()
-        q = self.of_agents(self.agent, b)
+        q = self.per_agent(self.agent, b)
         with torch.no_grad():
             best = q.masked_fill(~legal, -1e10).argmax(-1, keepdim=True)
-            slow = self.of_agents(self.agent_target, b).gather(-1, best).squeeze(-1)
+            slow = self.per_agent(self.agent_target, b).gather(-1, best).squeeze(-1)
             y = plain_td_lambda(self.mixer_target(slow, state), b, c.gamma, c.td_lambda)
         q, legal, state = q[:, :-1], legal[:, :-1], state[:, :-1]
         own = q.gather(-1, action.unsqueeze(-1)).squeeze(-1)  # (B, T, N)

@@ -144,7 +144,7 @@ def test_checks_of_a_claim():
 def test_a_claim_is_recorded(monkeypatch):
     monkeypatch.setattr("reproduce.claims.run._exact", lambda spec, name: ({}, [{"text": "t", "passed": False}]))
     assert main(["claims/inspo/monotonic_qre"]) == 1
-    assert records.latest("claims/inspo/monotonic_qre", kind="claim")["passed"] is False
+    assert records.read("claims/inspo/monotonic_qre", "claim")[-1]["passed"] is False
 
 
 def test_a_claim_whose_rows_have_changed_since_is_listed_so(monkeypatch, capsys):

@@ -7,8 +7,9 @@ import torch
 
 from data.synthetic import DISCRETE, discrete_spec, transitions
 from lit_modules.bc import BC
+from lit_modules.common.functional import taken
 from lit_modules.common.importance import effective_sample_size
-from lit_modules.inspo import InSPO, taken
+from lit_modules.inspo import InSPO
 from reproduce.regression.cases import cases, train
 
 BC_CONFIG, INSPO_CONFIG = (cases()[name].config for name in ("bc", "inspo"))

@@ -230,7 +230,7 @@ def test_an_official_dataset_is_found_and_described(folder, tmp_path, capsys, mo
     assert (found.transitions == omar_npy.load(folder, SPREAD)).all()
     assert found.manifest["source_format"] == "omar_npy"
     assert set(found.manifest["files"]) == set(omar_npy.layout(SPREAD))
-    assert found.played_in == {}
+    assert found.dataset_world_params == {}
     assert main(["data", "show", ID, "--root", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out)["path"] == "datasets/simple_spread/random/seed_2_data"
     monkeypatch.setattr("data.catalog.store.build", lambda *_, **__: pytest.fail("it was built"))
@@ -294,7 +294,7 @@ def tag(tmp_path, monkeypatch):
 
 def test_official_hunting_data_are_played_against_the_official_prey(tag, tmp_path, capsys, monkeypatch):
     found = store.get(TAG_ID, "official", tmp_path)
-    assert found.played_in == {"prey": str(tag)}
+    assert found.dataset_world_params == {"prey": str(tag)}
     assert "../../pretrained_adv_model.pt" in found.manifest["files"]
     made, real = [], make_world
     monkeypatch.setattr(
@@ -303,7 +303,7 @@ def test_official_hunting_data_are_played_against_the_official_prey(tag, tmp_pat
     )
     row = ["omsd/mpe/cn_random", *TINY, f"data.id={TAG_ID}", "task.params.scenario=simple_tag"]
     assert main([*row, "data.kind=official", f"data.root={tmp_path}"]) == 3
-    record = records.latest("omsd/mpe/cn_random")
+    record = records.read("omsd/mpe/cn_random")[-1]
     assert made == [str(tag)]
     prey = record["environment"]["prey"]
     assert prey["kind"] == "official"

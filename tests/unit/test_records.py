@@ -91,12 +91,12 @@ def test_concurrent_writers_lose_nothing():
     assert not [p for p in records_dir().rglob("*") if p.name.startswith(".")]
 
 
-def test_latest_is_by_time():
+def test_records_are_read_oldest_first():
     records.write(record("2026-03-01T00:00:00+00:00"))
     records.write(record("2026-04-01T00:00:00+00:00"))
     records.write(record("2026-02-01T00:00:00+00:00"))
-    assert records.latest(ROW)["created"].startswith("2026-04")
-    assert records.latest("inspo/xor/all") is None
+    assert [found["created"][5:7] for found in records.read(ROW)] == ["02", "03", "04"]
+    assert not records.read("inspo/xor/all")
 
 
 def test_a_run_at_another_precision_or_with_a_stage_from_elsewhere_is_not_the_run_of_these_settings():
@@ -114,8 +114,8 @@ def test_references_and_claims_have_places_of_their_own():
     reference = record()
     del reference["verdict"]
     assert records.write({**reference, "kind": "reference"}).parent == records_dir() / "reference" / ROW
-    assert records.latest(ROW) is None
-    assert records.latest(ROW, kind="reference") is not None
+    assert not records.read(ROW, "row")
+    assert len(records.read(ROW, "reference")) == 1
     with pytest.raises(ReproduceError, match="cannot be filed"):
         records.write(record(row="claims/inspo/x"))
 

@@ -79,7 +79,7 @@ def test_acting_step_by_step_is_the_episode_as_training_reads_it(name):
     seen = {"obs": obs, "legal_actions": legal, "state": torch.zeros(2, 5, 4, 4, dtype=torch.float64), "action": action}
     later = {key: value.roll(-1, 2) for key, value in seen.items()}
     d: Any = module.unpack(type(episode)({**seen, **ends, "next": later}, [2, 5, 4]))
-    out = module.of_agents(module.agent, d["seen"])[:, :, :-1].masked_fill(~legal, -torch.inf)
+    out = module.per_agent(module.agent, d["seen"])[:, :, :-1].masked_fill(~legal, -torch.inf)
     assert torch.equal(out.argmax(-1), action)
 
 

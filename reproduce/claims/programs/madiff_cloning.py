@@ -65,9 +65,9 @@ class Clone(nn.Module):
 def scores(row: str, n_updates: int, lr: float, n_transitions: int = 300_000) -> dict[tuple[int, bool], float]:
     """Normalized score by (how often observations are normalized, whether actions are drawn), of one seed."""
     settings, g = compose(row), torch.Generator().manual_seed(0)
-    task, data = settings.values["task"], settings.values["data"]
-    world = make_world(task["world"], EPISODES, **task["params"])
-    rows = store.get(data["id"]).transitions
+    task = settings.task
+    world = make_world(task.world, EPISODES, **task.params)
+    rows = store.get(settings.data.id).transitions
     rows = rows[~rows["final"].squeeze(-1)]
     obs, action = world.observe(rows["features"])["obs"].float().numpy(), rows["action"].numpy()
     of_obs, of_action = Uniform(obs), Uniform(action)

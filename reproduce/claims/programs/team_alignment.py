@@ -30,12 +30,12 @@ STEPS, STATES = (0, 3, 8, 15, 22), 4096
 def followed(row: str, weights: Path, overrides: Sequence[str] = ()) -> list[dict[str, float]]:
     """Per step of STEPS: to_nearest_team, same_team (share), teams_apart. Raises ReproduceError for one team's data."""
     settings = compose(row, overrides)
-    dataset, task = settings.values["data"]["id"], settings.values["task"]
+    dataset, task = settings.data.id, settings.task
     parts = registry.dataset(dataset).generator.params.get("parts", [])
     if len(parts) < 2:
         mixture = dataset.removesuffix("-one-team")
         raise ReproduceError(f"{dataset} holds the play of one team; data.id={mixture} mixes several.")
-    world = make_world(task["world"], 1, **task["params"])
+    world = make_world(task.world, 1, **task.params)
     rows = store.get(dataset).transitions
     tensors = load_file(weights)
     seeds = list(range(tensors["policy.theta"].shape[0]))
