@@ -5,6 +5,8 @@ from typing import Any
 from gen import facts
 from gen.tables import table
 
+from reproduce.core import numbers
+
 
 def page() -> str:
     """The catalog: one table per family, the official statistics beside those of the data made here."""
@@ -51,9 +53,9 @@ def page() -> str:
 
 def _statistics(found: dict[str, Any]) -> str:
     digits = 0 if abs(found["mean"]) >= 20 else 2
-    text = facts.number(found["mean"], digits)
+    text = numbers.number(found["mean"], digits)
     if "std" in found:
-        text += f" ± {facts.number(found['std'], digits)}"
+        text += f" ± {numbers.number(found['std'], digits)}"
     if "min" in found and "max" in found:
-        text += f" [{facts.number(found['min'], digits)}, {facts.number(found['max'], digits)}]"
+        text += f" [{numbers.number(found['min'], digits)}, {numbers.number(found['max'], digits)}]"
     return text + (f", {found['n_episodes']:,} episodes" if "n_episodes" in found else "")

@@ -1,6 +1,6 @@
 """Facts for the documentation: our numbers come from records, theirs from paper_results, settings from configs.
 
-This is the one file of docs/gen that knows the project's faces. A number that no record holds is an error.
+A number that no record holds is an error.
 """
 
 from collections.abc import Iterable
@@ -14,6 +14,7 @@ from data.catalog import manifest, registry
 from data.common.errors import ReproduceError, nearest
 from data.common.paths import records_dir
 from reproduce import config, judge, published, records, standing
+from reproduce.core import numbers
 
 DATA, KIND, SEEDS = "data.id", "data.kind", "protocol.n_seeds"
 
@@ -145,20 +146,9 @@ def claim(name: str) -> dict[str, Any]:
 # ---- numbers as text
 
 
-def number(value: float, digits: int | None = None) -> str:
-    """12.34 -> 12.3, 1234.5 -> 1234: one decimal below a thousand, none from there on, unless `digits` says more."""
-    if digits is None:
-        digits = 1 if abs(value) < 1000 else 0
-    return f"{round(value, digits) + 0.0:.{digits}f}"
-
-
 def mean_std(scores: list[float], digits: int | None = None) -> str:
     """Mean ± sample standard deviation over seeds, and their number where it is not five."""
-    if digits is None:
-        digits = 1 if abs(fmean(scores)) < 1000 else 0
-    text = number(fmean(scores), digits)
-    text += f" ± {number(stdev(scores), digits)}" if len(scores) > 1 else ""
-    return text if len(scores) == 5 else f"{text} (n = {len(scores)})"
+    return numbers.mean_std(fmean(scores), stdev(scores) if len(scores) > 1 else None, len(scores), digits)
 
 
 def scores(record: dict[str, Any]) -> list[float]:

@@ -14,11 +14,12 @@ from gen import facts, matrix_tables, tables  # noqa: E402
 
 from data.common.errors import ReproduceError, nearest  # noqa: E402
 from reproduce import published, records, standing  # noqa: E402
+from reproduce.core import numbers  # noqa: E402
 
 
 def score(row: str, settings: str = "", digits: int | None = None) -> str:
     """Our mean score over seeds, in the row's metric. `facts.find` says which record counts."""
-    return facts.number(fmean(facts.scores(facts.find(row, settings))), digits)
+    return numbers.number(fmean(facts.scores(facts.find(row, settings))), digits)
 
 
 def spread(row: str, settings: str = "", digits: int | None = None) -> str:
@@ -28,7 +29,7 @@ def spread(row: str, settings: str = "", digits: int | None = None) -> str:
 
 def raw(row: str, settings: str = "", digits: int | None = None) -> str:
     """Our mean episode return, not normalized."""
-    return facts.number(fmean(facts.raw_returns(facts.find(row, settings))), digits)
+    return numbers.number(fmean(facts.raw_returns(facts.find(row, settings))), digits)
 
 
 def data_score(row: str, settings: str = "", digits: int | None = None) -> str:
@@ -37,12 +38,12 @@ def data_score(row: str, settings: str = "", digits: int | None = None) -> str:
     value = records.data_score(record)
     if value is None:
         raise ReproduceError(f"{record['file']} does not say what its data score in the row's metric.")
-    return facts.number(value, digits)
+    return numbers.number(value, digits)
 
 
 def data_return(row: str, settings: str = "", digits: int | None = None) -> str:
     """The mean episode return of the data that the run was trained on."""
-    return facts.number(facts.find(row, settings)["data"]["return"]["mean"], digits)
+    return numbers.number(facts.find(row, settings)["data"]["return"]["mean"], digits)
 
 
 def updates(row: str, settings: str = "") -> str:
@@ -62,7 +63,7 @@ def found(row: str) -> str:
 
 def minutes(row: str, settings: str = "", digits: int = 0) -> str:
     """The run's wall time in minutes."""
-    return facts.number(facts.find(row, settings)["time"]["wall_s"] / 60, digits)
+    return numbers.number(facts.find(row, settings)["time"]["wall_s"] / 60, digits)
 
 
 def day(row: str, settings: str = "") -> str:
@@ -98,14 +99,14 @@ def official(dataset: str, key: str = "mean", digits: int | None = None) -> str:
     name = "mean" if key == "cloning" else key
     if name not in source:
         raise ReproduceError(f"the catalog holds no published {key} of {dataset}.")
-    return facts.number(source[name], digits)
+    return numbers.number(source[name], digits)
 
 
 def official_level(dataset: str, row: str) -> str:
     """The official data's mean return on the published scale, 100 (R - random) / (expert - random)."""
     known = published.row(row).references
     low, high = (known[f"normalization_{end}"] for end in ("random", "expert"))
-    return facts.number(100 * (_dataset(dataset)["published"]["mean"] - low) / (high - low), None)
+    return numbers.number(100 * (_dataset(dataset)["published"]["mean"] - low) / (high - low), None)
 
 
 def regenerated(dataset: str, key: str = "mean", digits: int | None = None) -> str:
@@ -114,7 +115,7 @@ def regenerated(dataset: str, key: str = "mean", digits: int | None = None) -> s
     found = facts.data_facts(dataset, of_records=True)
     if found is None or key not in found:
         raise ReproduceError(f"no record holds {key} of the dataset {dataset}.")
-    return facts.number(found[key], digits)
+    return numbers.number(found[key], digits)
 
 
 def _dataset(dataset: str) -> dict[str, Any]:
@@ -142,7 +143,7 @@ def bench(case: str, what: str, key: str = "value", digits: int = 2, section: st
 
 def std(row: str, settings: str = "", digits: int | None = None) -> str:
     """Our sample standard deviation over seeds."""
-    return facts.number(stdev(facts.scores(facts.find(row, settings))), digits)
+    return numbers.number(stdev(facts.scores(facts.find(row, settings))), digits)
 
 
 MACROS = (

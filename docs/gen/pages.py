@@ -8,6 +8,7 @@ from gen.tables import table
 
 from data.common.paths import ROOT
 from reproduce import published, standing
+from reproduce.core import numbers
 from reproduce.report import comparison_matrix, comparisons
 
 
@@ -59,7 +60,7 @@ def interval(record: dict[str, Any] | None) -> str:
     if record is None or (found := facts.verdict(record)).low is None or found.high is None:
         return ""
     digits = 4 if found.delta is not None and found.delta < 0.1 else 1
-    low, high = (facts.number(value, digits) for value in (found.low, found.high))
+    low, high = (numbers.number(value, digits) for value in (found.low, found.high))
     margin = "unknown" if found.delta is None else f"{found.delta:.4g}"
     return f"{_unbroken(f'[{low}, {high}]')}, {_unbroken(f'margin {margin}')}"
 

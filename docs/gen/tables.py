@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from gen import facts
 
 from reproduce import judge, published, records, standing
+from reproduce.core import numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,10 +111,10 @@ def worth_running(table_id: str) -> str:
         if row.id.rsplit("/", 1)[0] != table_id or row.bound.mean is None or row.bound.delta is None:
             continue
         cloning = _published_cloning(row)
-        shown = f"{facts.number(cloning['mean'])} ± {facts.number(cloning['std'])}" if cloning else "unknown"
+        shown = f"{numbers.number(cloning['mean'])} ± {numbers.number(cloning['std'])}" if cloning else "unknown"
         where = {True: "outside", False: "within", None: "unknown"}[_beyond_cloning(row)]
         precise = "yes" if _provable([row]) else "no"
-        lines.append([row.id.rsplit("/", 1)[1], row.printed, facts.number(row.bound.delta), precise, shown, where])
+        lines.append([row.id.rsplit("/", 1)[1], row.printed, numbers.number(row.bound.delta), precise, shown, where])
     return table(("row", "published", "margin", "precise enough", "published cloning", "of the margin"), lines)
 
 
@@ -126,8 +127,8 @@ def telling() -> str:
             [
                 f"`{row.id}`",
                 row.printed,
-                facts.number(row.bound.delta),
-                facts.number(_published_cloning(row)["mean"]),
+                numbers.number(row.bound.delta),
+                numbers.number(_published_cloning(row)["mean"]),
                 f"{facts.values(row.id)['algo.n_updates']:,}",
             ]
             for row in rows

@@ -6,6 +6,7 @@ from typing import Any
 
 from reproduce import published
 from reproduce.config import NOT_PART_OF_FINGERPRINT
+from reproduce.core.numbers import mean_std
 from reproduce.judge import Verdict
 from reproduce.records import healthy
 
@@ -78,8 +79,7 @@ def cell(record: dict[str, Any], verdict: Verdict | None = None) -> str:
         mean, std, n = verdict.mean, verdict.std, verdict.n
     if mean is None:
         return "diverged"
-    digits = 1 if abs(mean) < 1000 else 0
-    text = f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}") + ("" if n == 5 else f" (n = {n})")
+    text = mean_std(mean, std, n)
     return text if verdict is None else f"{text} {verdict.found}"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from reproduce.config import Settings, differences
 from reproduce.config.matrices import Matrix, matrix, matrix_names
+from reproduce.core.numbers import decimals, number
 from reproduce.judge import welch_bounds
 from reproduce.records import carried_out_alike, data_score, healthy, same_data
 
@@ -118,22 +119,17 @@ def cell(record: dict[str, Any]) -> str:
     values = healthy(record["scores"]["per_seed"])
     if not values:
         return "diverged"
-    text = _number(fmean(values))
+    text, digits = number(fmean(values)), decimals(fmean(values))
     if len(values) > 1:
         low, high = welch_bounds(values, [0.0], 0.975)
-        text += f" [{_number(low, fmean(values))}, {_number(high, fmean(values))}]"
+        text += f" [{number(low, digits)}, {number(high, digits)}]"
     lost = len(record["crashed"])
     return text + (f" ({lost} diverged)" if lost else "") + ("" if len(values) == 5 else f" (n = {len(values)})")
 
 
 def _of_data(record: dict[str, Any]) -> str:
     value = data_score(record)
-    return "unknown" if value is None else _number(value)
-
-
-def _number(value: float, like: float | None = None) -> str:
-    digits = 1 if abs(value if like is None else like) < 1000 else 0
-    return f"{round(value, digits) + 0.0:.{digits}f}"
+    return "unknown" if value is None else number(value)
 
 
 def _budget(head: str, records: list[dict[str, Any]]) -> list[str]:
