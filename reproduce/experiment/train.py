@@ -63,7 +63,8 @@ def train(experiment: Experiment) -> Training:
         if saved:
             with _restoring(checkpoint, callback):
                 callback.go_on(saved[checkpoints.RUN], resume)
-        if not saved or resume < total:
+        lost = saved is not None and len(saved["seed_module"]["crashed"]) == len(module.seeds)
+        if not saved or (resume < total and not lost):
             with _restoring(checkpoint if saved else None, callback):
                 _trainer(experiment, callback, resume).fit(
                     module, experiment.data, ckpt_path=checkpoint if saved else None, weights_only=True

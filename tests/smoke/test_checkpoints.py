@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import zipfile
@@ -185,6 +186,49 @@ def test_a_run_killed_after_its_record_is_not_recorded_again(monkeypatch, capsys
     assert not list(outputs_dir().rglob("last.ckpt"))
     assert main([ROW, *TINY]) == 3  # asked again, it is another run
     assert len({record["run"]["id"] for record in records.read(ROW)}) == 2
+
+
+def diverged_in_all(*overrides: str) -> dict:
+    """The record of a run whose seeds all diverge."""
+    with pytest.raises(ReproduceError, match="diverged in every seed"):
+        run_row(compose(ROW, [*TINY, "algo.lr=1e38", *overrides]))
+    (path,) = records_dir().rglob("*.json")
+    record = json.loads(path.read_text())
+    path.unlink()
+    return record
+
+
+def test_a_run_whose_seeds_all_diverged_goes_on_where_it_ended(monkeypatch):
+    """Killed between its last checkpoint and its record, it trains no further and says the same of its seeds."""
+    whole = diverged_in_all()
+    assert len(whole["crashed"]) == 2
+    assert whole["n_updates"] < N_UPDATES
+
+    def stop(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reproduce.experiment.run.score", stop)
+        with pytest.raises(Killed):
+            run_row(compose(ROW, [*TINY, "algo.lr=1e38"]))
+    again = diverged_in_all()
+    for key in ("n_updates", "crashed", "curve"):
+        assert again[key] == whole[key], key
+
+
+def test_a_seed_that_diverged_before_a_kill_is_told_as_without_it(killed, monkeypatch):
+    original = RunCallback.on_train_batch_end
+
+    def poisoned(self, trainer, module, *args):
+        if module.n_updates == 5:
+            module.policy.theta.data[1] = math.nan
+        original(self, trainer, module, *args)
+
+    monkeypatch.setattr(RunCallback, "on_train_batch_end", poisoned)
+    whole = run_row(compose(ROW, TINY), write=False)
+    assert [crash["seed"] for crash in whole["crashed"]] == [1]
+    killed(15)
+    assert run_row(compose(ROW, TINY), write=False)["crashed"] == whole["crashed"]
 
 
 @pytest.mark.slow

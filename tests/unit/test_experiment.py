@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from test_evaluate import StandIn
 
 from data.catalog import store
+from data.common.paths import ROOT
 from data.worlds import fingerprint
 from data.worlds.bridge import Bridge
 from reproduce.cli import main
@@ -16,8 +18,11 @@ from reproduce.config import compose
 from reproduce.experiment.build import build
 from reproduce.experiment.comparability import why_not_comparable
 from reproduce.experiment.evaluate import Evaluator
+from reproduce.experiment.identity import run_folder
+from reproduce.experiment.run import run_row
 from reproduce.experiment.scoring import notes, score
 from reproduce.experiment.train import train
+from reproduce.judge import judge
 
 ROW = "inspo/xor/ab_ba"
 QUICK = ["algo.n_behavior_updates=2", "algo.n_updates=3", "protocol.eval_episodes=2", "protocol.n_seeds=3"]
@@ -45,6 +50,45 @@ def test_a_foreign_world_is_not_comparable(monkeypatch, capsys):
     monkeypatch.setattr("reproduce.experiment.build.fingerprint", lambda *_, **__: "feedfacef00d")
     assert main([ROW, *QUICK, "--json"]) == 3
     assert reason in json.loads(capsys.readouterr().out)["verdict"]["reasons"]
+
+
+def test_fewer_seeds_than_the_rows_are_not_comparable():
+    row, reasons = "omsd/bandit/two_mode", {}
+    stated = compose(row).protocol.n_seeds
+    for n in (stated - 1, stated, stated + 1):
+        settings = compose(row, [f"protocol.n_seeds={n}"])
+        reasons[n - stated] = why_not_comparable(settings, settings.task.fingerprint, {})
+    assert reasons == {-1: [f"fewer seeds than the row's {stated}"], 0: [], 1: []}
+
+
+def test_a_run_is_judged_as_one_of_its_readings_and_cloning_beside_itself(monkeypatch):
+    seen = []
+    monkeypatch.setattr("reproduce.experiment.run.judge", lambda *a, **k: seen.append((a, k)) or judge(*a, **k))
+    monkeypatch.setattr("reproduce.experiment.run.number_of_readings", lambda row, overrides: 9)
+    record = run_row(compose(ROW, [*QUICK, "algo=bc"]), write=False)
+    ((scores, _), facts) = seen[-1]
+    assert facts["readings"] == 9
+    assert facts["behavior_cloning"] == scores == record["scores"]["per_seed"]
+
+
+def test_a_run_resumes_where_nothing_that_decides_its_bits_has_changed(monkeypatch, tmp_path):
+    changes = [
+        [], ["algo.lr=0.5"], ["task.params.episode_limit=2"], ["protocol.n_seeds=6"], ["run.threads=2"],
+        ["run.chunk_size=7"], ["run.device=cuda"], ["run.matmul_precision=high"], ["run.accelerate=compile"],
+    ]  # fmt: skip
+    names = [run_folder(compose(ROW, change), "0").name for change in changes]
+    names.append(run_folder(compose(ROW), "1").name)  # other data
+    for folder in ("lit_modules/common", "data/common", "reproduce/experiment"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("lit_modules/common/mlp.py", "data/common/rng.py", "reproduce/experiment/evaluate.py"):
+        shutil.copy(ROOT / file, tmp_path / file)
+    monkeypatch.setattr("reproduce.experiment.identity.ROOT", tmp_path)
+    names.append(run_folder(compose(ROW), "0").name)
+    for file in ("lit_modules/common/mlp.py", "data/common/rng.py", "reproduce/experiment/evaluate.py"):
+        (tmp_path / file).write_text("# another program\n")
+        names.append(run_folder(compose(ROW), "0").name)
+    assert len(set(names)) == len(names)
+    assert run_folder(compose(ROW, ["run.checkpoint_every_s=7"]), "0").name == names[-1]
 
 
 def test_the_fingerprint_is_measured_in_the_world_that_was_played():

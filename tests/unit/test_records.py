@@ -1,8 +1,10 @@
 """OUR numbers: whole, append-only, and refused when damaged."""
 
 import copy
+import errno
 import json
 import math
+import os
 import threading
 from functools import cache
 
@@ -89,6 +91,21 @@ def test_concurrent_writers_lose_nothing():
         thread.join()
     assert len(records.read(ROW)) == 16
     assert not [p for p in records_dir().rglob("*") if p.name.startswith(".")]
+
+
+def test_a_disk_without_hard_links_keeps_every_record(monkeypatch):
+    def none(*_):
+        raise OSError(errno.EPERM, "no hard links")
+
+    monkeypatch.setattr(os, "link", none)
+    assert records.write(record()) != records.write(record())
+    assert len(records.read(ROW)) == 2
+
+
+def test_a_run_with_fewer_seeds_is_not_the_run_of_more():
+    records.write(record())
+    assert records.recorded(compose(ROW, [])) is not None
+    assert records.recorded(compose(ROW, ["protocol.n_seeds=6"])) is None
 
 
 def test_records_are_read_oldest_first():

@@ -136,6 +136,9 @@ def test_not_comparable_comes_first_and_does_no_statistics():
 def test_known_optimum():
     assert judge([1.0] * 5, OPTIMUM).state == "OPTIMUM MET"
     assert judge([0.996] * 5, OPTIMUM).state == "OPTIMUM MET"
+    assert judge([0.995] * 5, OPTIMUM).state == "OPTIMUM MET"  # on the margin, whatever the last bit of a sum
+    assert judge([1.0] * 4 + [1.0 + 5e-5], OPTIMUM).state == "OPTIMUM MET"  # float32 returns round
+    assert judge([90.0] * 5, Bound(100.0, 0.0, 5, "sample", None, None, 10.0)).state == "REPRODUCED"
     assert judge([0.99] * 5, OPTIMUM).state == "BELOW"
     assert judge([1.0, 1.0, 1.0, 1.0, 0.0], OPTIMUM).state == "INCONCLUSIVE"
     above = judge([1.0, 1.0, 1.0, 1.0, 1.001], OPTIMUM)
@@ -248,6 +251,14 @@ def test_gate_passes_equal_and_catches_losses():
     assert detected / 400 >= 0.93
 
 
+def test_the_gates_level_is_half_a_percent():
+    old = [float(x) for x in range(32)]
+    found = [gate(old, [x - 0.05 * loss for x in old]) for loss in range(400)]
+    assert all(fine is (p >= 0.005) for fine, p in found)
+    assert any(0.005 <= p < 0.006 for _, p in found)
+    assert any(0.004 < p < 0.005 for _, p in found)
+
+
 def test_gate_without_spread_and_with_one_failing_seed():
     assert gate([1.0] * 32, [1.0] * 16) == (True, 1.0)
     assert gate([1.0] * 32, [0.9] * 16)[0] is False
@@ -333,6 +344,24 @@ def test_power_is_how_often_equal_means_are_found_so(ours, theirs, s, s_p, delta
     power = power_of(Spread(s, s_p, theirs, 0.0), ours, delta)
     assert power.reproduced == pytest.approx(shares(0.0)[0], abs=0.01)
     assert shares(power.told)[1] == pytest.approx(0.8, abs=0.01)
+
+
+def test_power_by_an_optimum_counts_losses_alone():
+    """Against a simulation of the rule: our spread alone, and a score above the optimum is no gain."""
+    rng, n, delta = np.random.default_rng(0), 40_000, 1.0
+    x = rng.normal(size=(n, 5))
+    half = student.ppf(0.95, 4) * x.std(1, ddof=1) / math.sqrt(5)
+    power = power_of(Spread(1.0, None, None, 0.0), 5, delta, by_optimum=True)
+    assert power.reproduced == pytest.approx((x.mean(1) - half >= -delta).mean(), abs=0.01)
+    assert ((x - power.told).mean(1) + half < -delta).mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_power_against_a_paper_of_one_seed_takes_its_spread_to_be_ours():
+    rng, n, delta = np.random.default_rng(0), 40_000, 4.0
+    x, y = rng.normal(size=(n, 5)), rng.normal(size=n)
+    half = student.ppf(0.95, 4) * x.std(1, ddof=1) * math.sqrt(1 / 5 + 1)
+    power = power_of(Spread(1.0, 1.0, 1, 0.0), 5, delta)
+    assert power.reproduced == pytest.approx((np.abs(x.mean(1) - y) + half <= delta).mean(), abs=0.01)
 
 
 def test_what_is_foreseen_is_the_verdicts_own_power():
