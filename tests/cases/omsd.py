@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cases import mlp, step
@@ -17,13 +16,14 @@ from reproduce.regression.cases import Benchmark, Case, Parity
 class PlainScore(nn.Module):
     """eps(x, t | c) as in SRPO's ScoreNet: x [B, A], t [B], c [B, C] -> [B, A]; nothing is dropped."""
 
-    def __init__(self, size: int, condition: int, hidden: int, n_blocks: int):
+    def __init__(self, size: int, condition: int, hidden: int, n_blocks: int, time: int, activation: str):
         super().__init__()
-        self.register_buffer("frequencies", 30 * torch.randn(32))
-        self.time = nn.Sequential(nn.Linear(64, 128), nn.Mish(), nn.Linear(128, 128))
-        self.first = nn.Linear(size + condition + 128, hidden)
+        self.bend = {"mish": nn.Mish, "relu": nn.ReLU}[activation]()
+        self.register_buffer("frequencies", 30 * torch.randn(time // 4))
+        self.time = nn.Sequential(nn.Linear(time // 2, time), self.bend, nn.Linear(time, time))
+        self.first = nn.Linear(size + condition + time, hidden)
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 4 * hidden), nn.Mish(), nn.Linear(4 * hidden, hidden))
+            nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 4 * hidden), self.bend, nn.Linear(4 * hidden, hidden))
             for _ in range(n_blocks)
         )
         self.last = nn.Linear(hidden, size)
@@ -33,7 +33,7 @@ class PlainScore(nn.Module):
         h = self.first(torch.cat([x, c, self.time(torch.cat([angles.sin(), angles.cos()], -1))], -1))
         for block in self.blocks:
             h = h + block(h)
-        return self.last(F.mish(h))
+        return self.last(self.bend(h))
 
 
 class PlainOMSD:
@@ -45,10 +45,8 @@ class PlainOMSD:
         joint = self.n * (spec.obs_size + a)
         self.q1_target, self.q2_target = mlp(joint, *h, 1), mlp(joint, *h, 1)
         self.prefix_size = (self.n - 1) * a
-        self.score = [
-            PlainScore(a, spec.obs_size + self.prefix_size, config.score_hidden, config.score_blocks)
-            for _ in range(self.n)
-        ]
+        shape = (config.score_hidden, config.score_blocks, config.score_time, config.score_activation)
+        self.score = [PlainScore(a, spec.obs_size + self.prefix_size, *shape) for _ in range(self.n)]
         self.policy = [mlp(spec.obs_size, *h, a) for _ in range(self.n)]
         self.optimizers = [torch.optim.Adam(net.parameters(), lr=config.lr) for net in self.policy]
         for net in (self.q1_target, self.q2_target, *self.score):
@@ -78,12 +76,13 @@ class PlainOMSD:
 
     @torch.no_grad()
     def weighted_noise(self, i: int, obs: Tensor, a: Tensor, before: list[Tensor], u: Tensor, z: Tensor) -> Tensor:
-        """sigma_t^2 eps_i(alpha_t a_i + sigma_t z, t | o_i, a_<i), the prefix padded with zeros -> [B, A]."""
+        """w(t) eps_i(alpha_t a_i + sigma_t z, t | o_i, a_<i), the prefix padded with zeros -> [B, A]."""
         t = self.c.t_low + (self.c.t_high - self.c.t_low) * u
         alpha = torch.exp(-(20.0 - 0.1) * t**2 / 4 - 0.1 * t / 2).unsqueeze(-1)
         sigma = (1 - alpha**2).sqrt()
         prefix = torch.cat([*before, obs.new_zeros(len(obs), self.prefix_size - len(before) * a.shape[-1])], -1)
-        return sigma**2 * self.score[i](alpha * a + sigma * z, t, torch.cat([obs, prefix], -1))
+        weight = {"vds": sigma**2, "stable": 1.0}[self.c.weighting]
+        return weight * self.score[i](alpha * a + sigma * z, t, torch.cat([obs, prefix], -1))
 
 
 def perturb_norms(module: OMSD) -> None:
@@ -131,6 +130,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "shared": {"share_stage1": True, "prefix": "stale", "order": [2, 0, 1], "subtract_noise": True},
     "state": {"condition": "state", "weighting": "score", "normalize_gradient": True, "team_reward": "first"},
     **{method: {"method": method} for method in ("ctde", "ind", "jal")},
+    "low_noise": {"score_activation": "relu", "score_time": 64, "weighting": "stable", "t_high": 0.1, "dropout": 0.0},
 }
 LONGER = {"n_updates": 60, "score_blocks": 2}  # than what is compared, so that rates stay above zero
 CASE = Case(
@@ -146,6 +146,7 @@ CASE = Case(
     parity={
         "as_configured": Parity(LONGER, perturb_norms),
         "another_order": Parity({**LONGER, "order": [2, 0, 1]}, perturb_norms),
+        "as_the_rows": Parity({**LONGER, **VARIANTS["low_noise"]}, perturb_norms),
     },
     benchmarks=(
         Benchmark(
