@@ -26,7 +26,7 @@ def test_recorded_losses_keep_their_place(monkeypatch, tmp_path):
 
     monkeypatch.setattr(fingerprints, "fingerprint", lambda variant: [{"n_updates": 1.0}])
     path = tmp_path / "losses.json"
-    path.write_text(json.dumps({"omsd": [{"n_updates": 1 + 1e-13}], "gone": [], "bc": [{"n_updates": 1 + 1e-4}]}))
+    path.write_text(json.dumps({"omsd": [{"n_updates": 1 + 1e-13}], "gone": [], "bc": [{"n_updates": 1.01}]}))
     write_fingerprints(path)
     written = json.loads(path.read_text())
     assert written["omsd"] != written["bc"] == [{"n_updates": 1.0}]  # rounding alone moves nothing

@@ -80,6 +80,26 @@ def test_seed_k_of_a_stack_equals_seed_k_alone(variant):
         torch.testing.assert_close(other, value, rtol=0, atol=1e-9, msg=lambda m, k=key: f"{k}: {m}")
 
 
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if "sampled" in make_module(v, [0]).modes])
+def test_drawn_actions_are_legal_and_the_greedy_one_is_the_likeliest(variant):
+    """One observation in many episodes, so that frequencies are probabilities; the last action is never legal."""
+    module, n = make_module(variant, [0, 1]), 2000
+    spec, g = module.spec, torch.Generator().manual_seed(0)
+    obs = torch.rand(2, 1, spec.n_agents, spec.obs_size, generator=g, dtype=torch.float64).expand(-1, n, -1, -1)
+    legal = torch.ones(2, n, spec.n_agents, spec.n_actions, dtype=torch.bool)
+    legal[..., -1] = False
+    with torch.no_grad():
+        drawn, _ = module.act(obs, legal, torch.rand(2, n, spec.n_agents, generator=g, dtype=torch.float64))
+        greedy, _ = module.act(obs, legal, None)
+    assert (drawn != spec.n_actions - 1).all()
+    assert (greedy != spec.n_actions - 1).all()
+    digits = spec.n_actions ** torch.arange(spec.n_agents)  # a joint action as one number
+    for of_seed, likeliest in zip((drawn * digits).sum(-1), (greedy * digits).sum(-1)[:, 0], strict=True):
+        shares = of_seed.bincount(minlength=spec.n_actions**spec.n_agents) / n
+        assert shares.max() < 0.9  # drawn, and not the greedy action each time
+        assert shares[likeliest] > shares.max() - 0.05
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_updates_asked_for_are_updates_done(variant):
     module = make_module(variant, [0], chunk_size=7)
