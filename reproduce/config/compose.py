@@ -36,8 +36,9 @@ def compose(row: str, overrides: Sequence[str] = (), composed: Composed | None =
     swapped = _chosen_algorithm(overrides)
     if swapped in algorithms():
         known += [f"algo.{name}" for name in algo_config(swapped).model_fields]
+    other_world = any(override.startswith("task=") for override in overrides)
     for override in overrides:
-        _check_key(override, known, row)
+        _check_key(override, known, row, "task.params." if other_world else None)
     used = _checked(row, _values(row, overrides, composed)) if overrides else own
     return Settings(used, own, overrides)
 
@@ -130,7 +131,7 @@ def _hydra(row: str, overrides: Sequence[str]) -> dict[str, Any]:
             raise ReproduceError(f"row {row}: {found} asks for a value of this machine; write the value itself.")
         return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
     except (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError, RecursionError) as error:
-        message = str(error).split("Config search path")[0].strip()
+        message = str(error).split("Config search path")[0].split("\nTo append to your config")[0].strip()
         raise ReproduceError(f"row {row} with {list(overrides) or 'no overrides'}: {message}") from error
 
 
@@ -201,8 +202,9 @@ def _nearest_setting(key: str, known: list[str]) -> str:
     return nearest(word, known)
 
 
-def _check_key(override: str, settings: list[str], row: str) -> None:
-    """Refuse an override whose key the row does not have, naming the nearest key that it has."""
+def _check_key(override: str, settings: list[str], row: str, unseen: str | None) -> None:
+    """Refuse an override whose key the row does not have, naming the nearest key that it has. Keys that begin with
+    `unseen` are of a file that another override chooses."""
     key, sep, value = override.partition("=")
     if "${" in override:
         raise ReproduceError(f"{override!r}: write the value itself; a record would hold what ${{..}} stood for here.")
@@ -210,7 +212,7 @@ def _check_key(override: str, settings: list[str], row: str) -> None:
         raise ReproduceError(f"{override!r} is not an override; write KEY=VALUE, e.g. algo.lr=0.001.")
     groups = groups_of_rows()
     known = [*settings, *groups]
-    if key not in known and not key.startswith("task.params."):
+    if key not in known and not (unseen and key.startswith(unseen)):
         if any(o.startswith(f"{key}.") for o in known):
             raise ReproduceError(f"{key} in {override!r} is a group of settings; set one of its keys.")
         raise ReproduceError(f"unknown setting {key!r} in {override!r}.{_nearest_setting(key, known)}")

@@ -63,7 +63,7 @@ def test_row_runs_from_command_to_record(row, capsys):
     code = main([row, *overrides, "--json"])
     printed = json.loads(capsys.readouterr().out)
     assert code == printed["exit_code"] == 3  # fewer updates than the row's: NOT COMPARABLE
-    record = records.latest(row)
+    record = records.read(row, "row")[-1]
     assert record["n_updates"] == n_updates
     assert record["environment"]["fingerprint"] == record["environment"]["expected"]
     played = [mode for mode in published.MODES if mode in record["evaluation"]]
@@ -199,12 +199,12 @@ def test_scores_against_our_prey_are_normalized_by_its_references_and_say_so(cap
     row = "omsd/mpe/world_expert"
     assert main([row, *tiny(row)[0]]) == 3
     assert "normalized by random and expert returns against our prey, -3.824 and 86.03" in capsys.readouterr().out
-    record = records.latest(row)
+    record = records.read(row, "row")[-1]
     low, high = (record["scores"]["references"][end] for end in ("random", "expert"))
     for episodes, score in zip(record["evaluation"]["greedy"], record["scores"]["per_seed"], strict=True):
         assert score == pytest.approx(100 * (sum(episodes) / 2 - low) / (high - low))
     assert main(["omsd/mpe/cn_expert", *tiny("omsd/mpe/cn_expert")[0]]) == 3
-    assert records.latest("omsd/mpe/cn_expert")["scores"]["references"] is None
+    assert records.read("omsd/mpe/cn_expert", "row")[-1]["scores"]["references"] is None
 
 
 def test_the_probe_tells_which_team_actors_follow(capsys):

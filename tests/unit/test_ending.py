@@ -1,6 +1,5 @@
 """Exit codes: faults in the program, signals, readers that leave, encodings without letters, foreign interpreters."""
 
-import io
 import json
 import os
 import signal
@@ -264,4 +263,3 @@ def test_errors_keep_their_kind():
     assert ending.as_error(kept) is kept
     assert ending.as_error(FileNotFoundError(2, "gone")).exit_code == 4
     assert ending.as_error(ValueError("odd")).exit_code == 5
-    assert isinstance(io.UnsupportedOperation("x"), OSError)

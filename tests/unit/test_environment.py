@@ -75,7 +75,7 @@ def test_git_looks_at_this_checkout_within_a_hook_of_another(tmp_path, monkeypat
 
 
 def test_the_current_folder_is_not_imported_from(tmp_path):
-    for name in ("yaml", "torch", "typer", "sitecustomise", "hydra_plugins"):
+    for name in ("yaml", "torch", "typer", "sitecustomize", "usercustomize", "hydra_plugins"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(77)")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "__init__.py").write_text("raise SystemExit(77)")

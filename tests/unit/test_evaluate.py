@@ -22,7 +22,6 @@ from reproduce.claims.schema import Check, Claim
 from reproduce.cli import main
 from reproduce.config import claim_ids, compose
 from reproduce.experiment.evaluate import Evaluator, further_metrics
-from reproduce.judge import welch_bounds
 from reproduce.regression import gate
 from reproduce.standing import changed_since
 
@@ -116,13 +115,6 @@ def test_carries_and_metrics_are_kept_per_mode_and_episode():
     assert made(Remembering()) == {mode: [[1.0, -1.0, -3.0]] * 2 for mode in played}
     assert further_metrics(played) == {"win_rate": {mode: [[0.0, 1.0, 1.0]] * 2 for mode in played}}
     assert further_metrics(evaluator([0], 2).play(Fixed(0.5))) == {}
-
-
-def test_welch_bounds_by_hand():
-    low, high = welch_bounds([1.0, 2.0, 3.0], [0.0, 1.0, 2.0])
-    h = 2.131846786 * (1 / 3 + 1 / 3) ** 0.5  # t_{0.95, 4}
-    assert (low, high) == pytest.approx((1 - h, 1 + h), abs=1e-6)
-    assert welch_bounds([5.0, 5.0], [5.0]) == (0.0, 0.0)
 
 
 def test_checks_of_a_claim():

@@ -3,6 +3,7 @@
 import ctypes
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,7 +61,13 @@ def test_what_loading_left_goes_back_at_once():
     assert freed > 300  # MB, of 400
 
 
+def transparent_huge_pages() -> str:
+    file = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return file.read_text().partition("[")[2].partition("]")[0] if file.exists() else ""
+
+
 @GLIBC
 def test_large_tensors_take_the_memory_that_others_left():
     with_project, without = page_faults("import data"), page_faults("")
-    assert with_project < 1000 < without
+    assert with_project < 1000
+    assert with_project < without / 5 or transparent_huge_pages() == "always"  # then few faults map much

@@ -6,10 +6,11 @@ from itertools import pairwise
 import pytest
 
 from data.common.paths import ROOT
-from reproduce import published
+from reproduce import published, records
 from reproduce.cli import main
 from reproduce.cli.format import LIST_HEAD, RESULT_DROP, RESULT_HEAD, columns, deviation, listed, mean_std, short_mean
 from reproduce.config import row_ids
+from reproduce.standing import count, standings
 
 LONGEST = max(row_ids(), key=len)
 OURS, WORST = "-1234.5 ± 1234.5 (n=10)", "REPRODUCED, vacuous"
@@ -36,7 +37,8 @@ def test_tables_fit(command, capsys):
 
 def test_list_shows_what_runs_by_table_with_both_numbers_verdict_and_time(capsys, monkeypatch):
     lines, hidden = lines_of(capsys, "list"), len(published.rows()) - len(row_ids())
-    assert lines[0].startswith("0 published numbers reproduced, ")
+    sentence = count(standings(published.match("*"), records.read()).values()).sentence
+    assert " ".join(lines).startswith(sentence)
     assert not any("cannot run yet" in line for line in lines[:-1])
     assert lines[-1] == f"{hidden} more published numbers cannot run yet: `reproduce list --all` shows them."
     titles = [t.title for name, t in published.tables().items() if any(r.startswith(f"{name}/") for r in row_ids())]
