@@ -205,3 +205,12 @@ def test_what_rows_state_today_is_what_hydra_composes(row):
 def test_a_row_that_cannot_be_composed_says_why():
     (found,) = today.stated_today([("omsd/mpe/gone", [])])
     assert "no row or claim named 'omsd/mpe/gone'" in found["error"]
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_of_several_rows_the_highest_code_is_the_commands(more, capsys):
+    records.write(record(row="inspo/xor/ab", score=1.0))
+    records.write(record(row="inspo/xor/all", score=0.0))
+    assert main(["check", "inspo/xor/ab"]) == 0
+    assert main(["check", "inspo/xor/all"]) == 1
+    assert main(["check", "inspo/xor", *more]) == 1
