@@ -16,11 +16,11 @@ from data import synthetic
 from data.common.errors import ReproduceError
 from data.common.spec import Box, Discrete, WorldSpec
 from data.samplers import Episodes, SeedSampler, TrajectorySampler
-from data.schema import flatten, next_action, return_to_go, trajectories_of, transitions_of
+from data.schema import flatten, is_init, next_action, return_to_go, trajectories_of, transitions_of
 from data.statistics import return_statistics, trajectory_statistics
 
 NEXT_ACTION = ("next", "action")  # 0 after an episode's last transition
-RETURN_TO_GO = "return_to_go"
+DERIVED: dict[str, Callable[[TensorDict], Tensor]] = {"return_to_go": return_to_go, "is_init": is_init}
 ACTION_LIMIT = 10.0  # Gaussian behavior policies leave [-1, 1] by a few deviations
 Columns = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 Observe = Callable[[Tensor], dict[str, Tensor]]
@@ -179,7 +179,7 @@ class Transitions(Layout):
     def select(self, experience: TensorDict, keys: Sequence[Any]) -> TensorDict:
         if NEXT_ACTION in keys and NEXT_ACTION not in experience.keys(include_nested=True):
             experience = experience.clone(recurse=False).set(NEXT_ACTION, next_action(experience))
-        return with_return_to_go(experience, keys).select(*keys)
+        return with_derived(experience, keys).select(*keys)
 
     def sampler(self, seeds: Sequence[int], experience: TensorDict) -> SeedSampler:
         if "step" not in experience or "episode" not in experience:
@@ -251,7 +251,7 @@ class Trajectories(Layout):
         if "rewards" in keys and "rewards" not in experience:  # the team's reward is each agent's
             rewards = experience["reward"].expand(-1, self.spec.n_agents)
             experience = experience.clone(recurse=False).set("rewards", rewards)
-        experience = with_return_to_go(experience, keys)
+        experience = with_derived(experience, keys)
         later = [key[1] for key in keys if isinstance(key, tuple) and key != NEXT_ACTION]
         now = [key for key in keys if not isinstance(key, tuple)] + ["action"] * (NEXT_ACTION in keys)
         return experience.select(*dict.fromkeys([*(["features"] if self.derived else later), *now]), strict=False)
@@ -308,11 +308,10 @@ def layout_of(spec: WorldSpec, observe: Observe | None = None) -> Layout:
     return LAYOUTS[spec.layout](spec, observe)
 
 
-def with_return_to_go(experience: TensorDict, keys: Sequence[Any]) -> TensorDict:
-    """`experience` with its returns to go, where `keys` ask for them."""
-    if RETURN_TO_GO not in keys or RETURN_TO_GO in experience:
-        return experience
-    return experience.clone(recurse=False).set(RETURN_TO_GO, return_to_go(experience))
+def with_derived(experience: TensorDict, keys: Sequence[Any]) -> TensorDict:
+    """`experience` with what is derived from it, where `keys` ask for it."""
+    missing = {name: derive(experience) for name, derive in DERIVED.items() if name in keys and name not in experience}
+    return experience.clone(recurse=False).update(missing) if missing else experience
 
 
 def _first(bad: Tensor) -> int:

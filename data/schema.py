@@ -9,8 +9,9 @@ A minibatch is a TensorDict of transitions; N agents, O observation size, St sta
           action                            truncated   [.., 1] bool, a time limit ended the episode
 
 `state` is [.., N, St] where every agent has one of its own; `legal_actions` are there where actions are discrete.
-Derived where an algorithm reads them, and never stored: the next action, 0 after an episode's last transition, and
-`return_to_go` [.., 1], the undiscounted sum of the team's rewards from a transition to the end of its episode.
+Derived where an algorithm reads them, and never stored: the next action, 0 after an episode's last transition;
+`return_to_go` [.., 1], the undiscounted sum of the team's rewards from a transition to the end of its episode; and
+`is_init` [.., 1] bool, an episode's first transition.
 `terminated` and `truncated` are never merged: whether a time limit bootstraps is for a row's protocol to say.
 
 Transitions [n] are stored as they are read, with two keys more: `episode` [n] int64 and `step` [n] int64, 0 at the
@@ -86,3 +87,12 @@ def return_to_go(transitions: TensorDict) -> Tensor:
     end = ends[torch.searchsorted(ends, torch.arange(len(last)))]  # of each transition's episode
     beyond = torch.cat([after[1:], torch.zeros_like(after[:1])])
     return (after - beyond[end]).to(reward.dtype)
+
+
+def is_init(transitions: TensorDict) -> Tensor:
+    """Whether a transition is the first of its episode, [n, 1]. Raises ReproduceError where episodes are not known."""
+    if "final" in transitions:  # trajectories: an episode begins in the row after a final one
+        return torch.cat([torch.ones_like(transitions["final"][:1]), transitions["final"][:-1]])
+    if "step" not in transitions:
+        raise ReproduceError("first transitions need experience whose episodes are known: the key step.")
+    return (transitions["step"] == 0).unsqueeze(-1)

@@ -4,7 +4,7 @@ import torch
 from tensordict import TensorDict
 
 from data.common.spec import Box, Discrete, WorldSpec
-from data.schema import next_action, return_to_go
+from data.schema import is_init, next_action, return_to_go
 
 
 def discrete_spec(n_agents: int, obs_size: int, n_actions: int) -> WorldSpec:
@@ -35,7 +35,7 @@ def transitions(n: int = 200, spec: WorldSpec = DISCRETE, dtype: torch.dtype = t
     episode = begins.cumsum(0) - 1
     made["truncated"] = torch.zeros_like(made["terminated"])
     made["episode"], made["step"] = episode, torch.arange(n) - begins.nonzero().squeeze(-1)[episode]
-    made["next", "action"], made["return_to_go"] = next_action(made), return_to_go(made)
+    made["next", "action"], made["return_to_go"], made["is_init"] = next_action(made), return_to_go(made), is_init(made)
     return made
 
 

@@ -100,9 +100,10 @@ def test_stacked_and_plain_agree(name, setting):
                 for key in STATISTICS:
                     torch.testing.assert_close(getattr(stack, key)[row], getattr(norm, key), rtol=0, atol=1e-12)
                     compared.add(f"{place.partition('[')[0]}.{key}")
-        for key, value in module.named_buffers(recurse=False):
-            if hasattr(plain, key):  # a count of the algorithm's own
-                assert value[seed] == getattr(plain, key)
+        for key, value in (*module.named_buffers(recurse=False), *module.named_parameters(recurse=False)):
+            if hasattr(plain, key):  # a count or a multiplier of the algorithm's own
+                own = torch.as_tensor(getattr(plain, key)).detach()
+                torch.testing.assert_close(value.detach()[seed], own, rtol=0, atol=1e-12, check_dtype=False)
                 compared.add(key)
     assert learned
     assert learned <= compared  # the plain version has everything that moved
