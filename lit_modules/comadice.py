@@ -8,9 +8,15 @@
 # D2  V's loss multiplies w(x) by e - lambda as a constant: its gradient is w'(x) x, where that of the conjugate of f,
 #     alpha f*(x), is w(x). The code is followed.
 # D3  total_weight=true: every agent's log-likelihood is weighted by the sum of all agents' w_i; false: by its own.
-# D4  lambda_v and lambda_e, which keep the mean weights at one, have an Adam each and are not clipped.
+# D4  lambda_v and lambda_e have an Adam each and are not clipped. lambda_e keeps the mean weight at one; lambda_v
+#     would, but for D2's factor.
 # D5  Q is taken before its own step in V's advantage, the mixer after it; both slow in the policy's weights.
-# D6  An update that fails there is skipped; a seed that diverges here counts as one.
+# D6  An update whose loss is NaN is broken off there, and counts; a seed that diverges here counts as one.
+# D7  repeat_after: each evaluation of the released driver builds a world that seeds the generator of the minibatches,
+#     so they begin again, when a thread is free for it. The rows let them begin again after each of the hundred
+#     stretches, as if one always were; null: every minibatch is drawn anew.
+# D8  Actions are clipped to +-(1 - 1e-7) before they are unsquashed, there to +-(1 - 1e-6). At scale 4 no data lie
+#     there.
 """ComaDICE for continuous actions."""
 
 import math
@@ -21,11 +27,13 @@ import torch.nn.functional as F
 from tensordict import TensorDict
 from torch import Tensor, nn
 
+from data.common.minibatches import Minibatches
 from data.common.spec import WorldSpec
 from lit_modules.common.functional import make_target, polyak
 from lit_modules.common.local_to_global import LocalToGlobal
 from lit_modules.common.optim import Adam
 from lit_modules.common.registry import register
+from lit_modules.common.schedule import Phase
 from lit_modules.common.settings import AlgoConfig, Batch, Fraction, Positive, Size, Width
 
 
@@ -48,6 +56,7 @@ class ComaDICEConfig(AlgoConfig):
     divergence: Literal["soft_chisquare", "chisquare", "kl"]  # soft_chisquare | chisquare | kl
     total_weight: bool
     action_scale: Positive
+    repeat_after: Size | None
 
 
 @register("comadice")
@@ -136,6 +145,10 @@ class ComaDICE(LocalToGlobal):
         action = d["action"] / self.config.action_scale
         scaled = {"action": action, "obs_action": self.with_action(d["obs"], action)}
         return d | scaled | {"is_init": batch["is_init"].squeeze(-1)}
+
+    def phases(self) -> list[Phase]:
+        rows = Minibatches(repeat_after=self.config.repeat_after)  # D7
+        return [Phase("train", self.config.n_updates, self.config.batch_size, minibatches=rows)]
 
     def named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         nets = self.adams(policy=[self.policy], q=[self.q, self.mixer], v=[self.v])

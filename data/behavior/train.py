@@ -148,6 +148,8 @@ def main(command: str = "", name: str = "", *numbers: str) -> None:
     }
     if command not in commands or not name:
         raise ReproduceError(f"write a command and a recipe's name; commands: {', '.join(commands)}.")
+    if len(numbers) > {"measure": len(numbers), "prey": 1}.get(command, 0):
+        raise ReproduceError(f"{command} {name}: what is {' '.join(numbers)} for?")
     recipe_of(name)
     commands[command](name)
 

@@ -105,7 +105,7 @@ def download(remote: Remote, target: Path, progress: Progress = lambda done, tot
 def _receive(remote: Remote, part: Path, mark: Path, progress: Progress) -> bool:
     """One request, from where the part ends; whether the file is whole now."""
     have, version = _kept(remote, part, mark)
-    if have and have == remote.size:
+    if have and have == remote.size and remote.sha256:
         return True
     headers = dict(HEADERS)
     if have:

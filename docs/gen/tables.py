@@ -1,5 +1,6 @@
 """Small generated tables and sentences: what holds today, claims, exit codes, speed. Markdown as text."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -129,12 +130,17 @@ def telling() -> str:
                 row.printed,
                 numbers.number(row.bound.delta),
                 numbers.number(_published_cloning(row)["mean"]),
-                f"{facts.values(row.id)['algo.n_updates']:,}",
+                f"{_updates(row.id):,}",
             ]
             for row in rows
         ],
         numbers_from=1,
     )
+
+
+def _updates(row_id: str) -> int:
+    """Of all phases."""
+    return sum(n for key, n in facts.values(row_id).items() if re.fullmatch(r"algo\.n_(\w+_)?updates", key))
 
 
 def _published_cloning(row: published.PaperRow) -> dict[str, float]:

@@ -83,7 +83,8 @@ class Recurrent(SeedModule):
         return torch.cat([obs, last, ids], -1).transpose(2, 3).flatten(1, 2)
 
     def per_agent(self, net: StackedGRU, seen: Tensor) -> Tensor:
-        """seen [S, B N, T, in] -> outputs [S, B, T, N, A] from the first row on."""
+        """seen [S, B N, T, in] -> outputs [S, B, T, N, A] from the first row on: agents do not lead, as they do in
+        LocalToGlobal's."""
         out = net(seen)[0]
         return out.view(len(out), -1, self.spec.n_agents, *out.shape[2:]).transpose(2, 3)
 

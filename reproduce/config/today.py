@@ -106,9 +106,17 @@ def _content(file: Path) -> tuple[bool, dict[str, Any]]:
         content = yaml.load(text, _Loader) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ReproduceError(f"{name} cannot be read: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("defaults", []), list):
+    if not isinstance(content, dict) or not _are_defaults(content.get("defaults", [])):
         raise ReproduceError(f"{name} must hold KEY: VALUE lines, and a list under `defaults`.")
     return GLOBAL in text.partition("\n")[0], content
+
+
+def _are_defaults(entries: Any) -> bool:
+    """A list of file names, and of a group's choices as one key with one name."""
+    if not isinstance(entries, list):
+        return False
+    each = [next(iter(e.items())) if isinstance(e, dict) and len(e) == 1 else ("", e) for e in entries]
+    return all(isinstance(part, str) for pair in each for part in pair)
 
 
 def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:

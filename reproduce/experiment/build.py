@@ -114,22 +114,17 @@ def build(settings: Settings, folder: Path | None = None) -> Experiment:
     transitions = dataset.transitions
     if settings.protocol.time_limits == "terminal":
         transitions["terminated"] = transitions["terminated"] | transitions["truncated"]
-    # The data may bring parameters of their world along (an official prey); the settings' own come first.
-    task = settings.task
-    dataset_world_params = {
-        key: value for key, value in dataset.dataset_world_params.items() if task.params.get(key) is None
-    }
-    evaluator = build_evaluator(settings, device, dataset_world_params)
+    evaluator = build_evaluator(settings, device, dataset.dataset_world_params)
     world = evaluator.world
     module = build_module(settings, world)
     _check_sizes(transitions, world, settings)
     data = OfflineDataModule(transitions, world.layout, module.keys, module.seeds, settings.data.storage, device)
     _check_episodes(data, module, settings)
-    manifest = dataset.manifest
+    manifest, brought = dataset.manifest, dataset.dataset_world_params
     del dataset, transitions  # the buffer has its own copy of what is trained on
     return_freed_memory()
     own = run_folder(settings, data_facts(manifest)["sha256"])
-    parts = (manifest, dataset_world_params, module, data, evaluator, f"{settings.row}/{own.name}", folder or own)
+    parts = (manifest, brought, module, data, evaluator, f"{settings.row}/{own.name}", folder or own)
     return Experiment(settings, row, device, origin, *parts)
 
 

@@ -86,8 +86,8 @@ class PlainComaDICE:
 def tell_apart(module: ComaDICE) -> None:
     """Slow copies that differ, and advantages on both sides of every kink."""
     with torch.no_grad():
-        for net in (module.q, module.q_target, module.mixer):
-            net.theta *= 3
+        for factor, net in enumerate((module.q, module.q_target, module.mixer, module.v_target), 2):
+            net.theta *= factor
 
 
 COMADICE_SMALL = ComaDICEConfig(
@@ -104,6 +104,7 @@ COMADICE_SMALL = ComaDICEConfig(
     divergence="soft_chisquare",
     total_weight=True,
     action_scale=4.0,
+    repeat_after=None,
 )
 NETS = ("v", "q", "policy", "mixer", "v_target", "q_target", "mixer_target")
 CASE = Case(
@@ -113,7 +114,7 @@ CASE = Case(
     state=(*(f"{net}.theta" for net in NETS), "lambda_v", "lambda_e"),
     variants={
         "chisquare": {"divergence": "chisquare", "total_weight": False, "action_scale": 1.0},
-        "kl": {"divergence": "kl", "alpha": 5.0},
+        "kl": {"divergence": "kl", "alpha": 5.0, "repeat_after": 7},
     },
     parity={
         "as_configured": Parity({"lr": 1e-3}),

@@ -42,7 +42,7 @@ def module_of(golden: dict[str, torch.Tensor]) -> ComaDICE:
     config = ComaDICEConfig(
         name="comadice", n_updates=n_updates, batch_size=batch, hidden=[16, 16], mixer_hidden=[64], lr=c["lr"],
         max_grad_norm=c["grad_clip"], gamma=c["gamma"], tau=c["tau"], alpha=c["alpha"], divergence="soft_chisquare",
-        total_weight=True, action_scale=c["action_scale"],
+        total_weight=True, action_scale=c["action_scale"], repeat_after=None,
     )  # fmt: skip
     module = ComaDICE(config, [0], continuous_spec(n, o, golden["batch/action"].shape[-1])).double()
     for net in NETS:

@@ -68,7 +68,7 @@ def test_v_loss_by_hand_and_its_gradient(first):
     assert gradient.sum(-1)[0].tolist() == pytest.approx([of_start / 2 + s / 2 for s in slope], rel=1e-12)
 
 
-def test_multipliers_move_the_mean_weight_towards_one():
+def test_gradients_of_the_multipliers_by_hand():
     module = made(alpha=2.0)
     weight = torch.tensor([3.0, 0.5], dtype=torch.float64).view(1, 2, 1)
     (own,) = torch.autograd.grad(module.lambda_e_loss(weight).sum(), module.lambda_e)

@@ -145,12 +145,13 @@ def test_a_command_that_ended_in_the_middle_is_resumed_by_the_next(site, tmp_pat
 
 def test_a_part_that_is_whole_is_checked_and_not_fetched_again(site, tmp_path, monkeypatch):
     """The command ended while it computed the checksum."""
-    monkeypatch.setattr(download, "sha256", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        download.download(Remote(f"{site.url}/file", len(BODY), SUM), tmp_path / "file")
-    monkeypatch.undo()
+    remote = Remote(f"{site.url}/file", len(BODY), SUM)
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "sha256", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            download.download(remote, tmp_path / "file")
     asked = len(site.seen)
-    assert download.download(Remote(f"{site.url}/file", len(BODY), SUM), tmp_path / "file") == SUM
+    assert download.download(remote, tmp_path / "file") == SUM
     assert len(site.seen) == asked
     assert left(tmp_path) == ["file"]
 

@@ -46,6 +46,8 @@ def stated() -> list[tuple[str, dict]]:
         ("- a\n- b\n", "must hold KEY: VALUE lines"),
         ("a word\n", "must hold KEY: VALUE lines"),
         ("defaults: 5\n", "a list under `defaults`"),
+        ("defaults: [5]\n", "a list under `defaults`"),
+        ("defaults: [/base, /algo: ]\n", "a list under `defaults`"),
         ("algo:\n  lr: ${no.such}\n", r"row x/y: \$\{no.such\} points at nothing"),
     ],
 )

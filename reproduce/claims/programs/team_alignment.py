@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from data.catalog import registry, store
@@ -29,7 +30,7 @@ STEPS, STATES = (0, 3, 8, 15, 22), 4096
 @torch.no_grad()
 def followed(row: str, weights: Path, overrides: Sequence[str] = ()) -> list[dict[str, float]]:
     """Per step of STEPS: to_nearest_team, same_team (share), teams_apart. Raises ReproduceError for one team's data."""
-    settings = compose(row, overrides)
+    settings, tensors = compose(row, overrides), _read(weights)
     dataset, task = settings.data.id, settings.task
     parts = registry.dataset(dataset).generator.params.get("parts", [])
     if len(parts) < 2:
@@ -37,7 +38,6 @@ def followed(row: str, weights: Path, overrides: Sequence[str] = ()) -> list[dic
         raise ReproduceError(f"{dataset} holds the play of one team; data.id={mixture} mixes several.")
     world = make_world(task.world, 1, **task.params)
     rows = store.get(dataset).transitions
-    tensors = load_file(weights)
     seeds = list(range(tensors["policy.theta"].shape[0]))
     module = OMSD(settings.algo, seeds, world.spec)
     module.policy.load_state_dict({"theta": tensors["policy.theta"]})
@@ -61,6 +61,13 @@ def followed(row: str, weights: Path, overrides: Sequence[str] = ()) -> list[dic
             }
         )
     return found
+
+
+def _read(weights: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise ReproduceError(f"weights {str(weights)!r} cannot be read: {error}.") from error
 
 
 def main(row: str = "", weights: str = "", *overrides: str) -> None:
