@@ -2,12 +2,11 @@
 float64, against vectors recorded from its released code. B3C is no algorithm of this project: its update is composed
 here of the parts that our algorithms use, the mixer without the absolute value, which is the code's default."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from released import golden_of, theta
 from tensordict import TensorDict
 from torch import Tensor
 
@@ -80,16 +79,6 @@ class B3C(LocalToGlobal):
         return {name: loss.detach() for name, loss in losses.items()}
 
 
-def theta(golden: Golden, place: str, layers: list[Any]) -> Tensor:
-    """The released layers as one row of a stack: weights transposed, then the bias; heads side by side."""
-    parts = []
-    for layer in layers:
-        heads = [f"{place}/{head}".rstrip("/") for head in ((layer,) if isinstance(layer, str) else layer)]
-        parts += [torch.cat([golden[f"{head}/weight"] for head in heads]).T.flatten()]
-        parts += [torch.cat([golden[f"{head}/bias"] for head in heads])]
-    return torch.cat(parts)
-
-
 def places() -> dict[str, tuple[str, list[Any]]]:
     """The module's networks: their place in the file, and their layers."""
     found: dict[str, tuple[str, list[Any]]] = {"policy": ("policy", GAUSSIAN)}
@@ -100,8 +89,7 @@ def places() -> dict[str, tuple[str, list[Any]]]:
 
 
 def test_losses_and_parameters_of_twenty_updates():
-    with np.load(Path(__file__).with_name("facmac_b3c.npz"), allow_pickle=False) as file:
-        golden = {key: torch.from_numpy(file[key]) for key in file.files}
+    golden = golden_of("facmac_b3c")
     module = B3C(golden).double()
     for net, (place, layers) in places().items():
         stack: Any = module.get_submodule(net)

@@ -1,11 +1,10 @@
 """CFCQL's and MACQL's 20 rounds, in float64, against vectors recorded from the authors' released code."""
 
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from released import golden_of
 from tensordict import TensorDict
 
 from data.synthetic import continuous_spec
@@ -19,8 +18,7 @@ Golden = dict[str, torch.Tensor]
 
 
 def read(name: str) -> Golden:
-    with np.load(Path(__file__).with_name(f"{name}.npz"), allow_pickle=False) as file:
-        return {key: torch.from_numpy(file[key]) for key in file.files}
+    return golden_of(name)
 
 
 def theta(golden: Golden, when: str, net: str) -> torch.Tensor:

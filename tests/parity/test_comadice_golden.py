@@ -1,16 +1,13 @@
 """ComaDICE's 20 updates on fixed batches, in float64, against vectors recorded from the authors' released code."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
+from released import golden_of, theta
 from tensordict import TensorDict
 
 from data.synthetic import continuous_spec
 from lit_modules.comadice import ComaDICE, ComaDICEConfig
 
-GOLDEN = Path(__file__).with_name("comadice.npz")
 LAYERS = {
     "v": ["f1", "f2", "f3"],
     "q": ["f1", "f2", "f3"],
@@ -22,18 +19,7 @@ NETS = ("v", "q", "policy", "mixer", "v_target", "q_target", "mixer_target")
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, torch.Tensor]:
-    with np.load(GOLDEN, allow_pickle=False) as file:
-        return {key: torch.from_numpy(file[key]) for key in file.files}
-
-
-def theta(golden: dict[str, torch.Tensor], when: str, net: str) -> torch.Tensor:
-    """The released layers as one row of a stack: weight transposed, then bias, layer by layer; heads side by side."""
-    parts = []
-    for layer in LAYERS[net.removesuffix("_target")]:
-        heads = (layer,) if isinstance(layer, str) else layer
-        weights = [golden[f"{when}/{net}/{head}/weight"] for head in heads]  # (out, in) each
-        parts += [torch.cat(weights).T.flatten(), torch.cat([golden[f"{when}/{net}/{head}/bias"] for head in heads])]
-    return torch.cat(parts)
+    return golden_of("comadice")
 
 
 def module_of(golden: dict[str, torch.Tensor]) -> ComaDICE:
@@ -46,7 +32,7 @@ def module_of(golden: dict[str, torch.Tensor]) -> ComaDICE:
     )  # fmt: skip
     module = ComaDICE(config, [0], continuous_spec(n, o, golden["batch/action"].shape[-1])).double()
     for net in NETS:
-        getattr(module, net).theta.data.copy_(theta(golden, "initial", net))
+        getattr(module, net).theta.data.copy_(theta(golden, f"initial/{net}", LAYERS[net.removesuffix("_target")]))
     module.configure_optimizers()
     return module
 
@@ -70,7 +56,8 @@ def test_losses_and_parameters_of_twenty_updates(golden):
         assert found["loss/q"].item() == pytest.approx(golden["loss/q_loss"][k].item(), rel=1e-9)
         assert found["loss/policy"].item() == pytest.approx(golden["loss/actor_loss"][k].item(), rel=1e-5)
     for net in NETS:
-        torch.testing.assert_close(getattr(module, net).theta[0], theta(golden, "final", net), rtol=0, atol=1e-9)
+        expected = theta(golden, f"final/{net}", LAYERS[net.removesuffix("_target")])
+        torch.testing.assert_close(getattr(module, net).theta[0], expected, rtol=0, atol=1e-9)
     for name in ("lambda_v", "lambda_e"):
         torch.testing.assert_close(getattr(module, name).squeeze(), golden[f"final/{name}"], rtol=0, atol=1e-9)
         assert golden[f"final/{name}"] > 0.01

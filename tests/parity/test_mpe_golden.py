@@ -1,20 +1,15 @@
 """OMAR's particle worlds against transitions recorded from the authors' released code, 25 steps, in float64."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
+from released import golden_of
 
 from data.worlds.mpe import SCENARIOS, Physics
-
-GOLDEN = Path(__file__).with_name("mpe_transitions.npz")
 
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, torch.Tensor]:
-    with np.load(GOLDEN, allow_pickle=False) as file:
-        return {key: torch.from_numpy(file[key]) for key in file.files}
+    return golden_of("mpe_transitions")
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -1,11 +1,10 @@
 """20 updates of the baselines on OMIGA's networks, in float64, against vectors recorded from released code."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from released import Golden, golden_of, theta
 from tensordict import TensorDict
 from torch import Tensor
 
@@ -13,7 +12,6 @@ from data.synthetic import continuous_spec
 from lit_modules import algorithm
 from reproduce.regression.cases import cases
 
-Golden = dict[str, Tensor]
 MLP = ["hidden0", "hidden1", "out"]
 GAUSSIAN = ["hidden0", "hidden1", ("mean", "log_std")]
 MIXER = ["hidden0", ("weight_head", "bias_head")]
@@ -39,18 +37,7 @@ SETTINGS = {"cql": OF_CQL, "omar": OF_CQL | OF_OMAR | {"sigma": "omar_sigma"}, "
 
 
 def load(name: str) -> Golden:
-    with np.load(Path(__file__).with_name(f"omiga_{name}.npz"), allow_pickle=False) as file:
-        return {key: torch.from_numpy(file[key]) for key in file.files}
-
-
-def theta(golden: Golden, when: str, net: str, layers: list[Any]) -> Tensor:
-    """The released layers as one row of a stack: weight transposed, then bias, layer by layer; heads side by side."""
-    parts = []
-    for layer in layers:
-        heads = (layer,) if isinstance(layer, str) else layer
-        weights = [golden[f"{when}/{net}/{head}/weight"] for head in heads]  # (out, in) each
-        parts += [torch.cat(weights).T.flatten(), torch.cat([golden[f"{when}/{net}/{head}/bias"] for head in heads])]
-    return torch.cat(parts)
+    return golden_of(f"omiga_{name}")
 
 
 def places(name: str) -> dict[str, tuple[str, list[Any]]]:
@@ -74,7 +61,7 @@ def module_of(golden: Golden, name: str) -> Any:
         config = config.replace(vae_hidden=[12, 12])
     module = algorithm(config.name)[0](config, [0], continuous_spec(n, o, golden["batch/action"].shape[-1])).double()
     for net, (place, layers) in places(name).items():
-        getattr(module, net).theta.data.copy_(theta(golden, "initial", place, layers))
+        getattr(module, net).theta.data.copy_(theta(golden, f"initial/{place}", layers))
     module.configure_optimizers()
     return module
 
@@ -122,7 +109,7 @@ def test_losses_and_parameters_of_twenty_updates(name):
     compared = set()
     for net, (place, layers) in places(name).items():
         torch.testing.assert_close(
-            getattr(module, net).theta[0], theta(golden, "final", place, layers), rtol=0, atol=1e-9
+            getattr(module, net).theta[0], theta(golden, f"final/{place}", layers), rtol=0, atol=1e-9
         )
         compared.add(f"{net}.theta")
     assert compared == set(cases()[f"{name}_ma"].state)

@@ -1,12 +1,11 @@
 """OMIGA's 20 updates for discrete actions, in float64, against vectors recorded from the authors' released code."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from cases.omiga_discrete import OMIGA_DISCRETE_SMALL
+from released import golden_of, theta
 from tensordict import TensorDict
 from torch import Tensor
 
@@ -22,18 +21,7 @@ RUNS = {"return_to_go": "", "step": "step/"}
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Tensor]:
-    with np.load(Path(__file__).with_name("omiga_discrete.npz"), allow_pickle=False) as file:
-        return {key: torch.from_numpy(file[key]) for key in file.files}
-
-
-def theta(golden: dict[str, Tensor], when: str, net: str) -> Tensor:
-    """The released layers as one row of a stack: weight transposed, then bias, layer by layer; heads side by side."""
-    parts = []
-    for layer in LAYERS[net.removesuffix("_target")]:
-        heads = (layer,) if isinstance(layer, str) else layer
-        parts.append(torch.cat([golden[f"{when}/{net}/{head}/weight"] for head in heads]).T.flatten())
-        parts.append(torch.cat([golden[f"{when}/{net}/{head}/bias"] for head in heads]))
-    return torch.cat(parts)
+    return golden_of("omiga_discrete")
 
 
 def module_of(golden: dict[str, Tensor], **switches: Any) -> OMIGADiscrete:
@@ -46,7 +34,7 @@ def module_of(golden: dict[str, Tensor], **switches: Any) -> OMIGADiscrete:
     spec = local_spec(n, o, golden["batch/legal_actions"].shape[-1], golden["batch/state"].shape[-1])
     module = OMIGADiscrete(config, [0], spec).double()
     for net in NETS:
-        getattr(module, net).theta.data.copy_(theta(golden, "initial", net))
+        getattr(module, net).theta.data.copy_(theta(golden, f"initial/{net}", LAYERS[net.removesuffix("_target")]))
     module.configure_optimizers()
     return module
 
@@ -72,7 +60,8 @@ def test_losses_and_parameters_of_twenty_updates(golden, reward):
                 golden[f"{run}loss/{name}_loss"][k].item(), rel=1e-9, abs=1e-9
             )
     for net in NETS:
-        torch.testing.assert_close(getattr(module, net).theta[0], theta(golden, f"{run}final", net), rtol=0, atol=1e-9)
+        expected = theta(golden, f"{run}final/{net}", LAYERS[net.removesuffix("_target")])
+        torch.testing.assert_close(getattr(module, net).theta[0], expected, rtol=0, atol=1e-9)
 
 
 def test_returns_to_go_are_those_of_the_released_loader(golden):

@@ -1,16 +1,13 @@
 """OMIGA's 20 updates on fixed batches, in float64, against vectors recorded from the authors' released code."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
+from released import golden_of, theta
 from tensordict import TensorDict
 
 from data.synthetic import continuous_spec
 from lit_modules.omiga import OMIGA, OMIGAConfig
 
-GOLDEN = Path(__file__).with_name("omiga_continuous.npz")
 LAYERS = {
     "v": ["hidden0", "hidden1", "out"],
     "q": ["hidden0", "hidden1", "out"],
@@ -21,18 +18,7 @@ LAYERS = {
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, torch.Tensor]:
-    with np.load(GOLDEN, allow_pickle=False) as file:
-        return {key: torch.from_numpy(file[key]) for key in file.files}
-
-
-def theta(golden: dict[str, torch.Tensor], when: str, net: str) -> torch.Tensor:
-    """The released layers as one row of a stack: weight transposed, then bias, layer by layer; heads side by side."""
-    parts = []
-    for layer in LAYERS[net.removesuffix("_target")]:
-        heads = (layer,) if isinstance(layer, str) else layer
-        weights = [golden[f"{when}/{net}/{head}/weight"] for head in heads]  # (out, in) each
-        parts += [torch.cat(weights).T.flatten(), torch.cat([golden[f"{when}/{net}/{head}/bias"] for head in heads])]
-    return torch.cat(parts)
+    return golden_of("omiga_continuous")
 
 
 def module_of(golden: dict[str, torch.Tensor]) -> OMIGA:
@@ -45,7 +31,7 @@ def module_of(golden: dict[str, torch.Tensor]) -> OMIGA:
     )  # fmt: skip
     module = OMIGA(config, [0], continuous_spec(n, o, golden["batch/action"].shape[-1])).double()
     for net in ("v", "q", "policy", "mixer", "v_target", "q_target", "mixer_target"):
-        getattr(module, net).theta.data.copy_(theta(golden, "initial", net))
+        getattr(module, net).theta.data.copy_(theta(golden, f"initial/{net}", LAYERS[net.removesuffix("_target")]))
     module.configure_optimizers()
     return module
 
@@ -66,4 +52,5 @@ def test_losses_and_parameters_of_twenty_updates(golden):
                 golden[f"loss/{name}_loss"][k].item(), rel=1e-9, abs=1e-9
             )
     for net in ("v", "q", "policy", "mixer", "v_target", "q_target", "mixer_target"):
-        torch.testing.assert_close(getattr(module, net).theta[0], theta(golden, "final", net), rtol=0, atol=1e-9)
+        expected = theta(golden, f"final/{net}", LAYERS[net.removesuffix("_target")])
+        torch.testing.assert_close(getattr(module, net).theta[0], expected, rtol=0, atol=1e-9)

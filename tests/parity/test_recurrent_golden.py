@@ -1,13 +1,12 @@
 """CFCQL, MACQL and ICQ-MA with recurrent agents, in float64, against vectors recorded from released code."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from cases.cfcql_discrete import CFCQL_DISCRETE_SMALL
 from cases.icq_discrete import ICQ_DISCRETE_SMALL
+from released import golden_of
 from tensordict import TensorDict
 from torch import Tensor, nn
 
@@ -34,8 +33,7 @@ QMIX = {
 
 
 def load(name: str) -> Golden:
-    with np.load(Path(__file__).with_name(f"{name}.npz"), allow_pickle=False) as file:
-        return {key: torch.from_numpy(file[key]) for key in file.files}
+    return golden_of(name)
 
 
 def row(golden: Golden, place: str, layers: list[str]) -> Tensor:

@@ -9,6 +9,7 @@ from test_records import record as row_record
 from data.common.errors import ReproduceError
 from data.common.paths import records_dir
 from reproduce import published, records
+from reproduce.cli import main
 from reproduce.cli.compare import text
 from reproduce.compare import OWN, compared, composed, read_arms
 from reproduce.compare.differences import method
@@ -203,6 +204,23 @@ def test_comparisons_that_do_not_hold_together(changed, said):
     assert said in str(caught.value)
     with pytest.raises(ReproduceError, match="cannot be filed under"):
         records.write(row_record("2026-01-02T00:00:00+00:00", f"comparisons/{ROW}"))
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_an_arm_whose_seeds_all_diverged_counts_by_its_record_with_a_launcher_too(is_recorded, monkeypatch):
+    """Its run is an error among the results, though it left a record of minimum scores."""
+
+    def swept(names, overrides, launcher, report, points):
+        return [{"row": ROW, "point": list(points[0]), "error": "it diverged in every seed"}]
+
+    def compared_by(arms, stated, common, run):
+        run(stated[1:])
+        return comparison(file="records/x.json")
+
+    monkeypatch.setattr("reproduce.jobs.run_sweep", swept)
+    monkeypatch.setattr("reproduce.compare.run.compare", compared_by)
+    monkeypatch.setattr("reproduce.records.recorded", lambda *_: {} if is_recorded else None)
+    assert main(["compare", ROW, "launcher=joblib", "own", "algo=bc"]) == (0 if is_recorded else 4)
 
 
 def test_it_fits_a_narrow_terminal():
