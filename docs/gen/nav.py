@@ -1,4 +1,4 @@
-"""A hook of mkdocs: lists the generated pages in the navigation, so that nobody has to."""
+"""A hook of mkdocs: lists papers' pages and the generated ones in the navigation, so that nobody has to."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from reproduce import published, records  # noqa: E402
 
 
 def on_config(config: Any) -> Any:
-    """Replaces the words `tables` and `rows` of the navigation by the pages that build.py writes."""
+    """Replaces `papers`, `tables` and `rows` in the navigation by their pages (build.py writes the last two)."""
     config.nav = [_filled(entry) for entry in config.nav]
     return config
 
@@ -27,13 +27,18 @@ def on_post_build(config: Any) -> None:
 
 
 def _filled(entry: Any) -> Any:
-    lists = {"tables": _tables, "rows": _rows}
+    lists = {"papers": _papers, "tables": _tables, "rows": _rows}
     if not isinstance(entry, dict):
         return entry
     ((name, inside),) = entry.items()
     if not isinstance(inside, list):
         return entry
     return {name: [page for one in inside for page in (lists[one]() if one in lists else [one])]}
+
+
+def _papers() -> list[Any]:
+    folder = Path(__file__).parents[1]
+    return [str(page.relative_to(folder)) for page in sorted(folder.glob("papers/*.md"))]
 
 
 def _tables() -> list[Any]:

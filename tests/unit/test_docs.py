@@ -225,3 +225,12 @@ def test_every_page_that_the_navigation_names_is_there_or_written():
     written = {"results/index.md", "rows/index.md", "data.md"}
     for page in re.findall(r"[\w/]+\.md", text):
         assert page in written or (ROOT / "docs" / page).is_file(), page
+
+
+def test_every_page_is_named_in_the_navigation():
+    """A page that it leaves out ends `make docs`; pages of papers, tables and rows are listed by docs/gen/nav.py."""
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "Papers: [papers]" in text
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").glob("*.md")}
+    assert pages <= set(re.findall(r"[\w/]+\.md", text))
+    assert {folder.parent.name for folder in (ROOT / "docs").glob("*/*.md")} == {"papers"}
