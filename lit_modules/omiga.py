@@ -77,8 +77,10 @@ class OMIGA(LocalToGlobal):
             self.descend("policy", losses["policy"], c.max_grad_norm)
         for name in ("q", "v", "mixer") if c.targets == "all" else ("q",):  # D1
             polyak(self.target_or_online(name), getattr(self, name), c.tau)
-        seen = {"value/v": v.detach().mean((1, 2)), "value/z": z.detach().mean((1, 2))}
-        return {f"loss/{name}": loss.detach() for name, loss in losses.items()} | seen
+        z = z.detach()  # its deviation says how far the policy is from cloning, whose weights are all one
+        values = {"v": v.detach().mean((1, 2)), "z": z.mean((1, 2)), "z_std": z.std((1, 2), correction=0)}
+        seen = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
+        return seen | {f"value/{name}": value for name, value in values.items()}
 
     def q_loss(self, d: dict[str, Tensor]) -> Tensor:
         """E ( r + gamma (1 - done) V_tot'(s') - Q_tot(s, a) )^2 -> [S]."""

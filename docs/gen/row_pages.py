@@ -1,5 +1,8 @@
 """Generated pages of rows: claim, command, verdict, readings, settings with sources, history. Markdown as text."""
 
+from statistics import fmean
+from typing import Any
+
 import yaml
 from gen import facts
 from gen.pages import RESULT_HEAD, diary, interval, ours, result_lines, table_page
@@ -64,6 +67,7 @@ def page(row_id: str) -> str:
         head = ["theirs", *RESULT_HEAD[2:]]
         line = result_lines([about])[0]
         out += [table(head, [line[1:]]), "", *(f"- {reason}" for reason in facts.verdict(record).reasons), ""]
+        out += diagnostics(record)
     choices, reason = also_judged(row_id)
     if choices:
         out += [
@@ -82,6 +86,21 @@ def page(row_id: str) -> str:
     out += _settings(row_id)
     out += _history(about)
     return "\n".join(out).rstrip() + "\n"
+
+
+def diagnostics(record: dict[str, Any]) -> list[str]:
+    """What training reported at its end; nothing where the record is older than this."""
+    lines = []
+    for phase, quantities in record.get("diagnostics", {}).items():
+        for name, seeds in quantities.items():
+            if known := [value for value in seeds if value is not None]:
+                found = (f"{value:.4g}" for value in (fmean(known), min(known), max(known)))
+                lines.append([f"`{phase}`", f"`{name}`", *found])
+    if not lines:
+        return []
+    words = "What each phase of training reported at its end: of every seed the mean over the last chunk of updates."
+    head = ["phase", "quantity", "mean", "lowest seed", "highest seed"]
+    return ["## At the end of training", "", words, "", table(head, lines, numbers_from=2), ""]
 
 
 def _settings(row_id: str) -> list[str]:

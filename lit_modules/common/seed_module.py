@@ -72,6 +72,7 @@ class SeedModule(L.LightningModule):
         self.crashed: dict[int, dict[str, Any]] = {}
         self.history: list[dict[str, Any]] = []
         self.quantities: dict[str, list[str]] = {}  # of each phase: what its updates report
+        self.diagnostics: dict[str, dict[str, list[float]]] = {}  # of each phase: the means of its last chunk, per seed
         self.reused_phases: list[str] = []  # phases whose result was trained before
 
     # ---- a paper fills these in
@@ -164,6 +165,7 @@ class SeedModule(L.LightningModule):
         names = self.quantities[planned.phase]
         self._look_for_divergence(names, values, planned.start)
         self.train_seconds += time.perf_counter() - started
+        self.diagnostics[planned.phase] = dict(zip(names, values.mean(0).tolist(), strict=True))
         means = dict(zip(names, values.mean((0, 2)), strict=True))
         self.log_dict({**means, "n_updates": float(self.n_updates), "time/train_s": self.train_seconds}, batch_size=1)
 
@@ -229,6 +231,7 @@ class SeedModule(L.LightningModule):
             "train_seconds": self.train_seconds,
             "noise_streams": [g.get_state() for g in self.noise_rngs],
             "crashed": self.crashed,
+            "diagnostics": self.diagnostics,
             "history": self.history,
             "restored": self.reused_phases,
         }
@@ -236,6 +239,6 @@ class SeedModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint["seed_module"]
         self.n_updates, self.train_seconds = saved["n_updates"], saved["train_seconds"]
-        self.crashed, self.history = saved["crashed"], saved["history"]
+        self.crashed, self.diagnostics, self.history = saved["crashed"], saved["diagnostics"], saved["history"]
         for rng, state in zip(self.noise_rngs, saved["noise_streams"], strict=True):
             rng.set_state(state)

@@ -67,6 +67,7 @@ def as_record(
             "fallback": training.fallback,
         },
         "curve": training.curve,
+        "diagnostics": training.diagnostics,
         "time": {
             "wall_s": round(wall_seconds, 2),
             "train_s": round(training.seconds, 2),

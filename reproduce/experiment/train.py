@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ for _name in ("lightning.pytorch", "lightning.fabric"):
 @dataclass(frozen=True)
 class Training:
     """The outcome of training. `crashed`: seeds that diverged; `curve`: mean returns per point, mode and seed;
+    `diagnostics`: what each phase's updates report, the mean of its last chunk per seed, None where not finite;
     `run`: the run's id, and the CPU capabilities under which it ran; `earlier_seconds`: in processes that were stopped.
     """
 
@@ -41,6 +43,7 @@ class Training:
     earlier_seconds: float
     crashed: dict[int, dict[str, Any]]
     curve: dict[str, list[Any]]
+    diagnostics: dict[str, dict[str, list[float | None]]]
     weights_sha256: str
     accelerated: str
     fallback: str | None
@@ -85,6 +88,10 @@ def train(experiment: Experiment) -> Training:
         earlier_seconds=callback.earlier_seconds,
         crashed=module.crashed,
         curve={key: [point[key] for point in module.history] for key in ("n_updates", *module.modes)},
+        diagnostics={
+            phase: {name: [x if isfinite(x) else None for x in seeds] for name, seeds in quantities.items()}
+            for phase, quantities in module.diagnostics.items()
+        },
         weights_sha256=_save_weights(module, experiment.folder / "weights.safetensors"),
         accelerated=module.accelerator.used,
         fallback=module.accelerator.fallback,

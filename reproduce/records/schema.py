@@ -69,6 +69,7 @@ class Reference(Record):
     # Keys that records from before they were measured lack.
     notes: list[str] = Field(default_factory=list)
     behavior_cloning: list[float] | None = None
+    diagnostics: dict[str, dict[str, list[float | None]]] = Field(default_factory=dict)
     stage1: Json = Field(default_factory=dict)
     acceleration: Json = Field(default_factory=dict)
     run: Json = Field(default_factory=dict)
@@ -181,6 +182,10 @@ def _check_seeds(record: dict[str, Any], what: str) -> None:
         fine = _is_count if key == "n_updates" else lambda point: _are_numbers(point, lost)
         if len(values) != len(points) or not all(map(fine, values)):
             raise ReproduceError(f"{what}: curve.{key} must hold one value per point.")
+    for phase, quantities in record.get("diagnostics", {}).items():
+        for name, values in quantities.items():
+            if len(values) != len(seeds):
+                raise ReproduceError(f"{what}: diagnostics.{phase}.{name} must hold one value per seed.")
 
 
 def _is_count(value: Any) -> bool:

@@ -212,7 +212,7 @@ def test_a_run_whose_seeds_all_diverged_goes_on_where_it_ended(monkeypatch):
         with pytest.raises(Killed):
             run_row(compose(ROW, [*TINY, "algo.lr=1e38"]))
     again = diverged_in_all()
-    for key in ("n_updates", "crashed", "curve"):
+    for key in ("n_updates", "crashed", "curve", "diagnostics"):
         assert again[key] == whole[key], key
 
 
@@ -279,7 +279,7 @@ def test_a_signal_in_training_leaves_a_checkpoint_and_the_same_bits(signal_numbe
     assert not records.read(ROW)
     assert main([ROW, *TINY]) == 3
     (record,) = records.read(ROW)
-    for key in ("weights_sha256", "curve", "evaluation", "scores"):
+    for key in ("weights_sha256", "curve", "diagnostics", "evaluation", "scores"):
         assert record[key] == whole[key]
 
 

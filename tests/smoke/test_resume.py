@@ -55,5 +55,5 @@ def test_killed_and_repeated_equals_uninterrupted(tmp_path):
     assert repeated["weights_sha256"] == whole["weights_sha256"], err
     assert repeated["scores"] == whole["scores"]
     records = [json.loads(next((tmp_path / n / "records").rglob("*.json")).read_text()) for n in ("whole", "killed")]
-    for key in ("evaluation", "curve", "seeds", "n_updates"):
+    for key in ("evaluation", "curve", "diagnostics", "seeds", "n_updates"):
         assert records[0][key] == records[1][key]

@@ -71,6 +71,10 @@ def test_row_runs_from_command_to_record(row, capsys):
     for mode in played:
         assert [len(episodes) for episodes in record["evaluation"][mode]] == [2, 2]
         assert len(record["curve"][mode][-1]) == 2
+    assert record["diagnostics"]
+    for quantities in record["diagnostics"].values():
+        assert any(name.startswith("loss/") for name in quantities)
+        assert all(len(seeds) == 2 for seeds in quantities.values())
     assert {d["key"] for d in record["differs"]} >= {"algo.n_updates"}
 
 

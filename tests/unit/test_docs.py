@@ -97,6 +97,15 @@ def test_the_page_of_a_row_holds_settings_sources_readings_and_records():
     assert f"reproduce {ROW}" in page
 
 
+def test_the_page_of_a_row_holds_what_training_reported_at_its_end():
+    reported = {"train": {"value/z_std": [0.25, 0.5, 0.75], "loss/q": [1.0, None, 3.0], "loss/v": [None, None, None]}}
+    found = "\n".join(row_pages.diagnostics({"diagnostics": reported}))
+    assert "| `train` | `value/z_std` | 0.5 | 0.25 | 0.75 |" in found
+    assert "| `train` | `loss/q` | 2 | 1 | 3 |" in found
+    assert "loss/v" not in found
+    assert row_pages.diagnostics({}) == []
+
+
 def test_every_dataset_is_on_the_page_of_data_built_or_not():
     page = data_page.page()
     for name in facts.datasets():

@@ -46,6 +46,7 @@ ODD_FILES = {
     "another schema": lambda path: path.write_text(text({"schema": 99})),
     "a wrong type inside": lambda path: path.write_text(text({"differs": ["x"]})),
     "a wrong type deep inside": lambda path: path.write_text(text({"curve": {"n_updates": [1], "greedy": [["x"]]}})),
+    "a seed too many": lambda path: path.write_text(text({"diagnostics": {"train": {"loss/q": [0.5] * 99}}})),
     "infinity": lambda path: path.write_text(text({"n_updates": float("inf")})),
     "a terminal's escape": lambda path: path.write_text(text({"notes": ["\x1b[31mred"]})),
     "another row's": lambda path: path.write_text(text({"row": "inspo/xor/all"})),
